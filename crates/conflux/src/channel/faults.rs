@@ -1,0 +1,261 @@
+//! What goes wrong between nodes: partitions, cuts, loss, duplication, delay.
+//!
+//! [`Weather`] is the part of the memory channel that decides. It is told the time and draws its chance from a seed, so
+//! the same sends under the same seed meet the same fate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Name;
+
+/// What happens by chance to each message between two different nodes.
+///
+/// The order on a link is kept whatever happens: a duplicate comes right behind its original, and a message with a short
+/// delay waits for the one before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Faults {
+    /// The probability, 0 to 1, that a message is lost.
+    pub loss: f64,
+    /// The probability, 0 to 1, that a message which is not lost comes twice.
+    pub duplicate: f64,
+    /// How long a message takes, drawn evenly. An empty range means always its start.
+    pub delay: Range<Duration>,
+}
+
+impl Default for Faults {
+    /// Nothing goes wrong.
+    fn default() -> Self {
+        Faults {
+            loss: 0.0,
+            duplicate: 0.0,
+            delay: Duration::ZERO..Duration::ZERO,
+        }
+    }
+}
+
+impl Faults {
+    pub(super) fn assert_valid(&self) {
+        for (name, probability) in [("loss", self.loss), ("duplicate", self.duplicate)] {
+            assert!(
+                (0.0..=1.0).contains(&probability),
+                "Faults::{name} must be 0 to 1, but {probability} came"
+            );
+        }
+    }
+
+    pub(super) fn delays(&self) -> bool {
+        !self.delay.start.is_zero() || self.delay.start < self.delay.end
+    }
+
+    fn delay(&self, chance: &mut Chance) -> Duration {
+        let spread = self.delay.end.saturating_sub(self.delay.start);
+        if spread.is_zero() {
+            return self.delay.start;
+        }
+        // Microseconds are finer than any timer here, and fit 64 bits for longer than any test.
+        let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.delay.start + Duration::from_micros(chance.below(micros))
+    }
+}
+
+/// The state of all links, and the messages that are on their way.
+pub(super) struct Weather {
+    seed: u64,
+    faults: Faults,
+    /// The groups each name was listed in; a name that is not here is in the group of the unlisted.
+    groups: BTreeMap<Name, BTreeSet<usize>>,
+    /// One-way cuts, as (from, to).
+    cuts: BTreeSet<(Name, Name)>,
+    /// By (from, to), from the first message under faults on.
+    links: BTreeMap<(Name, Name), Link>,
+    /// By due time, then in the order of sending.
+    flights: BTreeMap<(Instant, u64), Flight>,
+    flights_begun: u64,
+}
+
+struct Link {
+    chance: Chance,
+    /// When the last message put on its way is due. A later one is never due before it.
+    last_due: Option<Instant>,
+    /// How many of this link's messages are in `Weather::flights`.
+    flying: usize,
+}
+
+/// A message on its way.
+pub(super) struct Flight {
+    pub(super) from: Name,
+    pub(super) to: Name,
+    /// Which attachment of `to` it was sent to; a later one under the same name does not get it.
+    pub(super) attachment: u64,
+    pub(super) frame: Bytes,
+}
+
+impl Weather {
+    pub(super) fn new(seed: u64) -> Self {
+        Weather {
+            seed,
+            faults: Faults::default(),
+            groups: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            links: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            flights_begun: 0,
+        }
+    }
+
+    /// Whether every message can be delivered at once, with no question asked.
+    pub(super) fn is_calm(&self) -> bool {
+        self.faults == Faults::default()
+            && self.groups.is_empty()
+            && self.cuts.is_empty()
+            && self.flights.is_empty()
+    }
+
+    pub(super) fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    pub(super) fn partition<N: AsRef<str>>(&mut self, groups: &[&[N]]) {
+        self.groups.clear();
+        for (number, group) in groups.iter().enumerate() {
+            for name in *group {
+                self.groups
+                    .entry(name.as_ref().into())
+                    .or_default()
+                    .insert(number);
+            }
+        }
+    }
+
+    pub(super) fn cut(&mut self, from: Name, to: Name) {
+        self.cuts.insert((from, to));
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.groups.clear();
+        self.cuts.clear();
+    }
+
+    /// Whether a partition or a cut lies between two nodes. A node always hears itself.
+    pub(super) fn blocks(&self, from: &Name, to: &Name) -> bool {
+        if from == to {
+            return false;
+        }
+        let parted = match (self.groups.get(from), self.groups.get(to)) {
+            (None, None) => false,
+            (Some(from), Some(to)) => from.is_disjoint(to),
+            _ => true,
+        };
+        parted || self.cuts.contains(&(from.clone(), to.clone()))
+    }
+
+    /// Decide a message's fate at its sending. Returns how many copies are to be delivered at once; the others are lost
+    /// or on their way.
+    pub(super) fn send(&mut self, flight: Flight, now: Instant) -> usize {
+        if flight.from == flight.to {
+            return 1;
+        }
+        if self.blocks(&flight.from, &flight.to) {
+            return 0;
+        }
+        let seed = self.seed;
+        let link = self
+            .links
+            .entry((flight.from.clone(), flight.to.clone()))
+            .or_insert_with(|| Link {
+                chance: Chance::for_link(seed, &flight.from, &flight.to),
+                last_due: None,
+                flying: 0,
+            });
+        if link.chance.happens(self.faults.loss) {
+            return 0;
+        }
+        let copies = if link.chance.happens(self.faults.duplicate) {
+            2
+        } else {
+            1
+        };
+        let mut at_once = 0;
+        for _ in 0..copies {
+            let due = now + self.faults.delay(&mut link.chance);
+            if due == now && link.flying == 0 {
+                at_once += 1;
+                continue;
+            }
+            let due = link.last_due.map_or(due, |last| last.max(due));
+            link.last_due = Some(due);
+            link.flying += 1;
+            let copy = Flight {
+                from: flight.from.clone(),
+                to: flight.to.clone(),
+                attachment: flight.attachment,
+                frame: flight.frame.clone(),
+            };
+            self.flights.insert((due, self.flights_begun), copy);
+            self.flights_begun += 1;
+        }
+        at_once
+    }
+
+    /// Take the next message that is due, unless a partition or a cut has come between since.
+    pub(super) fn land(&mut self, now: Instant) -> Option<Flight> {
+        loop {
+            let next = self
+                .flights
+                .first_entry()
+                .filter(|next| next.key().0 <= now)?;
+            let flight = next.remove();
+            let link = self
+                .links
+                .get_mut(&(flight.from.clone(), flight.to.clone()));
+            link.expect("a flight's link was made when it was sent")
+                .flying -= 1;
+            if !self.blocks(&flight.from, &flight.to) {
+                return Some(flight);
+            }
+        }
+    }
+
+    /// When the next message is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.flights.first_key_value().map(|((due, _), _)| *due)
+    }
+}
+
+/// SplitMix64: small, seeded, the same everywhere. Each link has its own, so that what befalls one link does not depend
+/// on how the traffic of others interleaves with it.
+pub(super) struct Chance(u64);
+
+impl Chance {
+    fn for_link(seed: u64, from: &str, to: &str) -> Self {
+        // FNV-1a over "from 0xff to": the byte is not in UTF-8, so no two pairs read alike.
+        let bytes = from.bytes().chain([0xff]).chain(to.bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let mut mixed = Chance(seed);
+        Chance(mixed.next() ^ hash)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number under `bound`, evenly enough for faults.
+    fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    fn happens(&mut self, probability: f64) -> bool {
+        // 53 bits, as a double has; 0 never happens and 1 always does.
+        probability > 0.0 && ((self.next() >> 11) as f64) / ((1u64 << 53) as f64) < probability
+    }
+}

@@ -1,0 +1,306 @@
+//! The bounded queue between a channel and the node that reads from it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::task::coop;
+
+use super::Message;
+
+/// How much an [`Inbox`] holds. A message over either bound is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxLimits {
+    /// The most messages waiting.
+    pub messages_max: usize,
+    /// The most bytes waiting, counted over the frames.
+    pub bytes_max: usize,
+}
+
+impl Default for InboxLimits {
+    /// 65 536 messages and 320 MiB: one message of the largest size that [`wire`](crate::wire) sends by default fits,
+    /// although its chunks are all sent at once.
+    fn default() -> Self {
+        InboxLimits {
+            messages_max: 65_536,
+            bytes_max: 320 * 1024 * 1024,
+        }
+    }
+}
+
+/// The receiving half of an [`Attachment`](super::Attachment).
+pub struct Inbox {
+    queue: Arc<Queue>,
+}
+
+/// The half of an [`Inbox`] that the channel keeps. Once every clone is dropped, or one is closed, the inbox ends.
+#[derive(Clone)]
+pub struct Deliver {
+    end: Arc<DeliverEnd>,
+}
+
+impl Inbox {
+    /// Make a queue. The channel keeps the [`Deliver`] and hands out the [`Inbox`].
+    pub fn new(limits: InboxLimits) -> (Deliver, Inbox) {
+        let queue = Arc::new(Queue {
+            limits,
+            waiting: Mutex::default(),
+        });
+        (
+            Deliver {
+                end: Arc::new(DeliverEnd {
+                    queue: queue.clone(),
+                }),
+            },
+            Inbox { queue },
+        )
+    }
+
+    /// The next message, waiting for it; nothing once the node is detached and the queue is drained. Dropping the future
+    /// loses no message.
+    pub async fn recv(&mut self) -> Option<Message> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`recv`](Self::recv), for hand-written futures.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        // A busy inbox must not starve the other tasks of its thread.
+        let turn = ready!(coop::poll_proceed(cx));
+        let mut waiting = self.queue.lock();
+        if let Some(message) = waiting.pop() {
+            turn.made_progress();
+            return Poll::Ready(Some(message));
+        }
+        if waiting.closed {
+            turn.made_progress();
+            return Poll::Ready(None);
+        }
+        if !waiting
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.will_wake(cx.waker()))
+        {
+            waiting.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The next message, if one is waiting.
+    pub fn try_recv(&mut self) -> Option<Message> {
+        self.queue.lock().pop()
+    }
+
+    /// How many messages were lost because the queue was full.
+    pub fn lost(&self) -> u64 {
+        self.queue.lock().lost
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.lock();
+        waiting.closed = true;
+        waiting.bytes = 0;
+        let unread = std::mem::take(&mut waiting.messages);
+        drop(waiting);
+        drop(unread);
+    }
+}
+
+impl Deliver {
+    /// Queue a message. False when it was lost: the queue is full, or nobody reads it any more.
+    pub fn deliver(&self, message: Message) -> bool {
+        self.end.queue.push(message)
+    }
+
+    /// End the inbox: the reader still gets what is queued, then nothing.
+    pub fn close(&self) {
+        self.end.queue.close();
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.queue.describe("Inbox", f)
+    }
+}
+
+impl fmt::Debug for Deliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.end.queue.describe("Deliver", f)
+    }
+}
+
+/// Closes the queue when the last [`Deliver`] goes.
+struct DeliverEnd {
+    queue: Arc<Queue>,
+}
+
+impl Drop for DeliverEnd {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+struct Queue {
+    limits: InboxLimits,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    /// The sum of the frames' lengths in `messages`; at most `bytes_max`.
+    bytes: usize,
+    lost: u64,
+    closed: bool,
+    reader: Option<Waker>,
+}
+
+impl Queue {
+    fn push(&self, message: Message) -> bool {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return false;
+        }
+        let fits = message.frame.len() <= self.limits.bytes_max - waiting.bytes;
+        if !fits || waiting.messages.len() >= self.limits.messages_max {
+            waiting.lost += 1;
+            return false;
+        }
+        waiting.bytes += message.frame.len();
+        waiting.messages.push_back(message);
+        let reader = waiting.reader.take();
+        drop(waiting);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        true
+    }
+
+    fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        let reader = waiting.reader.take();
+        drop(waiting);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // No step under this lock leaves it half-changed, so a panic elsewhere does not spoil it.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.lock();
+        f.debug_struct(name)
+            .field("messages", &waiting.messages.len())
+            .field("bytes", &waiting.bytes)
+            .field("lost", &waiting.lost)
+            .field("closed", &waiting.closed)
+            .finish()
+    }
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.frame.len();
+        Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message(text: &'static str) -> Message {
+        Message {
+            from: "a".into(),
+            frame: Bytes::from_static(text.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn what_is_over_the_bounds_is_lost_and_counted() {
+        let (deliver, mut inbox) = Inbox::new(InboxLimits {
+            messages_max: 2,
+            bytes_max: 10,
+        });
+        assert!(deliver.deliver(message("123456")));
+        assert!(!deliver.deliver(message("12345")), "over the bytes");
+        assert!(deliver.deliver(message("1234")));
+        assert!(!deliver.deliver(message("")), "over the messages");
+        assert_eq!(inbox.lost(), 2);
+
+        assert_eq!(inbox.try_recv(), Some(message("123456")));
+        assert!(deliver.deliver(message("123456")), "room was made");
+        assert_eq!(inbox.try_recv(), Some(message("1234")));
+        assert_eq!(inbox.try_recv(), Some(message("123456")));
+        assert_eq!(inbox.try_recv(), None);
+    }
+
+    #[tokio::test]
+    async fn the_inbox_ends_once_drained_when_closed_or_when_every_deliver_is_dropped() {
+        let (deliver, mut inbox) = Inbox::new(InboxLimits::default());
+        deliver.deliver(message("last"));
+        deliver.close();
+        assert!(!deliver.deliver(message("late")));
+        assert_eq!(inbox.recv().await, Some(message("last")));
+        assert_eq!(inbox.recv().await, None);
+        assert_eq!(inbox.recv().await, None);
+
+        let (deliver, mut inbox) = Inbox::new(InboxLimits::default());
+        let clone = deliver.clone();
+        drop(deliver);
+        assert!(clone.deliver(message("still open")));
+        drop(clone);
+        assert_eq!(inbox.recv().await, Some(message("still open")));
+        assert_eq!(inbox.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_is_woken() {
+        let (deliver, mut inbox) = Inbox::new(InboxLimits::default());
+        let reader = tokio::spawn(async move { (inbox.recv().await, inbox.recv().await) });
+        tokio::task::yield_now().await;
+        deliver.deliver(message("one"));
+        tokio::task::yield_now().await;
+        drop(deliver);
+        assert_eq!(reader.await.unwrap(), (Some(message("one")), None));
+    }
+
+    #[tokio::test]
+    async fn a_full_inbox_lets_other_tasks_run() {
+        let (deliver, mut inbox) = Inbox::new(InboxLimits::default());
+        let echo = deliver.clone();
+        deliver.deliver(message("again"));
+        let busy = tokio::spawn(async move {
+            while let Some(message) = inbox.recv().await {
+                echo.deliver(message);
+            }
+        });
+        // Without a budget the busy task would hold the only thread for ever.
+        tokio::task::yield_now().await;
+        deliver.close();
+        busy.await.unwrap();
+    }
+
+    #[test]
+    fn a_dropped_inbox_takes_no_more() {
+        let (deliver, inbox) = Inbox::new(InboxLimits::default());
+        drop(inbox);
+        assert!(!deliver.deliver(message("nobody")));
+        let mut cx = Context::from_waker(Waker::noop());
+        let (_deliver, mut inbox) = Inbox::new(InboxLimits::default());
+        assert!(inbox.poll_recv(&mut cx).is_pending());
+    }
+}

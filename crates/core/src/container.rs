@@ -1,0 +1,273 @@
+//! The user's definition: initial state, methods, reducer.
+
+use std::any::Any;
+use std::fmt::{Debug, Display};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::call::CallError;
+use crate::context::{Context, Origin, Stamps, Stream, stream_seed};
+use crate::digest::Digest;
+use crate::ids::Index;
+use crate::payload::{Payload, PayloadError};
+
+/// A replicated, predictable state: what one hands to a node.
+///
+/// A container is a value, so it can also be a script or a set of closures. Its three functions are synchronous and
+/// deterministic: [`decide`](Self::decide) and [`reduce`](Self::reduce) depend on nothing but what they are given.
+///
+/// ```
+/// use conflux_core::{Container, Context, Reject};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// #[serde(rename_all = "snake_case")]
+/// enum Method { Append(String) }
+/// #[derive(Debug, Serialize, Deserialize)]
+/// enum Action { Appended(String) }
+/// struct Words;
+///
+/// impl Container for Words {
+///     type State = Vec<String>;
+///     type Method = Method;
+///     type Action = Action;
+///     type Rejection = Reject;
+///
+///     fn initial(&self) -> Vec<String> { vec![] }
+///     fn decide(&self, _: &Vec<String>, Method::Append(word): Method, _: &Context<'_>) -> Result<Option<Action>, Reject> {
+///         if word.len() > 80 { Err("too long".into()) } else { Ok(Some(Action::Appended(word))) }
+///     }
+///     fn reduce(&self, words: &mut Vec<String>, Action::Appended(word): &Action, _: &Context<'_>) {
+///         words.push(word.clone());
+///     }
+/// }
+/// assert_eq!(Words.methods(), ["append"]);
+/// ```
+pub trait Container: Send + Sync + 'static {
+    /// The value that all nodes hold. Cloned when a reader keeps an old one, and once per leadership: a large state
+    /// wants a persistent collection.
+    type State: Payload + Clone;
+    /// What a caller asks for; usually an enum.
+    type Method: Payload + Clone;
+    /// What is replicated.
+    type Action: Payload + Debug;
+    /// Why a method refuses.
+    type Rejection: Payload + Debug + Display;
+
+    /// The state at index 0.
+    fn initial(&self) -> Self::State;
+
+    /// A method: judges the call on the provisional state; runs on the leader only.
+    ///
+    /// # Errors
+    /// The rejection that the caller is told.
+    fn decide(
+        &self,
+        state: &Self::State,
+        method: Self::Method,
+        context: &Context<'_>,
+    ) -> Result<Option<Self::Action>, Self::Rejection>;
+
+    /// The reducer: takes the state through an action; runs on every node, and on the leader's fork.
+    fn reduce(&self, state: &mut Self::State, action: &Self::Action, context: &Context<'_>);
+
+    /// Tells apart versions of the container whose actions mean different things. A node never applies a batch of
+    /// another version than its own: it halts and says so.
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// A digest of the container's code where there is one to take (a script's source); nodes that differ refuse each
+    /// other.
+    fn code(&self) -> Digest {
+        Digest::default()
+    }
+
+    /// The names of the methods, for the program, HTTP and devtools.
+    fn methods(&self) -> Vec<String> {
+        Self::Method::variants()
+    }
+
+    /// Makes a method of a name and JSON arguments.
+    ///
+    /// # Errors
+    /// Says which name or argument was wrong, and what is allowed.
+    fn method(&self, name: &str, arguments: Vec<serde_json::Value>) -> Result<Self::Method, CallError> {
+        Self::Method::from_call(name, arguments)
+    }
+
+    /// Writes a state for a snapshot.
+    ///
+    /// # Errors
+    /// When the state refuses to be written.
+    fn save(&self, state: &Self::State) -> Result<Vec<u8>, PayloadError> {
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads what [`save`](Self::save) wrote. A container that lives elsewhere (a script engine) makes it there.
+    ///
+    /// # Errors
+    /// When the bytes are no such state.
+    fn restore(&self, bytes: &[u8]) -> Result<Self::State, PayloadError> {
+        Self::State::decode(bytes)
+    }
+
+    /// Decides calls in order, each on the state that the calls before it left, and takes `state` along.
+    ///
+    /// The provided one does it a call at a time; a container that lives elsewhere overrides it to hop once a batch.
+    /// It may stop early (see [`Decided::damaged`]); it must decide at least one call of a batch that has any.
+    fn decide_batch(&self, state: &mut Self::State, batch: &BatchContext, calls: Vec<Call<Self::Method>>) -> Decided<Self>
+    where
+        Self: Sized,
+    {
+        let mut decided = Decided::with_capacity(calls.len());
+        let mut index = batch.base;
+        for (nth, Call { method, origin }) in calls.into_iter().enumerate() {
+            let context = batch.context(Stream::Decide, nth, index.next(), &origin);
+            let decision = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
+                Ok(Ok(Some(action))) => {
+                    let context = batch.context(Stream::Reduce, nth, index.next(), &origin);
+                    let reduced = catch_unwind(AssertUnwindSafe(|| self.reduce(state, &action, &context)));
+                    match reduced {
+                        Ok(()) => {
+                            index = index.next();
+                            Decision::Action(action)
+                        }
+                        Err(panic) => {
+                            decided.damaged = true;
+                            Decision::Failed(Failure::of_panic("the reducer", &*panic))
+                        }
+                    }
+                }
+                Ok(Ok(None)) => Decision::Nothing,
+                Ok(Err(rejection)) => Decision::Rejected(rejection),
+                Err(panic) => Decision::Failed(Failure::of_panic("the method", &*panic)),
+            };
+            decided.decisions.push(decision);
+            if decided.damaged {
+                break;
+            }
+        }
+        decided
+    }
+
+    /// Takes a state through the actions of a batch. The provided one calls [`reduce`](Self::reduce) for each.
+    ///
+    /// # Errors
+    /// A reducer that fails on what passed on the leader is not deterministic: the node stops.
+    fn reduce_batch(
+        &self,
+        state: &mut Self::State,
+        batch: &BatchContext,
+        actions: &[Reduction<'_, Self::Action>],
+    ) -> Result<(), Failure> {
+        catch_unwind(AssertUnwindSafe(|| {
+            for reduction in actions {
+                let context = batch.context(Stream::Reduce, reduction.nth, reduction.index, reduction.origin);
+                self.reduce(state, reduction.action, &context);
+            }
+        }))
+        .map_err(|panic| Failure::of_panic("the reducer", &*panic))
+    }
+}
+
+/// One call of a batch, on its way to be decided.
+#[derive(Clone, Debug)]
+pub struct Call<M> {
+    /// What is asked for.
+    pub method: M,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// One action of a batch, on its way to be reduced.
+#[derive(Debug)]
+pub struct Reduction<'a, A> {
+    /// The action.
+    pub action: &'a A,
+    /// Its place.
+    pub index: Index,
+    /// The how-many-th decided call of its batch, from 0: chooses its random stream.
+    pub nth: usize,
+    /// Who asked for it.
+    pub origin: &'a Origin,
+}
+
+/// What the calls of one batch share.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchContext {
+    /// The place before the first action of the batch.
+    pub base: Index,
+    /// The clocks.
+    pub stamps: Stamps,
+    /// The source of all its random streams.
+    pub seed: u64,
+}
+
+impl BatchContext {
+    /// The context in which the `nth` call of the batch is decided.
+    #[must_use]
+    pub fn deciding<'a>(&self, nth: usize, index: Index, origin: &'a Origin) -> Context<'a> {
+        self.context(Stream::Decide, nth, index, origin)
+    }
+
+    /// The context in which the action of the `nth` call of the batch is reduced.
+    #[must_use]
+    pub fn reducing<'a>(&self, nth: usize, index: Index, origin: &'a Origin) -> Context<'a> {
+        self.context(Stream::Reduce, nth, index, origin)
+    }
+
+    fn context<'a>(&self, stream: Stream, nth: usize, index: Index, origin: &'a Origin) -> Context<'a> {
+        Context::new(index, self.stamps, origin, stream_seed(self.seed, nth as u64, stream))
+    }
+}
+
+/// What a method said.
+#[derive(Debug)]
+pub enum Decision<A, R> {
+    /// It makes an action.
+    Action(A),
+    /// There is nothing to do.
+    Nothing,
+    /// It refuses.
+    Rejected(R),
+    /// It broke: a bug in the container.
+    Failed(Failure),
+}
+
+/// What [`Container::decide_batch`] gives back.
+pub struct Decided<C: Container> {
+    /// One a call, in order, for as many calls as were decided.
+    pub decisions: Vec<Decision<C::Action, C::Rejection>>,
+    /// The state was left half-written by a reducer that broke; the last decision is that failure. The fork is thrown
+    /// away after this batch.
+    pub damaged: bool,
+}
+
+impl<C: Container> Decided<C> {
+    /// Nothing decided yet.
+    #[must_use]
+    pub fn with_capacity(calls: usize) -> Self {
+        Decided { decisions: Vec::with_capacity(calls), damaged: false }
+    }
+}
+
+/// A method or reducer broke: it panicked, threw what is no rejection, or went over a limit.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
+#[error("{message}{}", at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
+pub struct Failure {
+    /// What happened.
+    pub message: String,
+    /// Where, as `file:line`, if known.
+    pub at: Option<String>,
+}
+
+impl Failure {
+    /// The failure that a caught panic is.
+    #[must_use]
+    pub fn of_panic(what: &str, panic: &(dyn Any + Send)) -> Failure {
+        let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Failure { message: format!("{what} panicked: {}", said.unwrap_or("with no message")), at: None }
+    }
+}

@@ -1,0 +1,107 @@
+//! How the user's own values become bytes, JSON and digests.
+//!
+//! Everything serde can write has all of this for free. A container whose values live elsewhere (in another language's
+//! heap) implements [`Payload`] itself.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::call::{self, CallError};
+use crate::digest::Digest;
+
+/// How deep a value may nest before reading it is refused: hostile bytes must not exhaust the stack.
+const NESTING_MAX: usize = 256;
+
+/// A value could not be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PayloadError(pub String);
+
+impl PayloadError {
+    /// Wraps any error's message.
+    pub fn new(error: impl std::fmt::Display) -> Self {
+        PayloadError(error.to_string())
+    }
+}
+
+/// A value that travels: in the log, in snapshots, in JSON to people and programs.
+///
+/// Implemented for every type that serde reads and writes: bytes are MessagePack with named fields, so fields and
+/// variants can be added later.
+pub trait Payload: Sized + Send + Sync + 'static {
+    /// Appends the value's bytes.
+    ///
+    /// # Errors
+    /// When the value refuses to be written.
+    fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), PayloadError>;
+
+    /// Reads what [`encode`](Self::encode) wrote. The bytes may come from the network: no panic, no unbounded memory.
+    ///
+    /// # Errors
+    /// When the bytes are not such a value.
+    fn decode(bytes: &[u8]) -> Result<Self, PayloadError>;
+
+    /// The value as JSON, for programs and people.
+    ///
+    /// # Errors
+    /// When JSON cannot hold it (a map with keys that are no strings, say).
+    fn to_json(&self) -> Result<Value, PayloadError>;
+
+    /// A digest of the value's canonical bytes, equal on all nodes that hold an equal value.
+    ///
+    /// # Errors
+    /// When the value refuses to be written.
+    fn digest(&self) -> Result<Digest, PayloadError>;
+
+    /// The names of an enum's variants, as serde writes them; empty for other types.
+    #[must_use]
+    fn variants() -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Makes a value from a name and positional arguments, as the program and HTTP receive a call.
+    ///
+    /// # Errors
+    /// Says which name or argument was wrong, and what is allowed.
+    fn from_call(name: &str, arguments: Vec<Value>) -> Result<Self, CallError>;
+}
+
+impl<T> Payload for T
+where
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
+        let mut serializer = rmp_serde::Serializer::new(bytes).with_struct_map();
+        self.serialize(&mut serializer).map_err(PayloadError::new)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, PayloadError> {
+        let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
+        deserializer.set_max_depth(NESTING_MAX);
+        let value = T::deserialize(&mut deserializer).map_err(PayloadError::new)?;
+        match bytes.len() as u64 - deserializer.position() {
+            0 => Ok(value),
+            left => Err(PayloadError(format!("{left} bytes are left over after the value"))),
+        }
+    }
+
+    fn to_json(&self) -> Result<Value, PayloadError> {
+        serde_json::to_value(self).map_err(PayloadError::new)
+    }
+
+    fn digest(&self) -> Result<Digest, PayloadError> {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes)?;
+        let value = rmpv::decode::read_value(&mut bytes.as_slice()).map_err(PayloadError::new)?;
+        Ok(Digest::of_value(&value))
+    }
+
+    fn variants() -> Vec<String> {
+        call::variants::<T>()
+    }
+
+    fn from_call(name: &str, arguments: Vec<Value>) -> Result<Self, CallError> {
+        call::from_call(name, arguments)
+    }
+}
