@@ -1,0 +1,121 @@
+//! A node seen through JSON, whatever its container: what the program, HTTP and bindings are written against.
+
+use std::time::Duration;
+
+use conflux_core::{CallError, Digest, Failure, Index};
+use futures_core::future::BoxFuture;
+use serde_json::Value;
+
+use crate::status::Status;
+
+/// How a perform through JSON differs from the plain one.
+#[derive(Clone, Debug, Default)]
+pub struct JsonPerform {
+    /// Instead of the node's default deadline.
+    pub timeout: Option<Duration>,
+    /// A request id chosen by the caller.
+    pub request_id: Option<String>,
+}
+
+/// What became of a perform, in JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JsonOutcome {
+    /// It took effect, or there was nothing to do (`action` is `None`).
+    Committed {
+        /// The place of the action; for nothing, the place it was judged at.
+        index: Index,
+        /// The action.
+        action: Option<Value>,
+    },
+    /// The method refused.
+    Rejected {
+        /// The place it was judged at.
+        index: Index,
+        /// For people.
+        message: String,
+        /// For programs.
+        rejection: Value,
+    },
+    /// The method or reducer broke.
+    Failed(Failure),
+    /// It never took effect and never will.
+    NeverProposed(String),
+    /// It may or may not take effect: ask again by this request id.
+    Unknown {
+        /// What to ask again by.
+        request_id: String,
+    },
+    /// It was decided, so long ago that what became of it is forgotten.
+    Forgotten,
+    /// The node is closed.
+    Closed,
+    /// The request id was used before, for another call.
+    Conflict {
+        /// That id.
+        request_id: String,
+    },
+}
+
+/// One committed action, in JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JsonChange {
+    /// Its place.
+    pub index: Index,
+    /// The action.
+    pub action: Value,
+    /// The node that performed it.
+    pub origin: String,
+    /// When, by the leader's wall clock.
+    pub time_ms: u64,
+}
+
+/// An object-safe view of a node.
+pub trait JsonNode: Send + Sync {
+    /// The node's id.
+    fn id(&self) -> &str;
+
+    /// The methods that can be performed.
+    fn methods(&self) -> Vec<String>;
+
+    /// Performs a method. The call takes its place in the order of this node's calls at once, before the future is
+    /// polled.
+    ///
+    /// # Errors
+    /// When there is no such method, or its arguments are not such as it takes.
+    fn perform(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        options: JsonPerform,
+    ) -> Result<BoxFuture<'static, JsonOutcome>, CallError>;
+
+    /// Asks again what became of a perform.
+    fn outcome(&self, request_id: &str) -> BoxFuture<'static, JsonOutcome>;
+
+    /// The committed state and its place.
+    fn state(&self) -> (Index, Value);
+
+    /// The committed state with every uncommitted action of this node's log.
+    fn provisional_state(&self) -> Value;
+
+    /// The committed state as of some instant after this call, on all nodes.
+    fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>>;
+
+    /// The state as it was at a place, if this node still holds that much history.
+    fn state_at(&self, index: Index) -> Option<Value>;
+
+    /// The digest of the state as it was at a place, if this node still holds that much history.
+    fn digest_at(&self, index: Index) -> Option<Digest>;
+
+    /// The last `count` committed actions that this node still holds, the oldest first.
+    fn log(&self, count: usize) -> Vec<JsonChange>;
+
+    /// How the node is.
+    fn status(&self) -> Status;
+
+    /// Waits until the status is another than `seen`, and gives the new one.
+    fn status_after(&self, seen: Status) -> BoxFuture<'static, Status>;
+
+    /// Closes the node.
+    fn close(&self) -> BoxFuture<'static, Result<(), String>>;
+}

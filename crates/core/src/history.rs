@@ -1,0 +1,106 @@
+//! The recent past: what a subscriber is owed, and what the state was at an earlier index.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::container::Container;
+use crate::ids::Index;
+use crate::store::Committed;
+
+/// Recent actions, and a state from which the oldest of them goes on.
+///
+/// `base.index < actions[0].index`, and from there they are contiguous up to the present.
+pub struct History<C: Container> {
+    /// The older of two segments begins here.
+    base: (Index, Arc<C::State>),
+    /// Where the younger segment begins: the base to be, once the older one is dropped.
+    middle: Option<(Index, Arc<C::State>)>,
+    actions: VecDeque<Committed<C>>,
+    actions_max: usize,
+}
+
+/// What a subscriber whose last index is known is owed.
+#[derive(Debug)]
+pub enum Owed<C: Container> {
+    /// Nothing yet.
+    Nothing,
+    /// These actions, contiguous from the one after its last.
+    Changes(Vec<Committed<C>>),
+    /// The actions after its last are gone: it starts again from the present.
+    Reset,
+}
+
+impl<C: Container> History<C> {
+    /// No past yet. Holds at most `actions_max` actions, and at least half as many once they have happened.
+    #[must_use]
+    pub fn new(index: Index, state: Arc<C::State>, actions_max: usize) -> Self {
+        History { base: (index, state), middle: None, actions: VecDeque::new(), actions_max }
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn last(&self) -> Index {
+        self.actions.back().map_or(self.base.0, |action| action.index)
+    }
+
+    /// The earliest index whose state can still be told.
+    #[must_use]
+    pub fn first(&self) -> Index {
+        self.base.0
+    }
+
+    /// Adds what a batch changed; `state` is the state after it.
+    pub fn extend(&mut self, changes: Vec<Committed<C>>, state: &Arc<C::State>) {
+        self.actions.extend(changes);
+        let last = self.last();
+        if self.actions_max == 0 || (last.0 - self.base.0.0) as usize > self.actions_max {
+            // Dropping by half keeps a state copy, and the copy-on-write it costs, a rare thing.
+            let base = self.middle.take().unwrap_or_else(|| (last, state.clone()));
+            let gone = (base.0.0 - self.base.0.0) as usize;
+            self.actions.drain(..gone);
+            self.base = base;
+        }
+        if self.middle.is_none() && (last.0 - self.base.0.0) as usize >= self.actions_max.div_ceil(2) {
+            self.middle = Some((last, state.clone()));
+        }
+    }
+
+    /// Forgets the past: a snapshot was installed.
+    pub fn reset(&mut self, index: Index, state: Arc<C::State>) {
+        *self = History::new(index, state, self.actions_max);
+    }
+
+    /// What comes after `last`, at most `max` actions.
+    #[must_use]
+    pub fn since(&self, last: Index, max: usize) -> Owed<C> {
+        if last < self.base.0 {
+            return Owed::Reset;
+        }
+        let from = (last.0 - self.base.0.0) as usize;
+        if from >= self.actions.len() {
+            return Owed::Nothing;
+        }
+        Owed::Changes(self.actions.range(from..).take(max).cloned().collect())
+    }
+
+    /// The last `count` actions, the oldest first.
+    pub fn tail(&self, count: usize) -> impl Iterator<Item = &Committed<C>> {
+        self.actions.range(self.actions.len().saturating_sub(count)..)
+    }
+
+    /// What is needed to tell the state at `index`: an earlier state, and the actions from there. `None` when that past
+    /// is gone, or has not come.
+    #[must_use]
+    pub fn path_to(&self, index: Index) -> Option<(Arc<C::State>, Vec<Committed<C>>)> {
+        if index < self.base.0 || index > self.last() {
+            return None;
+        }
+        let (from, state) = match &self.middle {
+            Some(middle) if middle.0 <= index => middle,
+            _ => &self.base,
+        };
+        let skip = (from.0 - self.base.0.0) as usize;
+        let count = (index.0 - from.0) as usize;
+        Some((state.clone(), self.actions.range(skip..skip + count).cloned().collect()))
+    }
+}

@@ -1,0 +1,365 @@
+//! What every node holds, and the one function that takes it forward.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::{Batch, BatchError, Record, Verdict};
+use crate::codec::{CodecError, Reader, Writer};
+use crate::container::{BatchContext, Container, Failure, Reduction};
+use crate::context::{Origin, Stamps};
+use crate::digest::Digest;
+use crate::ids::{BatchId, CallNumber, Index, SessionKey};
+use crate::payload::{Payload, PayloadError};
+use crate::session::{Corrupt, Outcome, Sessions};
+
+/// The version of the layout of [`Store::save`].
+const LAYOUT: u8 = 1;
+
+/// The committed state, its place in the history, and the session table.
+pub struct Store<C: Container> {
+    container: Arc<C>,
+    pub(crate) state: Arc<C::State>,
+    pub(crate) index: Index,
+    /// The last batch that was applied: only a batch that names it as its predecessor is.
+    pub(crate) head: BatchId,
+    pub(crate) stamps: Stamps,
+    pub(crate) sessions: Sessions<C>,
+}
+
+impl<C: Container> Clone for Store<C> {
+    fn clone(&self) -> Self {
+        Store {
+            container: self.container.clone(),
+            state: self.state.clone(),
+            sessions: self.sessions.clone(),
+            ..*self
+        }
+    }
+}
+
+/// One committed action: all that is needed to reduce it again.
+#[derive(Debug)]
+pub struct Committed<C: Container> {
+    /// Its place.
+    pub index: Index,
+    /// The action.
+    pub action: Arc<C::Action>,
+    /// Who asked for it.
+    pub origin: Origin,
+    batch: BatchContext,
+    nth: usize,
+}
+
+impl<C: Container> Clone for Committed<C> {
+    fn clone(&self) -> Self {
+        Committed { action: self.action.clone(), origin: self.origin.clone(), ..*self }
+    }
+}
+
+impl<C: Container> Committed<C> {
+    /// The clocks of its batch.
+    #[must_use]
+    pub fn stamps(&self) -> Stamps {
+        self.batch.stamps
+    }
+
+    /// Takes a state through it, as the store did.
+    ///
+    /// # Errors
+    /// When the reducer breaks, which it did not in the store: it is not deterministic.
+    pub fn reduce(&self, container: &C, state: &mut C::State) -> Result<(), Failure> {
+        let reduction =
+            Reduction { action: &*self.action, index: self.index, nth: self.nth, origin: &self.origin };
+        container.reduce_batch(state, &self.batch, &[reduction])
+    }
+}
+
+/// What applying a batch did.
+#[derive(Debug)]
+pub enum Applied<C: Container> {
+    /// It was judged on another state than this one: skipped whole, the same on every node.
+    Skipped,
+    /// It took effect: its actions, in order.
+    Changes(Vec<Committed<C>>),
+}
+
+/// Why a node can go no further. Nothing of this kind is ever skipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// A batch of another version of the container.
+    #[error(
+        "a batch of version {came} of the container came, this node has version {is}: \
+         start it with the version that the cluster runs"
+    )]
+    Version {
+        /// The batch's.
+        came: u32,
+        /// This node's.
+        is: u32,
+    },
+    /// A batch made by other code.
+    #[error("a batch made by code {came} came, this node runs code {is}: start it with the same source")]
+    Code {
+        /// The batch's.
+        came: Digest,
+        /// This node's.
+        is: Digest,
+    },
+    /// This state is another than the leader's.
+    #[error(
+        "at index {index} the state here has digest {is}, the leader's has {came}: \
+         a reducer is not deterministic, or memory is damaged"
+    )]
+    Diverged {
+        /// The place.
+        index: Index,
+        /// The leader's digest.
+        came: Digest,
+        /// This node's.
+        is: Digest,
+    },
+    /// The reducer broke on an action that passed on the leader.
+    #[error("the reducer failed after index {index} on actions that passed on the leader, so it is not deterministic: {failure}")]
+    Reducer {
+        /// The place before the batch.
+        index: Index,
+        /// How it broke.
+        failure: Failure,
+    },
+    /// The batch contradicts the session table.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// A digest could not be taken.
+    #[error("the state at index {index} cannot be written, so it has no digest: {error}")]
+    Digest {
+        /// The place.
+        index: Index,
+        /// Why.
+        error: PayloadError,
+    },
+}
+
+impl<C: Container> Store<C> {
+    /// The initial state, at index 0.
+    #[must_use]
+    pub fn new(container: Arc<C>) -> Self {
+        let state = Arc::new(container.initial());
+        Store {
+            container,
+            state,
+            index: Index::default(),
+            head: BatchId::ROOT,
+            stamps: Stamps::default(),
+            sessions: Sessions::default(),
+        }
+    }
+
+    /// The container.
+    #[must_use]
+    pub fn container(&self) -> &Arc<C> {
+        &self.container
+    }
+
+    /// The state. Whoever keeps the `Arc` makes the next batch copy it.
+    #[must_use]
+    pub fn state(&self) -> &Arc<C::State> {
+        &self.state
+    }
+
+    /// Its place.
+    #[must_use]
+    pub fn index(&self) -> Index {
+        self.index
+    }
+
+    /// The last batch that was applied.
+    #[must_use]
+    pub fn head(&self) -> BatchId {
+        self.head
+    }
+
+    /// The clocks of that batch.
+    #[must_use]
+    pub fn stamps(&self) -> Stamps {
+        self.stamps
+    }
+
+    /// The session table.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions<C> {
+        &self.sessions
+    }
+
+    /// The digest of the state.
+    ///
+    /// # Errors
+    /// When the state refuses to be written.
+    pub fn digest(&self) -> Result<Digest, Halt> {
+        self.state.digest().map_err(|error| Halt::Digest { index: self.index, error })
+    }
+
+    /// Takes the store through a batch, if it was judged on exactly this state. `decided` hears what became of each
+    /// call in it.
+    ///
+    /// # Errors
+    /// The store must not be used any more: the node stops.
+    pub fn apply(
+        &mut self,
+        batch: &Batch<C>,
+        mut decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
+    ) -> Result<Applied<C>, Halt> {
+        let header = &batch.header;
+        if header.prev != self.head {
+            return Ok(Applied::Skipped);
+        }
+        self.check(batch)?;
+        let context = header.context();
+        let changes = self.advance(batch, &mut decided)?;
+        let reductions: Vec<_> = changes
+            .iter()
+            .map(|change| Reduction {
+                action: &*change.action,
+                index: change.index,
+                nth: change.nth,
+                origin: &change.origin,
+            })
+            .collect();
+        if !reductions.is_empty() {
+            let state = Arc::make_mut(&mut self.state);
+            self.container
+                .reduce_batch(state, &context, &reductions)
+                .map_err(|failure| Halt::Reducer { index: header.base, failure })?;
+        }
+        Ok(Applied::Changes(changes))
+    }
+
+    fn check(&self, batch: &Batch<C>) -> Result<(), Halt> {
+        let header = &batch.header;
+        let (is, came) = (self.container.version(), header.version);
+        if is != came {
+            return Err(Halt::Version { came, is });
+        }
+        let (is, came) = (self.container.code(), header.code);
+        if is != came {
+            return Err(Halt::Code { came, is });
+        }
+        if header.base != self.index {
+            return Err(Corrupt::Place { came: header.base, is: self.index }.into());
+        }
+        if let Some(came) = header.digest {
+            let is = self.digest()?;
+            if is != came {
+                return Err(Halt::Diverged { index: self.index, came, is });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything but the state through a batch: the part that a store and a fork do alike.
+    pub(crate) fn advance(
+        &mut self,
+        batch: &Batch<C>,
+        decided: &mut impl FnMut(SessionKey, CallNumber, &Outcome<C>),
+    ) -> Result<Vec<Committed<C>>, Corrupt> {
+        let header = &batch.header;
+        let context = header.context();
+        let mut changes = Vec::new();
+        let mut nth = 0;
+        for record in &batch.records {
+            if let Record::Call { session, number, verdict, .. } = record {
+                if let Verdict::Action(action) = verdict {
+                    self.index = self.index.next();
+                    let origin = self.origin(*session, *number).ok_or(Corrupt::UnknownSession(*session))?;
+                    let action = action.clone();
+                    changes.push(Committed { index: self.index, action, origin, batch: context, nth });
+                }
+                nth += usize::from(!matches!(verdict, Verdict::Repeated | Verdict::Conflict));
+            }
+            let outcome = self.sessions.record(record, header.stamps.elapsed, self.index)?;
+            if let (Some(outcome), Record::Call { session, number, .. } | Record::Void { session, number, .. }) =
+                (outcome, record)
+            {
+                decided(*session, *number, &outcome);
+            }
+        }
+        self.stamps = header.stamps;
+        self.head = header.id;
+        Ok(changes)
+    }
+
+    pub(crate) fn origin(&self, session: SessionKey, number: CallNumber) -> Option<Origin> {
+        let id = self.sessions.get(session)?.id();
+        Some(Origin { node: id.node.clone(), session: id.clone(), number })
+    }
+
+    /// Everything as bytes, for a snapshot. Without the head, a node that starts from it would skip everything after.
+    ///
+    /// # Errors
+    /// When a value refuses to be written.
+    pub fn save(&self) -> Result<Vec<u8>, PayloadError> {
+        let state = self.container.save(&self.state)?;
+        let mut bytes = Vec::with_capacity(state.len() + 256);
+        bytes.put_u8(LAYOUT);
+        bytes.put_u32(self.container.version());
+        bytes.put_digest(self.container.code());
+        bytes.put_u64(self.index.0);
+        bytes.put_batch_id(self.head);
+        bytes.put_u64(self.stamps.time_ms);
+        crate::batch::put_elapsed(&mut bytes, self.stamps.elapsed);
+        bytes.put_digest(self.state.digest()?);
+        self.sessions.encode(&mut bytes)?;
+        bytes.put_bytes(&state);
+        Ok(bytes)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, of another layout or version, or do not give the state they were taken from.
+    pub fn restore(container: Arc<C>, bytes: &[u8]) -> Result<Self, RestoreError> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8("the layout of a snapshot")? {
+            LAYOUT => {}
+            other => return Err(CodecError::invalid("the layout of a snapshot", other).into()),
+        }
+        let (is, came) = (container.version(), reader.u32("the container's version")?);
+        if is != came {
+            return Err(RestoreError::Halt(Halt::Version { came, is }));
+        }
+        let (is, came) = (container.code(), reader.digest("the container's code")?);
+        if is != came {
+            return Err(RestoreError::Halt(Halt::Code { came, is }));
+        }
+        let index = Index(reader.u64("the index of a snapshot")?);
+        let head = reader.batch_id()?;
+        let time_ms = reader.u64("the time of a snapshot")?;
+        let elapsed: Duration = crate::batch::elapsed(&mut reader)?;
+        let came = reader.digest("the digest of a snapshot")?;
+        let sessions = Sessions::decode(&mut reader)?;
+        let state = container
+            .restore(reader.bytes("the state of a snapshot")?)
+            .map_err(|error| BatchError::Payload { what: "a state", error })?;
+        reader.end()?;
+        let stamps = Stamps { time_ms, elapsed };
+        let store = Store { container, state: Arc::new(state), index, head, stamps, sessions };
+        let is = store.digest()?;
+        if is != came {
+            return Err(RestoreError::Halt(Halt::Diverged { index, came, is }));
+        }
+        Ok(store)
+    }
+}
+
+/// A snapshot that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Its layout is broken.
+    #[error("a snapshot is not in the layout of version {LAYOUT}: {0}")]
+    Layout(#[from] CodecError),
+    /// Something inside cannot be read.
+    #[error("a snapshot cannot be read: {0}")]
+    Payload(#[from] BatchError),
+    /// It is not of this container, or its state came out another than it went in.
+    #[error("a snapshot cannot be used: {0}")]
+    Halt(#[from] Halt),
+}
