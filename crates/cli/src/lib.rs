@@ -1,1 +1,173 @@
-//! placeholder
+//! The `conflux` program, and the same program around a container of your own.
+//!
+//! ```no_run
+//! use conflux_core::{Container, Context, Never};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! #[serde(rename_all = "snake_case")]
+//! enum Method { Add(u64) }
+//! #[derive(Debug, Serialize, Deserialize)]
+//! enum Action { Added(u64) }
+//! struct Counter;
+//!
+//! impl Container for Counter {
+//!     type State = u64;
+//!     type Method = Method;
+//!     type Action = Action;
+//!     type Rejection = Never;
+//!     fn initial(&self) -> u64 { 0 }
+//!     fn decide(&self, _: &u64, Method::Add(n): Method, _: &Context<'_>) -> Result<Option<Action>, Never> {
+//!         Ok(Some(Action::Added(n)))
+//!     }
+//!     fn reduce(&self, count: &mut u64, Action::Added(n): &Action, _: &Context<'_>) { *count += n }
+//! }
+//!
+//! fn main() -> std::process::ExitCode { conflux_cli::main(Counter) }
+//! ```
+//!
+//! Then `counter dev` is a prompt on a cluster of three nodes, `counter check lines.txt` looks for what would make
+//! nodes differ, and `counter bench --call 'add 1'` measures.
+
+mod answer;
+mod arguments;
+mod bench;
+mod check;
+mod cluster;
+mod command;
+mod dev;
+mod exit;
+mod factory;
+mod ground;
+mod init;
+mod input;
+mod interrupt;
+mod line;
+mod log;
+mod printer;
+mod progress;
+mod prompt;
+mod report;
+mod session;
+mod table;
+
+#[cfg(test)]
+mod fake;
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use conflux_core::Container;
+
+use crate::arguments::{OwnCommand, OwnProgram, Program, ProgramCommand};
+use crate::bench::Counter;
+use crate::exit::Refusal;
+use crate::factory::{Factory, ScriptFactory, SharedFactory};
+
+pub use crate::exit::Exit;
+
+/// The `conflux` program: containers written in JavaScript.
+#[must_use]
+pub fn program() -> ExitCode {
+    let name = "conflux".to_owned();
+    run(&name, || match Program::try_parse()?.command {
+        ProgramCommand::Dev { app, no_check, options } => {
+            let factory = ScriptFactory::load(&app, !no_check)?;
+            block_on(None, dev::run(factory, options.nodes, options.node_options()))
+        }
+        ProgramCommand::Check { app, options } => {
+            // The check here does what the container's own would do, and knows the lines.
+            Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
+        }
+        ProgramCommand::Init { directory } => Ok(init::run(&directory)?),
+        ProgramCommand::Bench { options } => {
+            let counter = SharedFactory::new(Counter, "the counter".into());
+            block_on(options.threads, bench::run(counter, bench::ADD_ONE, options))
+        }
+    })
+}
+
+/// The program around one Rust container: `dev`, `check` and `bench`, without a file to name.
+#[must_use]
+pub fn main<C: Container>(container: C) -> ExitCode {
+    let name = own_name(std::env::args_os().next().as_deref());
+    let factory = SharedFactory::new(container, name.clone());
+    run(&name, || match OwnProgram::try_parse()?.command {
+        OwnCommand::Dev { options } => block_on(None, dev::run(factory, options.nodes, options.node_options())),
+        OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
+        OwnCommand::Bench { call, options } => {
+            let method = bench::method_of(&factory.make()?, &call)?;
+            block_on(options.threads, bench::run(factory, method, options))
+        }
+    })
+}
+
+/// How a program ends other than by its work's exit.
+enum End {
+    Refused(Refusal),
+    Usage(clap::Error),
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> End {
+        End::Refused(refusal)
+    }
+}
+
+impl From<clap::Error> for End {
+    fn from(error: clap::Error) -> End {
+        End::Usage(error)
+    }
+}
+
+fn run(name: &str, work: impl FnOnce() -> Result<Exit, End>) -> ExitCode {
+    log::to_stderr();
+    let exit = match work() {
+        Ok(exit) => exit,
+        Err(End::Refused(refusal)) => {
+            eprintln!("{name}: {refusal}");
+            Exit::Usage
+        }
+        // Help and the version are no errors. Where they cannot be written, nobody wants them.
+        Err(End::Usage(error)) if !error.use_stderr() => {
+            let _ = error.print();
+            Exit::Good
+        }
+        Err(End::Usage(error)) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Exit::Usage
+        }
+        Err(End::Usage(error)) => {
+            eprintln!("{name}: {} (see `{name} --help`)", arguments::one_line(&error));
+            Exit::Usage
+        }
+    };
+    exit.into()
+}
+
+/// Runs to the end on a runtime of so many threads; unless told, one for each core.
+fn block_on(threads: Option<usize>, work: impl Future<Output = Result<Exit, Refusal>>) -> Result<Exit, End> {
+    let mut builder = match threads {
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Refusal::new(format!("the system gives no threads to run on: {error}")))?;
+    let exit = runtime.block_on(work);
+    // What still runs in the background (a write that blocks, say) must not keep the program from ending.
+    runtime.shutdown_background();
+    Ok(exit?)
+}
+
+fn own_name(program: Option<&OsStr>) -> String {
+    let stem = program.and_then(|path| Path::new(path).file_stem());
+    stem.map_or_else(|| "program".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}

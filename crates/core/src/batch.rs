@@ -269,6 +269,8 @@ fn decode_header(reader: &mut Reader<'_>) -> Result<Header, CodecError> {
 }
 
 /// Elapsed time travels in nanoseconds: 64 bits of them are 584 years.
+pub(crate) const ELAPSED_MAX: Duration = Duration::from_nanos(u64::MAX);
+
 pub(crate) fn put_elapsed(bytes: &mut Vec<u8>, elapsed: Duration) {
     bytes.put_u64(u64::try_from(elapsed.as_nanos()).expect("no cluster is served for 584 years"));
 }
@@ -355,6 +357,28 @@ fn position(reader: &mut Reader<'_>) -> Result<(SessionKey, CallNumber, CallNumb
 }
 
 impl<C: Container> Verdict<C> {
+    /// The verdict alone as bytes.
+    ///
+    /// # Errors
+    /// When a value refuses to be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, PayloadError> {
+        let mut bytes = vec![self.tag()];
+        self.encode(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// When the bytes are no verdict of this container.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BatchError> {
+        let mut reader = Reader::new(bytes);
+        let tag = reader.u8("the verdict of a call")?;
+        let verdict = Verdict::decode(tag, &mut reader)?;
+        reader.end()?;
+        Ok(verdict)
+    }
+
     pub(crate) fn tag(&self) -> u8 {
         match self {
             Verdict::Action(_) => ACTION,

@@ -124,6 +124,17 @@ impl<'a> Reader<'a> {
         Err(CodecError::invalid(what, "an integer of more than 64 bits"))
     }
 
+    /// A count of what happened one by one. It can be added to, as nothing happened 2^63 times.
+    ///
+    /// # Errors
+    /// When it is cut off or so large that it is not true.
+    pub fn tally(&mut self, what: &'static str) -> Result<u64, CodecError> {
+        match self.varint(what)? {
+            tally if tally >> 63 == 0 => Ok(tally),
+            tally => Err(CodecError::invalid(what, tally)),
+        }
+    }
+
     /// A count of things of at least `each` bytes: never more than can still follow, so it is safe to allocate for.
     ///
     /// # Errors

@@ -45,6 +45,9 @@ use crate::payload::{Payload, PayloadError};
 pub trait Container: Send + Sync + 'static {
     /// The value that all nodes hold. Cloned when a reader keeps an old one, and once per leadership: a large state
     /// wants a persistent collection.
+    ///
+    /// It must be written in the same order on every node: no `HashSet`, whose digest would differ on each of them, so
+    /// that its snapshots are refused as damaged. (A `HashMap` passes, as the order of maps does not count.)
     type State: Payload + Clone;
     /// What a caller asks for; usually an enum.
     type Method: Payload + Clone;
@@ -117,15 +120,27 @@ pub trait Container: Send + Sync + 'static {
     ///
     /// The provided one does it a call at a time; a container that lives elsewhere overrides it to hop once a batch.
     /// It may stop early (see [`Decided::damaged`]); it must decide at least one call of a batch that has any.
-    fn decide_batch(&self, state: &mut Self::State, batch: &BatchContext, calls: Vec<Call<Self::Method>>) -> Decided<Self>
+    fn decide_batch(
+        &self,
+        state: &mut Self::State,
+        batch: &BatchContext,
+        calls: Vec<Call<Self::Method>>,
+    ) -> Decided<Self>
     where
         Self: Sized,
     {
         let mut decided = Decided::with_capacity(calls.len());
         let mut index = batch.base;
+        let mut bytes = Vec::new();
         for (nth, Call { method, origin }) in calls.into_iter().enumerate() {
             let context = batch.context(Stream::Decide, nth, index.next(), &origin);
-            let decision = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
+            let said = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
+                Ok(Ok(Some(action))) => check_written(&action, "action", &mut bytes).map(|()| Ok(Some(action))),
+                Ok(Err(rejection)) => check_written(&rejection, "rejection", &mut bytes).map(|()| Err(rejection)),
+                Ok(Ok(None)) => Ok(Ok(None)),
+                Err(panic) => Err(Failure::of_panic("the method", &*panic)),
+            };
+            let decision = match said {
                 Ok(Ok(Some(action))) => {
                     let context = batch.context(Stream::Reduce, nth, index.next(), &origin);
                     let reduced = catch_unwind(AssertUnwindSafe(|| self.reduce(state, &action, &context)));
@@ -142,7 +157,7 @@ pub trait Container: Send + Sync + 'static {
                 }
                 Ok(Ok(None)) => Decision::Nothing,
                 Ok(Err(rejection)) => Decision::Rejected(rejection),
-                Err(panic) => Decision::Failed(Failure::of_panic("the method", &*panic)),
+                Err(failure) => Decision::Failed(failure),
             };
             decided.decisions.push(decision);
             if decided.damaged {
@@ -170,6 +185,13 @@ pub trait Container: Send + Sync + 'static {
         }))
         .map_err(|panic| Failure::of_panic("the reducer", &*panic))
     }
+}
+
+/// What cannot be written fails its call, before the state is touched: once in a batch, it would stop every leader that
+/// the call is sent to.
+fn check_written<T: Payload>(value: &T, what: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
+    bytes.clear();
+    value.encode(bytes).map_err(|error| Failure { message: format!("the {what} cannot be written: {error}"), at: None })
 }
 
 /// One call of a batch, on its way to be decided.

@@ -64,6 +64,7 @@ impl fmt::Debug for Digest {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "what another order of a map does is what is tested")]
 mod tests {
     use crate::payload::Payload;
     use std::collections::{BTreeMap, HashMap};

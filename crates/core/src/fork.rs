@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{Audit, Batch, ChosenId, Header, Record, Verdict};
+use crate::batch::{Audit, Batch, ChosenId, ELAPSED_MAX, Header, Record, Verdict};
 use crate::container::{BatchContext, Call, Container, Decision};
 use crate::context::Stamps;
-use crate::ids::{BatchId, CallNumber, Incarnation, Index, SessionId, SessionKey};
+use crate::ids::{
+    BatchId, CallNumber, Incarnation, Index, NODE_NAME_BYTES_MAX, REQUEST_ID_BYTES_MAX, SessionId, SessionKey,
+};
 use crate::session::Found;
 use crate::store::{Halt, Store};
 
@@ -45,6 +47,20 @@ pub enum Request<C: Container> {
         /// As in `Call`.
         floor: CallNumber,
     },
+}
+
+impl<C: Container> Request<C> {
+    /// Whether every replica could read back what is logged of it. One that could not would stop the whole cluster, so
+    /// what a peer or a program asks for is not trusted here.
+    fn is_sound(&self) -> bool {
+        match self {
+            Request::Open { id, .. } => (1..=NODE_NAME_BYTES_MAX).contains(&id.node.len()),
+            Request::Void { number, floor, .. } => floor <= number,
+            Request::Call { number, floor, chosen, .. } => {
+                floor <= number && chosen.as_ref().is_none_or(|chosen| chosen.id.len() <= REQUEST_ID_BYTES_MAX)
+            }
+        }
+    }
 }
 
 /// How long things are kept; the leader's own, because what is forgotten is logged.
@@ -110,10 +126,8 @@ impl<C: Container> Fork<C> {
     #[must_use]
     pub fn stamps(&self, wall_ms: u64, since_fork: Duration) -> Stamps {
         let last = self.store.stamps;
-        Stamps {
-            time_ms: wall_ms.max(last.time_ms),
-            elapsed: (self.elapsed_at_fork + since_fork).max(last.elapsed),
-        }
+        let elapsed = self.elapsed_at_fork.saturating_add(since_fork).max(last.elapsed);
+        Stamps { time_ms: wall_ms.max(last.time_ms), elapsed: elapsed.min(ELAPSED_MAX) }
     }
 
     /// Whether something is due to be forgotten, so that even an idle leader makes a batch.
@@ -124,11 +138,13 @@ impl<C: Container> Fork<C> {
     }
 
     /// Makes the next batch of the requests that fit, in order. A call that is not the next of its session, or whose
-    /// session is not open, is left out: its origin sends it again when it sees that nothing came of it. `None` when
-    /// there is nothing to log.
+    /// session is not open, is left out: its origin sends it again when it sees that nothing came of it. So is a request
+    /// that no replica could read back. `None` when there is nothing to log.
     ///
-    /// An `Open` is refused if it was asked half a session's life ago: else a delayed copy of it could bring an expired
-    /// session to life again, and with it calls that have been decided.
+    /// An `Open` is refused if it was asked before the last instant that a sweep expired sessions up to: else a delayed
+    /// copy of it could bring an expired session to life again, and with it calls that have been decided. The instant is
+    /// replicated, so leaders that keep sessions for different lengths of time agree; and it never outruns the clock of
+    /// the last batch, so that a node that has caught up is never refused, however long the cluster was idle.
     ///
     /// # Errors
     /// When the digest was asked for and cannot be taken, or the fork contradicts itself.
@@ -201,10 +217,10 @@ impl<C: Container> Fork<C> {
             }
             fits
         };
-        for request in requests {
+        for request in requests.into_iter().filter(Request::is_sound) {
             match request {
                 Request::Open { id, as_of } => {
-                    let fresh = as_of + self.retention.session / 2 >= stamps.elapsed;
+                    let fresh = as_of >= sessions.swept_before();
                     if fresh && sessions.key(&id).is_none() && !admitted.opens.contains(&id) {
                         admitted.opens.push(id);
                     }
@@ -255,7 +271,11 @@ struct Admitted<C: Container> {
 
 /// A record whose verdict may still be missing.
 enum Slot<C: Container> {
-    Void { session: SessionKey, number: CallNumber, floor: CallNumber },
+    Void {
+        session: SessionKey,
+        number: CallNumber,
+        floor: CallNumber,
+    },
     Call {
         session: SessionKey,
         number: CallNumber,

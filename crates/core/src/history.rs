@@ -30,8 +30,12 @@ pub enum Owed<C: Container> {
     Reset,
 }
 
+/// A state, and the actions that lead on from it.
+pub type Path<C> = (Arc<<C as Container>::State>, Vec<Committed<C>>);
+
 impl<C: Container> History<C> {
-    /// No past yet. Holds at most `actions_max` actions, and at least half as many once they have happened.
+    /// No past yet. Holds at least half of `actions_max` actions once they have happened, and at most `actions_max` and
+    /// what one batch adds: only between batches is there a state to go on from. With 0 it holds none.
     #[must_use]
     pub fn new(index: Index, state: Arc<C::State>, actions_max: usize) -> Self {
         History { base: (index, state), middle: None, actions: VecDeque::new(), actions_max }
@@ -53,15 +57,20 @@ impl<C: Container> History<C> {
     pub fn extend(&mut self, changes: Vec<Committed<C>>, state: &Arc<C::State>) {
         self.actions.extend(changes);
         let last = self.last();
-        if self.actions_max == 0 || (last.0 - self.base.0.0) as usize > self.actions_max {
-            // Dropping by half keeps a state copy, and the copy-on-write it costs, a rare thing.
-            let base = self.middle.take().unwrap_or_else(|| (last, state.clone()));
-            let gone = (base.0.0 - self.base.0.0) as usize;
-            self.actions.drain(..gone);
-            self.base = base;
+        if self.actions_max == 0 {
+            self.actions.clear();
+            self.base = (last, state.clone());
+            return;
         }
-        if self.middle.is_none() && (last.0 - self.base.0.0) as usize >= self.actions_max.div_ceil(2) {
-            self.middle = Some((last, state.clone()));
+        // A segment is half of the whole at least. Few segments keep a state copy, and the copy-on-write it costs, a
+        // rare thing; the older one is dropped only when the younger is enough alone.
+        let younger = self.middle.as_ref().unwrap_or(&self.base).0;
+        if ((last.0 - younger.0) as usize) < self.actions_max.div_ceil(2) {
+            return;
+        }
+        if let Some(base) = self.middle.replace((last, state.clone())) {
+            self.actions.drain(..(base.0.0 - self.base.0.0) as usize);
+            self.base = base;
         }
     }
 
@@ -91,7 +100,7 @@ impl<C: Container> History<C> {
     /// What is needed to tell the state at `index`: an earlier state, and the actions from there. `None` when that past
     /// is gone, or has not come.
     #[must_use]
-    pub fn path_to(&self, index: Index) -> Option<(Arc<C::State>, Vec<Committed<C>>)> {
+    pub fn path_to(&self, index: Index) -> Option<Path<C>> {
         if index < self.base.0 || index > self.last() {
             return None;
         }

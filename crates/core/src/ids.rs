@@ -127,7 +127,9 @@ impl RequestId {
     /// Reads what [`Display`](fmt::Display) wrote; anything else is a chosen id.
     #[must_use]
     pub fn parse(text: &str) -> RequestId {
-        Self::parse_call(text).unwrap_or_else(|| RequestId::Chosen(text.into()))
+        // One call has one id: what only reads like it ("+1", "01") is another string, and so a chosen id.
+        let call = Self::parse_call(text).filter(|call| call.to_string() == text);
+        call.unwrap_or_else(|| RequestId::Chosen(text.into()))
     }
 
     fn parse_call(text: &str) -> Option<RequestId> {
@@ -160,7 +162,7 @@ mod tests {
         let id = RequestId::Call(session, CallNumber(12));
         assert_eq!(id.to_string(), "a/b/fe/3/12");
         assert_eq!(RequestId::parse(&id.to_string()), id);
-        for text in ["order-17", "", "a/b", "/1/1/1", "x/zz/1/1"] {
+        for text in ["order-17", "", "a/b", "/1/1/1", "x/zz/1/1", "a/1/1/+1", "a/1/01/1", "a/FE/1/1"] {
             assert_eq!(RequestId::parse(text), RequestId::Chosen(text.into()));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::batch::{BatchError, ChosenId, Record, Verdict, chosen_id, elapsed, put_elapsed};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::container::{Container, Failure};
-use crate::ids::{CallNumber, Index, SessionId, SessionKey};
+use crate::ids::{BatchId, CallNumber, Index, SessionId, SessionKey};
 use crate::payload::PayloadError;
 
 /// What finally became of a call.
@@ -50,9 +50,7 @@ impl<C: Container> Clone for Outcome<C> {
         match self {
             Outcome::Committed { index, action } => Outcome::Committed { index: *index, action: action.clone() },
             Outcome::Nothing { index } => Outcome::Nothing { index: *index },
-            Outcome::Rejected { index, rejection } => {
-                Outcome::Rejected { index: *index, rejection: rejection.clone() }
-            }
+            Outcome::Rejected { index, rejection } => Outcome::Rejected { index: *index, rejection: rejection.clone() },
             Outcome::Failed { index, failure } => Outcome::Failed { index: *index, failure: failure.clone() },
             Outcome::Void => Outcome::Void,
             Outcome::Conflict => Outcome::Conflict,
@@ -80,8 +78,22 @@ pub enum Corrupt {
     #[error("a batch opens session {0}, which is open")]
     OpenTwice(SessionId),
     /// A repeated request id that nobody used before.
-    #[error("a batch repeats request id {0:?}, which is not remembered")]
+    #[error("a batch repeats request id {0:?}, which is not remembered for this call")]
     NotRemembered(Arc<str>),
+    /// A request id that is remembered, and used again as if it were new.
+    #[error("a batch uses request id {0:?} as a new one, but it is remembered")]
+    Remembered(Arc<str>),
+    /// A batch that names itself as its predecessor: it would fit onto itself for ever.
+    #[error("batch {0} names itself as its predecessor")]
+    OwnPredecessor(BatchId),
+    /// The clock that expires things goes back.
+    #[error("a batch was made at {came:?}, its predecessor at {is:?}")]
+    Clock {
+        /// What the batch says.
+        came: Duration,
+        /// What its predecessor said.
+        is: Duration,
+    },
     /// The batch starts at another place than its predecessor ended.
     #[error("a batch starts at index {came}, its predecessor ended at {is}")]
     Place {
@@ -136,7 +148,13 @@ impl<C: Container> Session<C> {
         }
     }
 
-    fn decide(&mut self, number: CallNumber, floor: CallNumber, now: Duration, outcome: Outcome<C>) -> Result<(), Corrupt> {
+    fn decide(
+        &mut self,
+        number: CallNumber,
+        floor: CallNumber,
+        now: Duration,
+        outcome: Outcome<C>,
+    ) -> Result<(), Corrupt> {
         if number != self.next {
             return Err(Corrupt::NotNext { session: self.id.clone(), came: number.0, next: self.next.0 });
         }
@@ -144,10 +162,9 @@ impl<C: Container> Session<C> {
         self.next = number.next();
         self.last_seen = now;
         // A floor from a message that was overtaken may be older than one seen before.
-        while self.floor < floor {
-            self.outcomes.pop_front();
-            self.floor = self.floor.next();
-        }
+        let forgotten = floor.0.saturating_sub(self.floor.0).min(self.outcomes.len() as u64);
+        self.outcomes.drain(..forgotten as usize);
+        self.floor = CallNumber(self.floor.0 + forgotten);
         Ok(())
     }
 }
@@ -180,8 +197,10 @@ impl<C: Container> Clone for Remembered<C> {
 pub struct Sessions<C: Container> {
     open: BTreeMap<SessionKey, Session<C>>,
     keys: BTreeMap<SessionId, SessionKey>,
-    /// How many were ever opened: the next key.
+    /// How many were ever opened: the last key.
     opened: u64,
+    /// Every session that was not seen since this instant has expired.
+    swept_before: Duration,
     chosen: BTreeMap<Arc<str>, Remembered<C>>,
     /// The chosen ids in the order in which they were decided, and when.
     chosen_order: VecDeque<(Duration, Arc<str>)>,
@@ -193,6 +212,7 @@ impl<C: Container> Clone for Sessions<C> {
             open: self.open.clone(),
             keys: self.keys.clone(),
             opened: self.opened,
+            swept_before: self.swept_before,
             chosen: self.chosen.clone(),
             chosen_order: self.chosen_order.clone(),
         }
@@ -205,6 +225,7 @@ impl<C: Container> Default for Sessions<C> {
             open: BTreeMap::new(),
             keys: BTreeMap::new(),
             opened: 0,
+            swept_before: Duration::ZERO,
             chosen: BTreeMap::new(),
             chosen_order: VecDeque::new(),
         }
@@ -241,6 +262,11 @@ impl<C: Container> Sessions<C> {
         self.chosen.get(id).map(|remembered| remembered.call)
     }
 
+    /// The instant up to which sessions have expired. A session that was opened later is open.
+    pub(crate) fn swept_before(&self) -> Duration {
+        self.swept_before
+    }
+
     /// What a sweep at `now` would have to forget.
     pub(crate) fn sweep<D: Container>(&self, now: Duration, life: Duration, window: Duration) -> Option<Record<D>> {
         let sessions_before = now.saturating_sub(life);
@@ -257,7 +283,12 @@ impl<C: Container> Sessions<C> {
     }
 
     /// Takes the table through one record; `index` is the place after it. Forks and stores run this same function.
-    pub(crate) fn record(&mut self, record: &Record<C>, now: Duration, index: Index) -> Result<Option<Outcome<C>>, Corrupt> {
+    pub(crate) fn record(
+        &mut self,
+        record: &Record<C>,
+        now: Duration,
+        index: Index,
+    ) -> Result<Option<Outcome<C>>, Corrupt> {
         match record {
             Record::Open(id) => {
                 if self.keys.contains_key(id) {
@@ -288,6 +319,7 @@ impl<C: Container> Sessions<C> {
                 Ok(Some(outcome))
             }
             Record::Sweep { sessions_before, ids_before } => {
+                self.swept_before = self.swept_before.max(*sessions_before);
                 self.open.retain(|_, session| session.last_seen >= *sessions_before);
                 let open = &self.open;
                 self.keys.retain(|_, key| open.contains_key(key));
@@ -307,21 +339,23 @@ impl<C: Container> Sessions<C> {
     }
 
     fn outcome(&self, verdict: &Verdict<C>, chosen: Option<&ChosenId>, index: Index) -> Result<Outcome<C>, Corrupt> {
-        Ok(match verdict {
-            Verdict::Action(action) => Outcome::Committed { index, action: action.clone() },
-            Verdict::Nothing => Outcome::Nothing { index },
-            Verdict::Rejected(rejection) => Outcome::Rejected { index, rejection: rejection.clone() },
-            Verdict::Failed(failure) => Outcome::Failed { index, failure: failure.clone() },
-            Verdict::Conflict => Outcome::Conflict,
-            Verdict::Repeated => {
-                let id = chosen.map(|chosen| chosen.id.clone()).unwrap_or_default();
-                self.find_chosen(&id).ok_or(Corrupt::NotRemembered(id))?
-            }
+        let known = chosen.and_then(|chosen| Some((self.chosen.get(&chosen.id)?, chosen.call)));
+        let id = || chosen.map(|chosen| chosen.id.clone()).unwrap_or_default();
+        Ok(match (verdict, known) {
+            (Verdict::Repeated, Some((known, call))) if known.call == call => known.outcome.clone(),
+            (Verdict::Conflict, Some((known, call))) if known.call != call => Outcome::Conflict,
+            (Verdict::Repeated | Verdict::Conflict, _) => return Err(Corrupt::NotRemembered(id())),
+            (_, Some(_)) => return Err(Corrupt::Remembered(id())),
+            (Verdict::Action(action), None) => Outcome::Committed { index, action: action.clone() },
+            (Verdict::Nothing, None) => Outcome::Nothing { index },
+            (Verdict::Rejected(rejection), None) => Outcome::Rejected { index, rejection: rejection.clone() },
+            (Verdict::Failed(failure), None) => Outcome::Failed { index, failure: failure.clone() },
         })
     }
 
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
         bytes.put_varint(self.opened);
+        put_elapsed(bytes, self.swept_before);
         bytes.put_varint(self.open.len() as u64);
         for (key, session) in &self.open {
             bytes.put_varint(key.0);
@@ -345,24 +379,31 @@ impl<C: Container> Sessions<C> {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, BatchError> {
-        let mut sessions = Sessions { opened: reader.varint("the count of sessions")?, ..Sessions::default() };
+        let opened = reader.tally("the count of sessions")?;
+        let mut sessions = Sessions { opened, swept_before: elapsed(reader)?, ..Sessions::default() };
         for _ in 0..reader.count("the sessions", 8)? {
             let key = SessionKey(reader.varint("a session's key")?);
             let id = reader.session_id()?;
-            let floor = CallNumber(reader.varint("a session's floor")?);
+            let floor = CallNumber(reader.tally("a session's floor")?);
             let last_seen = elapsed(reader)?;
             let count = reader.count("a session's outcomes", 1)?;
             let outcomes = (0..count).map(|_| Outcome::decode(reader)).collect::<Result<VecDeque<_>, _>>()?;
-            let next = floor.0.checked_add(count as u64).map(CallNumber);
-            let next = next.ok_or_else(|| CodecError::invalid("a session's floor", floor.0))?;
-            sessions.keys.insert(id.clone(), key);
+            let next = CallNumber(floor.0 + count as u64);
+            // A key twice, an id twice, or a key yet to be given: each would let one session pass for another.
+            let is_last = sessions.open.last_key_value().is_none_or(|(last, _)| *last < key);
+            if !is_last || key.0 > opened || sessions.keys.insert(id.clone(), key).is_some() {
+                return Err(CodecError::invalid("a session's key", key.0).into());
+            }
             sessions.open.insert(key, Session { id, floor, next, last_seen, outcomes });
         }
         for _ in 0..reader.count("the chosen request ids", 8)? {
             let ChosenId { id, call } = chosen_id(reader)?;
             let decided = elapsed(reader)?;
             sessions.chosen_order.push_back((decided, id.clone()));
-            sessions.chosen.insert(id, Remembered { call, outcome: Outcome::decode(reader)? });
+            let remembered = Remembered { call, outcome: Outcome::decode(reader)? };
+            if sessions.chosen.insert(id.clone(), remembered).is_some() {
+                return Err(CodecError::invalid("the chosen request ids", format!("{id:?} twice")).into());
+            }
         }
         Ok(sessions)
     }

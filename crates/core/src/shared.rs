@@ -18,7 +18,12 @@ impl<C: Container> Container for Arc<C> {
         (**self).initial()
     }
 
-    fn decide(&self, state: &C::State, method: C::Method, context: &Context<'_>) -> Result<Option<C::Action>, C::Rejection> {
+    fn decide(
+        &self,
+        state: &C::State,
+        method: C::Method,
+        context: &Context<'_>,
+    ) -> Result<Option<C::Action>, C::Rejection> {
         (**self).decide(state, method, context)
     }
 

@@ -28,12 +28,7 @@ pub struct Store<C: Container> {
 
 impl<C: Container> Clone for Store<C> {
     fn clone(&self) -> Self {
-        Store {
-            container: self.container.clone(),
-            state: self.state.clone(),
-            sessions: self.sessions.clone(),
-            ..*self
-        }
+        Store { container: self.container.clone(), state: self.state.clone(), sessions: self.sessions.clone(), ..*self }
     }
 }
 
@@ -68,8 +63,7 @@ impl<C: Container> Committed<C> {
     /// # Errors
     /// When the reducer breaks, which it did not in the store: it is not deterministic.
     pub fn reduce(&self, container: &C, state: &mut C::State) -> Result<(), Failure> {
-        let reduction =
-            Reduction { action: &*self.action, index: self.index, nth: self.nth, origin: &self.origin };
+        let reduction = Reduction { action: &*self.action, index: self.index, nth: self.nth, origin: &self.origin };
         container.reduce_batch(state, &self.batch, &[reduction])
     }
 }
@@ -119,7 +113,9 @@ pub enum Halt {
         is: Digest,
     },
     /// The reducer broke on an action that passed on the leader.
-    #[error("the reducer failed after index {index} on actions that passed on the leader, so it is not deterministic: {failure}")]
+    #[error(
+        "the reducer failed after index {index} on actions that passed on the leader, so it is not deterministic: {failure}"
+    )]
     Reducer {
         /// The place before the batch.
         index: Index,
@@ -199,7 +195,7 @@ impl<C: Container> Store<C> {
     }
 
     /// Takes the store through a batch, if it was judged on exactly this state. `decided` hears what became of each
-    /// call in it.
+    /// call in it, once all of it has taken effect.
     ///
     /// # Errors
     /// The store must not be used any more: the node stops.
@@ -214,7 +210,9 @@ impl<C: Container> Store<C> {
         }
         self.check(batch)?;
         let context = header.context();
-        let changes = self.advance(batch, &mut decided)?;
+        let mut outcomes = Vec::with_capacity(batch.records.len());
+        let hear = &mut |session, number, outcome: &Outcome<C>| outcomes.push((session, number, outcome.clone()));
+        let changes = self.advance(batch, hear)?;
         let reductions: Vec<_> = changes
             .iter()
             .map(|change| Reduction {
@@ -229,6 +227,9 @@ impl<C: Container> Store<C> {
             self.container
                 .reduce_batch(state, &context, &reductions)
                 .map_err(|failure| Halt::Reducer { index: header.base, failure })?;
+        }
+        for (session, number, outcome) in &outcomes {
+            decided(*session, *number, outcome);
         }
         Ok(Applied::Changes(changes))
     }
@@ -262,6 +263,12 @@ impl<C: Container> Store<C> {
         decided: &mut impl FnMut(SessionKey, CallNumber, &Outcome<C>),
     ) -> Result<Vec<Committed<C>>, Corrupt> {
         let header = &batch.header;
+        if header.id == header.prev {
+            return Err(Corrupt::OwnPredecessor(header.id));
+        }
+        if header.stamps.elapsed < self.stamps.elapsed {
+            return Err(Corrupt::Clock { came: header.stamps.elapsed, is: self.stamps.elapsed });
+        }
         let context = header.context();
         let mut changes = Vec::new();
         let mut nth = 0;
@@ -330,7 +337,10 @@ impl<C: Container> Store<C> {
         if is != came {
             return Err(RestoreError::Halt(Halt::Code { came, is }));
         }
-        let index = Index(reader.u64("the index of a snapshot")?);
+        let index = match reader.u64("the index of a snapshot")? {
+            index if index >> 63 == 0 => Index(index),
+            index => return Err(CodecError::invalid("the index of a snapshot", index).into()),
+        };
         let head = reader.batch_id()?;
         let time_ms = reader.u64("the time of a snapshot")?;
         let elapsed: Duration = crate::batch::elapsed(&mut reader)?;

@@ -293,7 +293,7 @@ mod tests {
                 .partials
                 .iter()
                 .map(|partial| partial.body.capacity())
-                .sum()
+                .sum::<usize>()
         );
         progress
     }

@@ -1,0 +1,307 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::ground::NodeOptions;
+
+/// The most nodes that one process runs.
+const NODES_MAX: usize = 99;
+
+/// The command line of the `conflux` program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "conflux",
+    version,
+    about = "One state on several nodes: containers in the manner of Redux, replicated by Raft",
+    after_help = "Examples:\n  \
+        conflux init words && cd words     an application to start from\n  \
+        conflux dev app.js                 three nodes in this process, and a prompt\n  \
+        echo 'append \"foo\"' | conflux dev app.js"
+)]
+pub(crate) struct Program {
+    #[command(subcommand)]
+    pub(crate) command: ProgramCommand,
+}
+
+/// What the program can do with containers in JavaScript.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProgramCommand {
+    /// Run several nodes in this process, and perform the lines of standard input
+    #[command(after_help = DEV_EXAMPLES)]
+    Dev {
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: PathBuf,
+        /// Do not run every batch again in a fresh heap (long inputs are much faster without)
+        #[arg(long)]
+        no_check: bool,
+        #[command(flatten)]
+        options: DevOptions,
+    },
+    /// Load a container, list its methods, and look for what would make nodes differ
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: PathBuf,
+        #[command(flatten)]
+        options: CheckOptions,
+    },
+    /// Write an application to start from
+    #[command(
+        after_help = "Example:\n  conflux init todo && conflux dev todo/app.js\n\nExisting files are never overwritten."
+    )]
+    Init {
+        /// Where to write it
+        #[arg(value_name = "DIR", default_value = ".")]
+        directory: PathBuf,
+    },
+    /// Measure performs a second, how long one takes, and memory, with a counter written in Rust
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench {
+        #[command(flatten)]
+        options: BenchOptions,
+    },
+}
+
+/// The command line of a program around one Rust container: see [`main`](crate::main).
+#[derive(Debug, Parser)]
+#[command(version = None::<&str>, about = "A replicated state container")]
+pub(crate) struct OwnProgram {
+    #[command(subcommand)]
+    pub(crate) command: OwnCommand,
+}
+
+/// What such a program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OwnCommand {
+    /// Run several nodes in this process, and perform the lines of standard input
+    Dev {
+        #[command(flatten)]
+        options: DevOptions,
+    },
+    /// List the methods, and look for what would make nodes differ
+    Check {
+        #[command(flatten)]
+        options: CheckOptions,
+    },
+    /// Measure performs a second, how long one takes, and memory
+    Bench {
+        /// The line that is performed over and over, as in: 'append "foo"'
+        #[arg(long, value_name = "LINE")]
+        call: String,
+        #[command(flatten)]
+        options: BenchOptions,
+    },
+}
+
+const DEV_EXAMPLES: &str = "\
+Lines are METHOD [JSON ARGUMENT]... ; `@b METHOD ...` performs at node b; `:help` lists the commands.
+
+Examples:
+  conflux dev words.js                              a prompt
+  conflux dev words.js --nodes 5 < lines.txt        answers in the order of the lines, a JSON object each
+  printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
+
+Exit status: 0 all was answered, 1 a line was bad or failed, 2 usage or file, 6 the nodes' states differ.";
+
+const CHECK_EXAMPLES: &str = "\
+Each call is made again in a fresh heap; state hidden in variables, mutation and unordered iteration show as differences.
+
+Examples:
+  conflux check words.js
+  conflux check words.js lines.txt
+  conflux check words.js - < lines.txt
+
+Exit status: 0 no difference, 1 a difference, a bad line or a failed call, 2 usage or file.";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  conflux bench
+  conflux bench --nodes 5 --callers 64,1024 --seconds 10 --json
+  conflux bench --callers 1024 --performs 10000000      does memory stay flat?";
+
+/// Options of `dev`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevOptions {
+    /// How many nodes: a, b, c and so on
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    pub(crate) nodes: usize,
+    /// Where chance comes from: the same seed, the same draws
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The shortest silence of a leader before another takes over [300ms]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    election_timeout_min: Option<Duration>,
+    /// The longest such silence [500ms]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    election_timeout_max: Option<Duration>,
+    /// How often a leader is heard of [50ms]
+    #[arg(long, alias = "heartbeat", value_name = "TIME", value_parser = duration)]
+    heartbeat_interval: Option<Duration>,
+    /// How long a perform is tried before it is given up
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    deadline: Option<Duration>,
+}
+
+impl DevOptions {
+    pub(crate) fn node_options(&self) -> NodeOptions {
+        NodeOptions {
+            election_timeout_min: self.election_timeout_min,
+            election_timeout_max: self.election_timeout_max,
+            heartbeat_interval: self.heartbeat_interval,
+            deadline: self.deadline,
+            seed: self.seed,
+        }
+    }
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// A file of lines as `dev` takes them; - is standard input
+    #[arg(value_name = "LINES-FILE")]
+    pub(crate) lines: Option<PathBuf>,
+}
+
+/// Options of `bench`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    pub(crate) nodes: usize,
+    /// How the nodes talk
+    #[arg(long, value_enum, default_value_t = BenchChannel::Memory)]
+    pub(crate) channel: BenchChannel,
+    /// How many callers perform at once, each awaiting its answer; a row for each number
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 64, 256, 1024], value_parser = callers)]
+    pub(crate) callers: Vec<usize>,
+    /// How long each row is measured
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Instead of a time: how many performs each row makes. Memory is shown along the way
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "seconds")]
+    pub(crate) performs: Option<u64>,
+    /// The node that callers perform at
+    #[arg(long, value_enum, default_value_t = BenchAt::Leader)]
+    pub(crate) at: BenchAt,
+    /// How many threads run the nodes and the callers [one for each core]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How the nodes of a benchmark talk.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchChannel {
+    /// In this process
+    Memory,
+}
+
+/// Where the callers of a benchmark perform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchAt {
+    /// All at the leader
+    Leader,
+    /// Spread over the nodes
+    All,
+}
+
+fn number_between(text: &str, what: &str, min: usize, max: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("{what} is a number from {min} to {max}")),
+    }
+}
+
+fn nodes(text: &str) -> Result<usize, String> {
+    number_between(text, "the number of nodes", 1, NODES_MAX)
+}
+
+fn callers(text: &str) -> Result<usize, String> {
+    number_between(text, "the number of callers", 1, 1_000_000)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    number_between(text, "the number of threads", 1, 1024)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(time))
+        .ok_or_else(|| "it is a number of seconds from 0.001 to 86400".to_owned())
+}
+
+/// `300ms`, `5s`, `2m`; a plain number is milliseconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "" | "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    let millis = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+    millis.map(Duration::from_millis).ok_or_else(|| "times are written as 300ms, 5s or 2m".to_owned())
+}
+
+/// A usage error on one line; clap's own takes several.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text.find("\n\nUsage:").or_else(|| text.find("\n\nFor more")).map_or(text.as_str(), |end| &text[..end]);
+    let words: Vec<&str> = told.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn error(arguments: &[&str]) -> String {
+        one_line(&Program::try_parse_from(arguments).expect_err("the arguments are wrong"))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Program::command().debug_assert();
+        OwnProgram::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_a_line_that_names_the_thing() {
+        assert_eq!(
+            error(&["conflux", "dev", "a.js", "--nodes", "0"]),
+            "invalid value '0' for '--nodes <N>': the number of nodes is a number from 1 to 99"
+        );
+        assert_eq!(
+            error(&["conflux", "dev", "a.js", "--nodes", "x"]),
+            "invalid value 'x' for '--nodes <N>': the number of nodes is a number from 1 to 99"
+        );
+        assert_eq!(error(&["conflux", "dev"]), "the following required arguments were not provided: <APP.js>");
+        assert_eq!(
+            error(&["conflux", "dev", "a.js", "--node", "3"]),
+            "unexpected argument '--node' found tip: a similar argument exists: '--nodes'"
+        );
+        assert_eq!(error(&["conflux", "deb"]), "unrecognized subcommand 'deb' tip: a similar subcommand exists: 'dev'");
+        assert!(error(&["conflux", "bench", "--callers", "1,0"]).contains("'0' for '--callers <N,...>'"));
+        assert!(error(&["conflux", "dev", "a.js", "--heartbeat", "5h"]).ends_with("written as 300ms, 5s or 2m"));
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("300"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("").is_err() && duration("-1s").is_err() && duration("99999999999999999999s").is_err());
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(["NaN", "-1", "inf", "0", "x"].iter().all(|text| seconds(text).is_err()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the nodes' containers come from.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use conflux_core::Container;
+use conflux_script::{Options, ScriptContainer};
+
+use crate::exit::Refusal;
+
+/// Makes a container for each node.
+pub(crate) trait Factory: Send + Sync + 'static {
+    /// What it makes.
+    type Container: Container;
+
+    /// A container that shares nothing with the ones made before that could hide a difference between nodes.
+    fn make(&self) -> Result<Self::Container, Refusal>;
+
+    /// What is run, for people.
+    fn name(&self) -> String;
+
+    /// What the containers found wrong with themselves since it was last asked, each thing once.
+    fn findings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Several clusters, one after another, may be made of the same containers.
+impl<F: Factory> Factory for Arc<F> {
+    type Container = F::Container;
+
+    fn make(&self) -> Result<F::Container, Refusal> {
+        (**self).make()
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn findings(&self) -> Vec<String> {
+        (**self).findings()
+    }
+}
+
+/// A script: the file is read once, and each node runs it in a heap of its own.
+pub(crate) struct ScriptFactory {
+    first: ScriptContainer,
+    name: String,
+    /// What was made, for as long as its node lives.
+    made: Mutex<Vec<Weak<ScriptContainer>>>,
+    /// What was told already.
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl ScriptFactory {
+    /// Loads a file. With `check`, every batch is run again in a fresh heap: the development check.
+    pub(crate) fn load(path: &Path, check: bool) -> Result<Self, Refusal> {
+        let options = Options { check, ..Options::default() };
+        let first = ScriptContainer::load_with(path, options).map_err(Refusal::new)?;
+        Ok(ScriptFactory { first, name: path.display().to_string(), made: Mutex::default(), told: Mutex::default() })
+    }
+}
+
+impl Factory for ScriptFactory {
+    type Container = Arc<ScriptContainer>;
+
+    fn make(&self) -> Result<Arc<ScriptContainer>, Refusal> {
+        let container = Arc::new(self.first.another().map_err(Refusal::new)?);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&container));
+        Ok(container)
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|container| container.strong_count() > 0);
+        let reports = made.iter().filter_map(Weak::upgrade).flat_map(|container| container.reports());
+        // Every node finds the same.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.map(|report| report.to_string()).filter(|report| told.insert(report.clone())).collect()
+    }
+}
+
+/// A Rust container: the nodes share the one value.
+pub(crate) struct SharedFactory<C> {
+    container: Arc<C>,
+    name: String,
+}
+
+impl<C: Container> SharedFactory<C> {
+    pub(crate) fn new(container: C, name: String) -> Self {
+        SharedFactory { container: Arc::new(container), name }
+    }
+}
+
+impl<C: Container> Factory for SharedFactory<C> {
+    type Container = Arc<C>;
+
+    fn make(&self) -> Result<Arc<C>, Refusal> {
+        Ok(self.container.clone())
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}

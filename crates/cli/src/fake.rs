@@ -1,0 +1,205 @@
+//! A node for tests: a list of words, without a cluster.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use conflux::json::{JsonChange, JsonNode, JsonOutcome, JsonPerform};
+use conflux::status::{Role, Status};
+use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
+use futures_core::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::exit::Refusal;
+use crate::ground::Ground;
+
+/// What the nodes share: every one of them is at the same place at once.
+#[derive(Clone)]
+pub(crate) struct FakeGround {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    words: Mutex<Vec<(String, String)>>,
+    /// What happened to the ground, in order.
+    happened: Mutex<Vec<String>>,
+    /// States in place of the true ones, by node.
+    lies: Mutex<BTreeMap<NodeName, u128>>,
+    changed: watch::Sender<usize>,
+}
+
+impl FakeGround {
+    pub(crate) fn new() -> FakeGround {
+        let changed = watch::Sender::new(0);
+        let shared = Shared { words: Mutex::default(), happened: Mutex::default(), lies: Mutex::default(), changed };
+        FakeGround { shared: Arc::new(shared) }
+    }
+
+    /// Lets a node hold another state than the rest.
+    pub(crate) fn lie(&self, node: &str, digest: u128) {
+        self.shared.lies.lock().unwrap().insert(node.into(), digest);
+    }
+
+    pub(crate) fn happened(&self) -> Vec<String> {
+        self.shared.happened.lock().unwrap().clone()
+    }
+
+    fn note(&self, text: String) {
+        self.shared.happened.lock().unwrap().push(text);
+    }
+}
+
+impl Ground for FakeGround {
+    fn open(&self, name: &NodeName) -> BoxFuture<'_, Result<Arc<dyn JsonNode>, Refusal>> {
+        self.note(format!("open {name}"));
+        let node: Arc<dyn JsonNode> = Arc::new(FakeNode { name: name.clone(), ground: self.clone() });
+        Box::pin(async { Ok(node) })
+    }
+
+    fn wipe(&self, name: &NodeName) {
+        self.note(format!("wipe {name}"));
+    }
+
+    fn partition(&self, groups: &[Vec<String>]) {
+        self.note(format!("partition {groups:?}"));
+    }
+
+    fn heal(&self) {
+        self.note("heal".into());
+    }
+
+    fn findings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct FakeNode {
+    name: NodeName,
+    ground: FakeGround,
+}
+
+impl FakeNode {
+    fn answer(&self, method: &str, arguments: &[Value]) -> Result<JsonOutcome, CallError> {
+        let mut words = self.ground.shared.words.lock().unwrap();
+        let index = Index(words.len() as u64);
+        match (method, arguments) {
+            ("append", [Value::String(word)]) if word.len() > 80 => {
+                Ok(JsonOutcome::Rejected { index, message: "too long".into(), rejection: Value::Null })
+            }
+            ("append", [Value::String(word)]) => {
+                words.push((self.name.to_string(), word.clone()));
+                self.ground.shared.changed.send_modify(|count| *count += 1);
+                Ok(JsonOutcome::Committed {
+                    index: index.next(),
+                    action: Some(json!({"type": "APPEND", "word": word})),
+                })
+            }
+            ("idle", []) => Ok(JsonOutcome::Committed { index, action: None }),
+            ("crash", []) => {
+                Ok(JsonOutcome::Failed(Failure { message: "x is not defined".into(), at: Some("words.js:3".into()) }))
+            }
+            ("append" | "idle" | "crash", _) => {
+                Err(CallError::Arguments { name: method.into(), message: "takes other arguments".into() })
+            }
+            _ => Err(CallError::unknown_method(method, self.methods())),
+        }
+    }
+}
+
+impl JsonNode for FakeNode {
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn methods(&self) -> Vec<String> {
+        ["append", "idle", "crash"].map(str::to_owned).to_vec()
+    }
+
+    fn perform(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        _: JsonPerform,
+    ) -> Result<BoxFuture<'static, JsonOutcome>, CallError> {
+        let outcome = self.answer(method, &arguments)?;
+        Ok(Box::pin(async {
+            tokio::task::yield_now().await;
+            outcome
+        }))
+    }
+
+    fn outcome(&self, _: &str) -> BoxFuture<'static, JsonOutcome> {
+        Box::pin(async { JsonOutcome::Forgotten })
+    }
+
+    fn state(&self) -> (Index, Value) {
+        let words = self.ground.shared.words.lock().unwrap();
+        (Index(words.len() as u64), words.iter().map(|(_, word)| word.as_str()).collect())
+    }
+
+    fn provisional_state(&self) -> Value {
+        self.state().1
+    }
+
+    fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>> {
+        let state = self.state();
+        Box::pin(async { Ok(state) })
+    }
+
+    fn state_at(&self, index: Index) -> Option<Value> {
+        let words = self.ground.shared.words.lock().unwrap();
+        Some(words.get(..usize::try_from(index.0).ok()?)?.iter().map(|(_, word)| word.as_str()).collect())
+    }
+
+    fn digest_at(&self, index: Index) -> Option<Digest> {
+        let lie = self.ground.shared.lies.lock().unwrap().get(&self.name).copied();
+        let truth = Digest::of_bytes(self.state_at(index)?.to_string().as_bytes());
+        Some(lie.map_or(truth, Digest))
+    }
+
+    fn log(&self, count: usize) -> Vec<JsonChange> {
+        let words = self.ground.shared.words.lock().unwrap();
+        let changes = (1..).zip(words.iter()).map(|(index, (origin, word))| JsonChange {
+            index: Index(index),
+            action: json!({"type": "APPEND", "word": word}),
+            origin: origin.clone(),
+            time_ms: 0,
+        });
+        changes.skip(words.len().saturating_sub(count)).collect()
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            id: self.name.clone(),
+            incarnation: Incarnation(1),
+            role: if &*self.name == "a" { Role::Leader } else { Role::Follower },
+            term: 1,
+            leader: Some("a".into()),
+            index: self.state().0,
+            cluster: Some(1),
+            voters: Vec::new(),
+            learners: Vec::new(),
+            notice: None,
+            stopped: None,
+        }
+    }
+
+    fn status_after(&self, seen: Status) -> BoxFuture<'static, Status> {
+        let node = FakeNode { name: self.name.clone(), ground: self.ground.clone() };
+        Box::pin(async move {
+            let mut changed = node.ground.shared.changed.subscribe();
+            loop {
+                let status = node.status();
+                if status != seen {
+                    return status;
+                }
+                changed.changed().await.expect("the ground outlives its nodes");
+            }
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), String>> {
+        self.ground.note(format!("close {}", self.name));
+        Box::pin(async { Ok(()) })
+    }
+}

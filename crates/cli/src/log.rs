@@ -1,0 +1,85 @@
+//! The log on standard error: what scripts say to their console, and what conflux warns of.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Where scripts' `console` goes.
+const CONSOLE: &str = "conflux_script::console";
+
+/// What the development check finds is told by itself, once and not by every node.
+const CHECK: &str = "conflux_script::check";
+
+/// Shows the log, unless this process has a log of its own.
+pub(crate) fn to_stderr() {
+    let _ = tracing::subscriber::set_global_default(Stderr);
+}
+
+/// As little of a subscriber as is needed: no spans, one line an event.
+struct Stderr;
+
+impl Subscriber for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        match metadata.target() {
+            _ if metadata.is_span() => false,
+            CONSOLE => true,
+            CHECK => false,
+            target => target.starts_with("conflux") && *metadata.level() <= Level::WARN,
+        }
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = LogLine::default();
+        event.record(&mut line);
+        eprintln!("{line}");
+    }
+
+    // No span is enabled, so none is ever entered or recorded.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// An event on one line: `at: message, field=value`.
+#[derive(Default)]
+struct LogLine {
+    at: Option<String>,
+    message: String,
+    fields: String,
+}
+
+impl Visit for LogLine {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "at" => self.at = Some(value.to_owned()),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let written = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            "at" => {
+                self.at = Some(format!("{value:?}"));
+                Ok(())
+            }
+            name => write!(self.fields, ", {name}={value:?}"),
+        };
+        written.expect("writing to memory cannot fail");
+    }
+}
+
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = self.at.as_ref().filter(|at| !at.is_empty()) {
+            write!(f, "{at}: ")?;
+        }
+        write!(f, "{}{}", self.message, self.fields)
+    }
+}

@@ -1,0 +1,126 @@
+//! Lines onto a cluster: the heart of `dev`.
+
+use conflux::json::{JsonNode, JsonPerform};
+use conflux_core::{Index, NodeName};
+use conflux_script::paths_that_differ;
+
+use crate::answer::Answer;
+use crate::cluster::Cluster;
+use crate::command::Command;
+use crate::exit::Refusal;
+use crate::input::InputLine;
+use crate::line::{Body, Line, Request};
+use crate::printer::Printer;
+use crate::report::Report;
+use crate::table::Table;
+
+/// A cluster that is talked to, a line at a time.
+pub(crate) struct Session {
+    pub(crate) cluster: Cluster,
+    pub(crate) printer: Printer,
+    /// Where the last line performed: a node keeps the order of its own calls only.
+    last: Option<NodeName>,
+    /// Commands show text, not JSON.
+    for_people: bool,
+}
+
+impl Session {
+    pub(crate) fn new(cluster: Cluster, printer: Printer, for_people: bool) -> Session {
+        Session { cluster, printer, last: None, for_people }
+    }
+
+    /// Does what a line asks for. Performs are left in flight; everything else waits for them.
+    pub(crate) async fn take(&mut self, input: InputLine) {
+        let line = input.text.and_then(|text| Line::parse(&text));
+        let done = match line {
+            Ok(None) => Ok(()),
+            Ok(Some(Line { at, body: Body::Request(request) })) => self.perform(at.as_deref(), request).await,
+            Ok(Some(Line { at, body: Body::Command(command) })) => self.command(at.as_deref(), command).await,
+            Err(error) => Err(Refusal::new(error)),
+        };
+        if let Err(error) = done {
+            self.printer.answer(Answer::Bad { line: input.number, error: error.to_string() }).await;
+        }
+        if let Some(answered) = input.answered {
+            self.printer.drain().await;
+            self.cluster.tell_findings();
+            // The prompt may have been given up by an interrupt.
+            let _ = answered.send(self.default_node());
+        }
+    }
+
+    /// The node that lines without `@` go to.
+    pub(crate) fn default_node(&self) -> String {
+        self.cluster.choose(None).map_or_else(|_| "-".to_owned(), |node| node.id().to_owned())
+    }
+
+    async fn perform(&mut self, at: Option<&str>, request: Request) -> Result<(), Refusal> {
+        let node = self.cluster.choose(at)?.clone();
+        if self.last.as_deref().is_some_and(|last| last != node.id()) {
+            self.printer.drain().await;
+        }
+        self.last = Some(node.id().into());
+        let Request { method, arguments } = request;
+        let outcome = node.perform(&method, arguments, JsonPerform::default()).map_err(Refusal::new)?;
+        self.printer.perform(method, outcome).await;
+        Ok(())
+    }
+
+    async fn command(&mut self, at: Option<&str>, command: Command) -> Result<(), Refusal> {
+        self.printer.drain().await;
+        self.cluster.tell_findings();
+        let report = self.report(at, command).await?;
+        let text = if self.for_people { report.to_string() } else { report.to_json().to_string() };
+        self.printer.answer(Answer::Shown(text)).await;
+        Ok(())
+    }
+
+    async fn report(&mut self, at: Option<&str>, command: Command) -> Result<Report, Refusal> {
+        Ok(match command {
+            Command::State => {
+                let (index, state) = self.cluster.choose(at)?.state();
+                Report::State { index, state }
+            }
+            Command::Provisional => Report::Provisional { state: self.cluster.choose(at)?.provisional_state() },
+            Command::Status => Report::Status(Table::of(&self.cluster, self.cluster.lowest())),
+            Command::Kill { node } => {
+                self.cluster.kill(&node).await?;
+                Report::Killed { node }
+            }
+            Command::Restart { node, wiped } => {
+                self.cluster.restart(&node, wiped).await?;
+                Report::Restarted { node, wiped }
+            }
+            Command::Partition { groups } => {
+                self.cluster.partition(&groups)?;
+                Report::Partitioned { groups }
+            }
+            Command::Heal => {
+                self.cluster.heal();
+                Report::Healed
+            }
+            Command::Log { count } => Report::Log(self.cluster.choose(at)?.log(count)),
+            Command::At { index } => {
+                let state = state_at(&**self.cluster.choose(at)?, index)?;
+                Report::State { index, state }
+            }
+            Command::Diff { from, to } => {
+                let node = self.cluster.choose(at)?;
+                let differences = paths_that_differ(&state_at(&**node, from)?, &state_at(&**node, to)?);
+                Report::Difference { from, to, differences }
+            }
+            Command::Help => Report::Help,
+        })
+    }
+}
+
+fn state_at(node: &dyn JsonNode, index: Index) -> Result<serde_json::Value, Refusal> {
+    node.state_at(index).ok_or_else(|| {
+        let (id, latest) = (node.id(), node.status().index);
+        Refusal::new(if index > latest {
+            format!("index {index} has not been reached; node {id} is at {latest}")
+        } else {
+            format!("node {id} does not hold the state at index {index} any more; `:log` shows what it holds")
+        })
+    })
+}

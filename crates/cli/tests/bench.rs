@@ -1,0 +1,35 @@
+//! `conflux bench`, as its users run it.
+
+mod common;
+
+use common::conflux;
+
+#[test]
+fn programs_get_a_row_for_each_number_of_callers() {
+    let ran = conflux(&["bench", "--callers", "1,8", "--seconds", "0.2", "--json"], "").ended_with(0);
+    let answers = ran.answers();
+    let [bench] = answers.as_slice() else { panic!("one object, not {answers:?}") };
+    assert_eq!((&bench["nodes"], &bench["channel"], &bench["at"]), (&3.into(), &"memory".into(), &"leader".into()));
+    let rows = bench["rows"].as_array().expect("rows are an array");
+    assert_eq!(rows.iter().map(|row| row["callers"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(8)]);
+    for row in rows {
+        assert!(row["performs_per_second"].as_f64() > Some(0.0) && row["p50_us"].as_f64() > Some(0.0), "{row}");
+        assert_eq!(row["failed"], 0);
+    }
+}
+
+#[test]
+fn people_get_a_table() {
+    let ran =
+        conflux(&["bench", "--callers", "2", "--performs", "1000", "--nodes", "1", "--at", "all"], "").ended_with(0);
+    assert!(ran.stdout.contains("callers") && ran.stdout.contains("p999"), "{}", ran.stdout);
+    assert_eq!(ran.stdout.lines().filter(|line| line.contains(" performs: ")).count(), 10, "{}", ran.stdout);
+}
+
+#[test]
+fn usage_errors_name_the_thing() {
+    conflux(&["bench", "--callers", "0"], "").refused_with(&["'0'", "--callers"]);
+    conflux(&["bench", "--seconds", "soon"], "").refused_with(&["'soon'", "--seconds"]);
+    conflux(&["bench", "--channel", "pigeon"], "").refused_with(&["'pigeon'", "--channel", "memory"]);
+    conflux(&["bench", "--nodes", "0"], "").refused_with(&["'0'", "--nodes"]);
+}

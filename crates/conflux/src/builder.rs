@@ -1,0 +1,269 @@
+//! How a node is described and opened.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conflux_core::ids::NODE_NAME_BYTES_MAX;
+use conflux_core::{Container, NodeName, Random, Retention};
+
+use crate::channel::{Channel, ChannelError};
+use crate::clock::WallClock;
+use crate::founding::Founders;
+use crate::message::FOUNDERS_MAX;
+use crate::node::{Core, Node};
+use crate::options::{BadOption, Timing};
+use crate::raft::{Compaction, MemoryDisk};
+use crate::stop::Stop;
+
+/// What a node was told.
+pub(crate) struct Options {
+    pub(crate) founders: Founders,
+    pub(crate) timing: Timing,
+    pub(crate) deadline: Duration,
+    pub(crate) in_flight_max: usize,
+    pub(crate) history_max: usize,
+    pub(crate) retention: Retention,
+    pub(crate) compaction: Compaction,
+    pub(crate) digest_every: Option<u64>,
+    pub(crate) wall_clock: WallClock,
+}
+
+/// Why a node did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An option cannot be.
+    #[error(transparent)]
+    Option(#[from] BadOption),
+    /// The channel did not take the node.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The disk is open in another node.
+    #[error("the disk is in use by another node: close that one first")]
+    DiskInUse,
+    /// What is on the disk cannot be used.
+    #[error("the node cannot go on from its disk: {0}")]
+    Stop(#[from] Stop),
+}
+
+/// Describes a node. Only [`channel`](Self::channel) and one of [`cluster_size`](Self::cluster_size) and
+/// [`founders`](Self::founders) must be given.
+pub struct NodeBuilder<C: Container> {
+    container: C,
+    id: String,
+    size: Option<usize>,
+    founders: Option<BTreeSet<String>>,
+    channel: Option<Arc<dyn Channel>>,
+    disk: Option<MemoryDisk>,
+    timing: Timing,
+    deadline: Duration,
+    in_flight_max: usize,
+    history_max: usize,
+    retention: Retention,
+    compaction: Compaction,
+    digest_every: Option<u64>,
+    seed: Option<u64>,
+    wall_clock: WallClock,
+}
+
+impl<C: Container> NodeBuilder<C> {
+    pub(crate) fn new(container: C, id: String) -> Self {
+        NodeBuilder {
+            container,
+            id,
+            size: None,
+            founders: None,
+            channel: None,
+            disk: None,
+            timing: Timing::default(),
+            deadline: Duration::from_secs(10),
+            in_flight_max: 65_536,
+            history_max: 16_384,
+            retention: Retention::default(),
+            compaction: Compaction { batches_max: 8_192, bytes_max: 16 * 1024 * 1024 },
+            digest_every: None,
+            seed: None,
+            wall_clock: WallClock::system(),
+        }
+    }
+
+    /// How many nodes found the cluster: the first so many that find each other on the channel. Those that come later
+    /// join. Safe as long as fewer than twice as many start before it has formed; otherwise name the
+    /// [`founders`](Self::founders).
+    pub fn cluster_size(mut self, nodes: usize) -> Self {
+        self.size = Some(nodes);
+        self
+    }
+
+    /// Which nodes found the cluster.
+    pub fn founders<S: Into<String>>(mut self, ids: impl IntoIterator<Item = S>) -> Self {
+        self.founders = Some(ids.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How the nodes talk.
+    pub fn channel(mut self, channel: impl Channel) -> Self {
+        self.channel = Some(Arc::new(channel));
+        self
+    }
+
+    /// Where the node keeps what it must not forget; a fresh memory disk unless given.
+    pub fn disk(mut self, disk: MemoryDisk) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// How long the leader must be silent before another node takes over: a random time between these. 300 to 500 ms
+    /// unless given.
+    pub fn election_timeout(mut self, min: Duration, max: Duration) -> Self {
+        self.timing.election_timeout_min = min;
+        self.timing.election_timeout_max = max;
+        self
+    }
+
+    /// How often the leader is heard when nothing happens; 50 ms unless given.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.timing.heartbeat = interval;
+        self
+    }
+
+    /// How long a perform may take unless it says so itself; 10 s unless given.
+    pub fn default_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How many calls of this node may be on their way at once; 65,536 unless given. More are told *never proposed*.
+    pub fn in_flight_max(mut self, calls: usize) -> Self {
+        self.in_flight_max = calls;
+        self
+    }
+
+    /// How many committed actions are held for slow subscribers and earlier states; 16,384 unless given.
+    pub fn history(mut self, actions: usize) -> Self {
+        self.history_max = actions;
+        self
+    }
+
+    /// How long sessions and chosen request ids are kept.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// When the log is made into a snapshot: with more batches, or more bytes, than this. 8,192 and 16 MiB unless
+    /// given.
+    pub fn compaction(mut self, batches: usize, bytes: usize) -> Self {
+        self.compaction = Compaction { batches_max: batches, bytes_max: bytes };
+        self
+    }
+
+    /// Has the leader put a digest of the state into the log about every so many actions, so that a replica that
+    /// parted is noticed while the cluster runs. Costs a walk over the state each time; never unless given.
+    pub fn digest_every(mut self, actions: u64) -> Self {
+        self.digest_every = Some(actions);
+        self
+    }
+
+    /// Makes everything that the node draws follow from a seed. For tests: a node that is opened twice with one seed
+    /// and no disk is taken for the same one, which it is not.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Another wall clock than the machine's, in milliseconds since 1970. For tests.
+    pub fn wall_clock(mut self, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.wall_clock = WallClock::of(now_ms);
+        self
+    }
+
+    /// Opens the node: it has taken up what its disk holds, and finds its cluster by itself from here.
+    ///
+    /// # Errors
+    /// When an option cannot be (the message names it, what came and what is allowed), when the channel does not take
+    /// the id, or when the disk cannot be used.
+    pub async fn open(self) -> Result<Node<C>, OpenError> {
+        let founders = self.check()?;
+        let channel = self.channel.expect("it was checked");
+        let name: NodeName = self.id.into();
+        let disk = self.disk.unwrap_or_default();
+        if !disk.acquire() {
+            return Err(OpenError::DiskInUse);
+        }
+        let attached = match channel.attach(name.clone()).await {
+            Ok(attached) => attached,
+            Err(error) => {
+                disk.release();
+                return Err(error.into());
+            }
+        };
+        let options = Options {
+            founders,
+            timing: self.timing,
+            deadline: self.deadline,
+            in_flight_max: self.in_flight_max,
+            history_max: self.history_max,
+            retention: self.retention,
+            compaction: self.compaction,
+            digest_every: self.digest_every,
+            wall_clock: self.wall_clock,
+        };
+        let random = Random::new(self.seed.unwrap_or_else(rand::random));
+        let opened =
+            Core::open(self.container, name, options, disk.clone(), attached.port.clone(), attached.inbox, random).await;
+        opened.map_err(|stop| {
+            attached.port.close();
+            disk.release();
+            stop.into()
+        })
+    }
+
+    fn check(&self) -> Result<Founders, BadOption> {
+        if self.id.is_empty() || self.id.len() > NODE_NAME_BYTES_MAX {
+            let allowed = format!("it must have 1 to {NODE_NAME_BYTES_MAX} bytes");
+            return Err(BadOption::new("id", &self.id, allowed));
+        }
+        self.timing.check()?;
+        if self.deadline.is_zero() || self.deadline > self.retention.session / 4 {
+            let allowed = format!(
+                "it must be above zero and at most a quarter of a session's life, which is {:?}",
+                self.retention.session / 4
+            );
+            return Err(BadOption::new("default_deadline", self.deadline, allowed));
+        }
+        if self.in_flight_max == 0 {
+            return Err(BadOption::new("in_flight_max", 0, "it must be at least 1"));
+        }
+        if self.compaction.batches_max < 2 || self.compaction.bytes_max < 1024 {
+            let came = (self.compaction.batches_max, self.compaction.bytes_max);
+            return Err(BadOption::new("compaction", came, "it must be at least 2 batches and 1024 bytes"));
+        }
+        if self.digest_every == Some(0) {
+            return Err(BadOption::new("digest_every", 0, "it must be at least 1"));
+        }
+        if self.channel.is_none() {
+            return Err(BadOption::new("channel", "not given", "a node must have one, MemoryChannel::new() for instance"));
+        }
+        match (&self.founders, self.size) {
+            (Some(founders), None) if (1..=FOUNDERS_MAX).contains(&founders.len()) && !founders.contains("") => {
+                Ok(Founders::Named(founders.iter().map(|id| NodeName::from(id.as_str())).collect()))
+            }
+            (Some(founders), None) => {
+                let allowed = format!("it must name 1 to {FOUNDERS_MAX} nodes");
+                Err(BadOption::new("founders", founders, allowed))
+            }
+            (None, Some(size)) if (1..=FOUNDERS_MAX).contains(&size) => Ok(Founders::Size(size)),
+            (None, Some(size)) => {
+                let allowed = format!("it must be 1 to {FOUNDERS_MAX}: an odd number, usually 3 or 5");
+                Err(BadOption::new("cluster_size", size, allowed))
+            }
+            (None, None) => {
+                Err(BadOption::new("cluster_size", "not given", "give it, or name the founders"))
+            }
+            (Some(_), Some(size)) => {
+                Err(BadOption::new("cluster_size", size, "it must not be given together with founders"))
+            }
+        }
+    }
+}

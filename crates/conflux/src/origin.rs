@@ -1,0 +1,405 @@
+//! The calls of this node on their way: numbered, kept until the log says what became of them, sent again if need be.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use conflux_core::{
+    CallNumber, ChosenId, Container, Found, NodeName, Incarnation, Outcome, Payload, Request, RequestId, SessionId,
+    SessionKey, Store,
+};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::message::{Calls, RemoteCall};
+use crate::perform::{PerformError, Performed, Prediction, Started, answer};
+
+/// How many outcomes of calls that were answered "unknown" are kept for `outcome`.
+const LATE_MAX: usize = 4096;
+/// The most calls in one message, and about the most bytes.
+const MESSAGE_CALLS_MAX: usize = 1024;
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// The sending side of this node's session.
+pub(crate) struct Origin<C: Container> {
+    line: Mutex<Line<C>>,
+    /// Rings when there is something to send.
+    pub(crate) ring: Arc<Notify>,
+    /// Rings when a deadline is earlier than the one being waited for.
+    pub(crate) sooner: Notify,
+    /// The most calls on their way.
+    in_flight_max: usize,
+}
+
+/// Calls `first..first + pending.len()`, in order. The log decides them in this order too, so answers come from the
+/// front.
+struct Line<C: Container> {
+    session: SessionId,
+    /// This node's store has seen the session open.
+    opened: bool,
+    first: CallNumber,
+    pending: VecDeque<Pending<C>>,
+    /// The call to be handed to the present leader next.
+    cursor: CallNumber,
+    late: BTreeMap<CallNumber, Outcome<C>>,
+    earliest: Option<Instant>,
+    closed: bool,
+}
+
+struct Pending<C: Container> {
+    /// `None` once it is given up: then it is sent as a void.
+    method: Option<C::Method>,
+    chosen: Option<ChosenId>,
+    answer: Option<oneshot::Sender<Performed<C>>>,
+    predict: Option<oneshot::Sender<Prediction<C>>>,
+    deadline: Instant,
+    /// It was handed to a leader: from then on only the log knows whether it takes effect.
+    left: bool,
+}
+
+impl<C: Container> Line<C> {
+    fn end(&self) -> CallNumber {
+        CallNumber(self.first.0 + self.pending.len() as u64)
+    }
+
+    fn position(&self, number: CallNumber) -> Option<usize> {
+        let at = usize::try_from(number.0.checked_sub(self.first.0)?).ok()?;
+        (at < self.pending.len()).then_some(at)
+    }
+
+    fn request_id(&self, number: CallNumber, chosen: Option<&ChosenId>) -> RequestId {
+        match chosen {
+            Some(chosen) => RequestId::Chosen(chosen.id.clone()),
+            None => RequestId::Call(self.session.clone(), number),
+        }
+    }
+
+    fn resolve(&mut self, number: CallNumber, outcome: Outcome<C>) {
+        if number != self.first {
+            // Below: it was told from a snapshot before. Above cannot be: the log decides in order.
+            debug_assert!(number < self.first, "call {number:?} was decided before {:?}", self.first);
+            return;
+        }
+        let Some(pending) = self.pending.pop_front() else { return };
+        self.first = number.next();
+        self.cursor = self.cursor.max(self.first);
+        match pending.answer {
+            Some(sender) => {
+                let id = || self.request_id(number, pending.chosen.as_ref());
+                // The listener may be gone: the call took effect all the same.
+                let _ = sender.send(answer(outcome, id));
+            }
+            None => {
+                self.late.insert(number, outcome);
+                if self.late.len() > LATE_MAX {
+                    self.late.pop_first();
+                }
+            }
+        }
+    }
+
+    /// Starts the next session: the log has forgotten this one, so nothing of it can be decided any more.
+    /// `undecided`: this node has seen all that the session came to, so what has no outcome here never took effect.
+    fn renew(&mut self, undecided: bool) {
+        for (at, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            let Some(sender) = pending.answer else { continue };
+            let error = if undecided || !pending.left {
+                PerformError::NeverProposed { reason: "the session expired before the call was decided".into() }
+            } else {
+                let number = CallNumber(self.first.0 + at as u64);
+                PerformError::Unknown { request_id: self.request_id(number, pending.chosen.as_ref()) }
+            };
+            let _ = sender.send(Err(error));
+        }
+        self.late.clear();
+        self.session.number += 1;
+        self.opened = false;
+        self.first = CallNumber::FIRST;
+        self.cursor = CallNumber::FIRST;
+    }
+}
+
+impl<C: Container> Origin<C> {
+    pub(crate) fn new(node: NodeName, incarnation: Incarnation, session: u64, in_flight_max: usize, ring: Arc<Notify>) -> Self {
+        let line = Line {
+            session: SessionId { node, incarnation, number: session },
+            opened: false,
+            first: CallNumber::FIRST,
+            pending: VecDeque::new(),
+            cursor: CallNumber::FIRST,
+            late: BTreeMap::new(),
+            earliest: None,
+            closed: false,
+        };
+        Origin { line: Mutex::new(line), ring, sooner: Notify::new(), in_flight_max }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line<C>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a call its place.
+    pub(crate) fn begin(
+        &self,
+        method: C::Method,
+        chosen: Option<ChosenId>,
+        deadline: Instant,
+        predict: Option<oneshot::Sender<Prediction<C>>>,
+    ) -> Started<C> {
+        let mut line = self.lock();
+        if line.closed {
+            return Started::ready(None, Err(PerformError::Closed { request_id: None }));
+        }
+        if line.pending.len() >= self.in_flight_max {
+            let reason = format!("this node is overloaded: {} calls are on their way", self.in_flight_max);
+            return Started::ready(None, Err(PerformError::NeverProposed { reason }));
+        }
+        let number = line.end();
+        let id = line.request_id(number, chosen.as_ref());
+        let (sender, receiver) = oneshot::channel();
+        line.pending.push_back(Pending {
+            method: Some(method),
+            chosen,
+            answer: Some(sender),
+            predict,
+            deadline,
+            left: false,
+        });
+        let sooner = line.earliest.is_none_or(|earliest| deadline < earliest);
+        if sooner {
+            line.earliest = Some(deadline);
+        }
+        drop(line);
+        if sooner {
+            self.sooner.notify_one();
+        }
+        self.ring.notify_one();
+        Started::waiting(id, receiver)
+    }
+
+    /// The session.
+    pub(crate) fn session(&self) -> SessionId {
+        self.lock().session.clone()
+    }
+
+    /// The earliest deadline of a call that somebody waits for.
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        self.lock().earliest
+    }
+
+    /// Gives up the calls whose deadline has passed. `waiting_for` says what a call that never left waited for.
+    pub(crate) fn expire(&self, now: Instant, waiting_for: impl Fn() -> String) {
+        let mut line = self.lock();
+        let first = line.first;
+        let mut expired = Vec::new();
+        let mut earliest: Option<Instant> = None;
+        for (at, pending) in line.pending.iter_mut().enumerate() {
+            if pending.answer.is_none() {
+                continue;
+            }
+            if pending.deadline > now {
+                earliest = Some(earliest.map_or(pending.deadline, |earliest| earliest.min(pending.deadline)));
+                continue;
+            }
+            pending.method = None;
+            pending.predict = None;
+            let answer = pending.answer.take().expect("it was seen above");
+            expired.push((CallNumber(first.0 + at as u64), pending.left, pending.chosen.clone(), answer));
+        }
+        line.earliest = earliest;
+        for (number, left, chosen, answer) in expired {
+            let error = if left {
+                // It is named again as a void: if it was not decided yet, it never will be.
+                line.cursor = line.cursor.min(number);
+                PerformError::Unknown { request_id: line.request_id(number, chosen.as_ref()) }
+            } else {
+                PerformError::NeverProposed { reason: format!("the deadline passed while {}", waiting_for()) }
+            };
+            let _ = answer.send(Err(error));
+        }
+        // Nobody has ever heard of these, so their numbers can be given again.
+        while line.pending.back().is_some_and(|last| last.method.is_none() && !last.left) {
+            line.pending.pop_back();
+        }
+        line.cursor = line.cursor.min(line.end());
+        drop(line);
+        self.ring.notify_one();
+    }
+
+    /// The log says what became of calls of this session, in order.
+    pub(crate) fn resolve(&self, outcomes: impl IntoIterator<Item = (CallNumber, Outcome<C>)>) {
+        let mut line = self.lock();
+        for (number, outcome) in outcomes {
+            line.resolve(number, outcome);
+        }
+    }
+
+    /// Looks what the store says of this session: after a batch that opened it or let it expire, and after a
+    /// snapshot, which may have skipped over both.
+    pub(crate) fn reconcile(&self, store: &Store<C>, after_snapshot: bool) {
+        let mut line = self.lock();
+        let Some(key) = store.sessions().key(&line.session) else {
+            let sent = line.first > CallNumber::FIRST || line.pending.iter().any(|pending| pending.left);
+            if line.opened || (after_snapshot && sent) {
+                // A session that was open once must not be opened again: its calls may have been decided.
+                line.renew(!after_snapshot);
+            }
+            return;
+        };
+        line.opened = true;
+        let session = store.sessions().get(key).expect("a key leads to its session");
+        while line.first < session.next() && !line.pending.is_empty() {
+            let number = line.first;
+            match session.find(number) {
+                Found::Decided(outcome) => line.resolve(number, outcome),
+                // Its outcome was forgotten because a later call of ours said that we have it; so this cannot be.
+                Found::Forgotten | Found::Undecided => break,
+            }
+        }
+    }
+
+    /// The key of this session, if the store has it open.
+    pub(crate) fn key(&self, store: &Store<C>) -> Option<SessionKey> {
+        store.sessions().key(&self.lock().session)
+    }
+
+    /// What became of a call that was answered "unknown" before.
+    pub(crate) fn late(&self, session: &SessionId, number: CallNumber) -> Option<Outcome<C>> {
+        let line = self.lock();
+        if line.session == *session { line.late.get(&number).cloned() } else { None }
+    }
+
+    /// Sends again from `next`, or from the oldest call that has no outcome here.
+    pub(crate) fn rewind(&self, session: Option<&SessionId>, next: Option<CallNumber>) {
+        let mut line = self.lock();
+        if session.is_some_and(|session| *session != line.session) {
+            return;
+        }
+        let next = next.unwrap_or(line.first);
+        line.cursor = next.max(line.first).min(line.end());
+        drop(line);
+        self.ring.notify_one();
+    }
+
+    /// Whether anything waits for the log.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
+    /// The oldest call without an outcome.
+    pub(crate) fn first(&self) -> CallNumber {
+        self.lock().first
+    }
+
+    /// The next calls for this node's own sequencer. `None` when there are none.
+    pub(crate) fn take_local(&self, max: usize) -> Option<Taken<C>> {
+        let mut line = self.lock();
+        let from = line.position(line.cursor)?;
+        let to = line.pending.len().min(from + max);
+        let (session, open, floor, number) = (line.session.clone(), !line.opened, line.first, line.cursor);
+        let calls = line.pending.range_mut(from..to).map(|pending| {
+            pending.left = true;
+            (pending.method.clone(), pending.chosen.clone(), pending.predict.is_some())
+        });
+        let calls = calls.collect();
+        line.cursor = CallNumber(line.first.0 + to as u64);
+        Some(Taken { session, open, floor, first: number, calls })
+    }
+
+    /// The next calls as a message for a leader elsewhere. `None` when there are none.
+    pub(crate) fn take_remote(&self, as_of: Duration) -> Option<Calls> {
+        let mut line = self.lock();
+        let from = line.position(line.cursor)?;
+        let mut bytes = 0;
+        let mut calls = Vec::new();
+        for pending in line.pending.range_mut(from..).take(MESSAGE_CALLS_MAX) {
+            pending.left = true;
+            calls.push(match &pending.method {
+                None => RemoteCall::Void,
+                Some(method) => {
+                    let mut encoded = Vec::with_capacity(32);
+                    match method.encode(&mut encoded) {
+                        Ok(()) => {
+                            bytes += encoded.len();
+                            RemoteCall::Run {
+                                method: Bytes::from(encoded),
+                                chosen: pending.chosen.clone(),
+                                predict: pending.predict.is_some(),
+                            }
+                        }
+                        // It can never be sent, so it never takes effect: a void keeps the numbers contiguous.
+                        Err(error) => {
+                            if let Some(answer) = pending.answer.take() {
+                                let reason = format!("the method cannot be written: {error}");
+                                let _ = answer.send(Err(PerformError::NeverProposed { reason }));
+                            }
+                            pending.method = None;
+                            RemoteCall::Void
+                        }
+                    }
+                }
+            });
+            if bytes >= MESSAGE_BYTES_MAX {
+                break;
+            }
+        }
+        let first = line.cursor;
+        line.cursor = CallNumber(first.0 + calls.len() as u64);
+        let open = if line.opened { None } else { Some(as_of) };
+        Some(Calls { session: line.session.clone(), open, floor: line.first, first, calls })
+    }
+
+    /// The leader says what it made of a call.
+    pub(crate) fn predict(&self, session: &SessionId, number: CallNumber, prediction: Prediction<C>) {
+        let mut line = self.lock();
+        if line.session != *session {
+            return;
+        }
+        let sender = line.position(number).and_then(|at| line.pending[at].predict.take());
+        if let Some(sender) = sender {
+            // Nobody may listen any more.
+            let _ = sender.send(prediction);
+        }
+    }
+
+    /// No call can come any more; those on their way are told.
+    pub(crate) fn close(&self) {
+        let mut line = self.lock();
+        line.closed = true;
+        let first = line.first;
+        let pending = std::mem::take(&mut line.pending);
+        for (at, pending) in pending.into_iter().enumerate() {
+            if let Some(answer) = pending.answer {
+                let number = CallNumber(first.0 + at as u64);
+                let request_id = pending.left.then(|| line.request_id(number, pending.chosen.as_ref()));
+                let _ = answer.send(Err(PerformError::Closed { request_id }));
+            }
+        }
+    }
+}
+
+/// Calls on their way to this node's own sequencer.
+pub(crate) struct Taken<C: Container> {
+    pub(crate) session: SessionId,
+    /// This node has not seen the session open yet.
+    pub(crate) open: bool,
+    pub(crate) floor: CallNumber,
+    pub(crate) first: CallNumber,
+    /// Method (`None` for a void), chosen id, whether a prediction is wanted.
+    pub(crate) calls: Vec<(Option<C::Method>, Option<ChosenId>, bool)>,
+}
+
+/// The request for the leader's fork that a call becomes.
+pub(crate) fn request<C: Container>(
+    session: SessionKey,
+    number: CallNumber,
+    floor: CallNumber,
+    chosen: Option<ChosenId>,
+    method: Option<C::Method>,
+) -> Request<C> {
+    match method {
+        Some(method) => Request::Call { session, number, floor, chosen, audit: None, method },
+        None => Request::Void { session, number, floor },
+    }
+}

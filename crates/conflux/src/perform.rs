@@ -1,0 +1,267 @@
+//! What a perform comes to, and the future that tells it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use conflux_core::{Container, Failure, Index, Outcome, RequestId};
+use tokio::sync::oneshot;
+
+use crate::node::Core;
+
+/// A perform that succeeded: it is committed, durable, and visible on this node.
+#[derive(Debug)]
+pub struct Done<A> {
+    /// The place of the action; for nothing to do, the place at which that was judged.
+    pub index: Index,
+    /// The action; `None` when there was nothing to do.
+    pub action: Option<Arc<A>>,
+}
+
+impl<A> Clone for Done<A> {
+    fn clone(&self) -> Self {
+        Done { index: self.index, action: self.action.clone() }
+    }
+}
+
+/// Why a perform did not succeed. Only [`Unknown`](PerformError::Unknown) leaves open whether it takes effect.
+#[derive(Debug, thiserror::Error)]
+pub enum PerformError<R: std::fmt::Debug + std::fmt::Display> {
+    /// The method refused, judged on a state that is committed.
+    #[error("rejected: {rejection}")]
+    Rejected {
+        /// Why.
+        rejection: Arc<R>,
+        /// The place of the state it was judged on.
+        index: Index,
+    },
+    /// The method or reducer broke: a bug in the container, or a limit.
+    #[error("failed: {failure}")]
+    Failed {
+        /// How.
+        failure: Arc<Failure>,
+        /// The place of the state it was run on.
+        index: Index,
+    },
+    /// It has not taken effect and never will.
+    #[error("never proposed: {reason}")]
+    NeverProposed {
+        /// What it waited for, or what was full.
+        reason: String,
+    },
+    /// The deadline passed while it was on its way: it may or may not take effect. Ask again with
+    /// [`Node::outcome`](crate::Node::outcome).
+    #[error("unknown: no answer before the deadline; ask again by request id {request_id}")]
+    Unknown {
+        /// What to ask again by.
+        request_id: RequestId,
+    },
+    /// The request id was used before, for another method or other arguments.
+    #[error("request id {request_id} was used for another call")]
+    Conflict {
+        /// That id.
+        request_id: RequestId,
+    },
+    /// The node is closed. What was on its way may or may not take effect.
+    #[error("the node is closed")]
+    Closed {
+        /// What to ask another node by, if the call had left this one.
+        request_id: Option<RequestId>,
+    },
+}
+
+impl<R: std::fmt::Debug + std::fmt::Display> Clone for PerformError<R> {
+    fn clone(&self) -> Self {
+        match self {
+            PerformError::Rejected { rejection, index } => {
+                PerformError::Rejected { rejection: rejection.clone(), index: *index }
+            }
+            PerformError::Failed { failure, index } => PerformError::Failed { failure: failure.clone(), index: *index },
+            PerformError::NeverProposed { reason } => PerformError::NeverProposed { reason: reason.clone() },
+            PerformError::Unknown { request_id } => PerformError::Unknown { request_id: request_id.clone() },
+            PerformError::Conflict { request_id } => PerformError::Conflict { request_id: request_id.clone() },
+            PerformError::Closed { request_id } => PerformError::Closed { request_id: request_id.clone() },
+        }
+    }
+}
+
+/// What a perform of a container's method comes to.
+pub type Performed<C> = Result<Done<<C as Container>::Action>, PerformError<<C as Container>::Rejection>>;
+
+/// The answer to a call, from what the log says became of it.
+pub(crate) fn answer<C: Container>(outcome: Outcome<C>, request_id: impl FnOnce() -> RequestId) -> Performed<C> {
+    match outcome {
+        Outcome::Committed { index, action } => Ok(Done { index, action: Some(action) }),
+        Outcome::Nothing { index } => Ok(Done { index, action: None }),
+        Outcome::Rejected { index, rejection } => Err(PerformError::Rejected { rejection, index }),
+        Outcome::Failed { index, failure } => Err(PerformError::Failed { failure, index }),
+        Outcome::Void => Err(PerformError::NeverProposed { reason: "it was given up before it was decided".into() }),
+        Outcome::Conflict => Err(PerformError::Conflict { request_id: request_id() }),
+    }
+}
+
+/// What the leader made of a call, before it is committed.
+#[derive(Debug)]
+pub enum Prediction<C: Container> {
+    /// It makes this action.
+    Action(Arc<C::Action>),
+    /// There is nothing to do.
+    Nothing,
+    /// It is refused.
+    Rejected(Arc<C::Rejection>),
+    /// The method or reducer broke.
+    Failed(Arc<Failure>),
+}
+
+/// A method to be performed: a future that does nothing until it is polled or [`start`](Perform::start)ed. From then on
+/// it has its place in the order of this node's calls, and dropping it only stops listening.
+#[must_use = "a perform does nothing until it is awaited or started"]
+pub struct Perform<C: Container> {
+    state: State<C>,
+}
+
+enum State<C: Container> {
+    Waiting(Box<Wish<C>>),
+    Started(Started<C>),
+    Over,
+}
+
+/// A call that has not been given its place yet.
+pub(crate) struct Wish<C: Container> {
+    pub(crate) core: Arc<Core<C>>,
+    pub(crate) method: C::Method,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) request_id: Option<Arc<str>>,
+}
+
+impl<C: Container> Perform<C> {
+    pub(crate) fn new(core: Arc<Core<C>>, method: C::Method) -> Self {
+        Perform { state: State::Waiting(Box::new(Wish { core, method, timeout: None, request_id: None })) }
+    }
+
+    fn wish(&mut self) -> &mut Wish<C> {
+        match &mut self.state {
+            State::Waiting(wish) => wish,
+            _ => panic!("a perform that was polled has its place already: set its options before"),
+        }
+    }
+
+    /// How long to wait for the outcome, instead of the node's default deadline.
+    ///
+    /// # Panics
+    /// When the future was polled already.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.wish().timeout = Some(timeout);
+        self
+    }
+
+    /// Names the call: the same id with the same method is performed once, from whichever node and however often.
+    /// Remembered for five minutes after it was decided.
+    ///
+    /// # Panics
+    /// When the future was polled already.
+    pub fn request_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.wish().request_id = Some(id.into());
+        self
+    }
+
+    /// Gives the call its place now, and lets it run whether or not the answer is waited for.
+    pub fn start(self) -> Started<C> {
+        match self.state {
+            State::Waiting(wish) => Core::begin(*wish, None),
+            State::Started(started) => started,
+            State::Over => panic!("a perform that is over cannot be started"),
+        }
+    }
+
+    /// Answers as soon as the leader has decided, with a handle to await the commit: for optimistic user interfaces.
+    /// The prediction may not come true; the handle's outcome is what counts.
+    ///
+    /// # Errors
+    /// When the call came to nothing before the leader decided it.
+    pub async fn proposed(self) -> Result<(Prediction<C>, Started<C>), PerformError<C::Rejection>> {
+        let State::Waiting(wish) = self.state else { panic!("a perform that was polled has its place already") };
+        let (sender, predicted) = oneshot::channel();
+        let mut started = Core::begin(*wish, Some(sender));
+        tokio::select! {
+            biased;
+            Ok(prediction) = predicted => Ok((prediction, started)),
+            done = &mut started => {
+                // Decided and committed before the prediction came: then it is no prediction any more.
+                let prediction = match &done {
+                    Ok(Done { action: Some(action), .. }) => Prediction::Action(action.clone()),
+                    Ok(Done { action: None, .. }) => Prediction::Nothing,
+                    Err(PerformError::Rejected { rejection, .. }) => Prediction::Rejected(rejection.clone()),
+                    Err(PerformError::Failed { failure, .. }) => Prediction::Failed(failure.clone()),
+                    Err(error) => return Err(error.clone()),
+                };
+                Ok((prediction, Started::ready(started.request_id.clone(), done)))
+            }
+        }
+    }
+}
+
+impl<C: Container> Future for Perform<C> {
+    type Output = Performed<C>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Performed<C>> {
+        if let State::Waiting(_) = self.state {
+            let State::Waiting(wish) = std::mem::replace(&mut self.state, State::Over) else { unreachable!() };
+            self.state = State::Started(Core::begin(*wish, None));
+        }
+        let State::Started(started) = &mut self.state else { panic!("a perform was polled after its end") };
+        let answer = Pin::new(started).poll(context);
+        if answer.is_ready() {
+            self.state = State::Over;
+        }
+        answer
+    }
+}
+
+// No field is pinned in place: all are moved freely.
+impl<C: Container> Unpin for Perform<C> {}
+
+/// A call that has its place. Dropping it only stops listening.
+pub struct Started<C: Container> {
+    request_id: Option<RequestId>,
+    answer: Listening<C>,
+}
+
+enum Listening<C: Container> {
+    For(oneshot::Receiver<Performed<C>>),
+    Ready(Option<Performed<C>>),
+}
+
+impl<C: Container> Started<C> {
+    pub(crate) fn waiting(request_id: RequestId, answer: oneshot::Receiver<Performed<C>>) -> Self {
+        Started { request_id: Some(request_id), answer: Listening::For(answer) }
+    }
+
+    pub(crate) fn ready(request_id: Option<RequestId>, answer: Performed<C>) -> Self {
+        Started { request_id, answer: Listening::Ready(Some(answer)) }
+    }
+
+    /// What the call can be asked for again by; `None` when it never got a place.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.request_id.as_ref()
+    }
+}
+
+impl<C: Container> Future for Started<C> {
+    type Output = Performed<C>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Performed<C>> {
+        let this = &mut *self;
+        match &mut this.answer {
+            Listening::For(answer) => Pin::new(answer)
+                .poll(context)
+                .map(|answer| answer.unwrap_or_else(|_| Err(PerformError::Closed { request_id: this.request_id.clone() }))),
+            Listening::Ready(answer) => Poll::Ready(answer.take().expect("a call was polled after its end")),
+        }
+    }
+}
+
+impl<C: Container> Unpin for Started<C> {}

@@ -1,0 +1,454 @@
+//! The engine, behind one folder: nothing outside it names a type of openraft's.
+
+mod log;
+mod machine;
+mod network;
+mod rpc;
+mod runtime;
+mod types;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use conflux_core::codec::{CodecError, Reader, Writer};
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::{AppendEntriesRequest, SnapshotResponse, TransferLeaderRequest, VoteRequest};
+use openraft::{Config, EmptyNode, LogIdOptionExt, Precondition, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+
+use self::machine::{Machine, Position};
+use self::network::Peers;
+use self::rpc::{Addressed, Message, Piece};
+use self::types::{CommittedLeaderId, LogId, Snapshot, SnapshotMeta, Types};
+
+pub use self::log::MemoryDisk;
+pub(crate) use self::machine::{Replica, Saved};
+pub(crate) use self::network::ClusterId;
+pub use self::runtime::seed_thread;
+pub(crate) use self::types::{Member, Proposal, Verdict};
+use crate::message::kind;
+use crate::options::Timing;
+use crate::status::Role;
+use crate::stop::Stop;
+use crate::watch;
+use crate::wire::{Arrival, Kind, Wire};
+
+/// When the log is compacted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compaction {
+    /// More batches than this in the log make a snapshot.
+    pub(crate) batches_max: usize,
+    /// More bytes than this in the log make a snapshot.
+    pub(crate) bytes_max: usize,
+}
+
+/// The engine of one node.
+pub(crate) struct Engine {
+    raft: Raft<Types, Machine>,
+    me: Member,
+    disk: MemoryDisk,
+    cluster: ClusterId,
+    position: Arc<Mutex<Position>>,
+    receiving: Mutex<Option<Receiving>>,
+    compaction: Compaction,
+}
+
+/// A snapshot on its way in.
+struct Receiving {
+    from: Member,
+    meta: SnapshotMeta,
+    bytes: Vec<u8>,
+}
+
+/// What the engine knows of itself and the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) role: Role,
+    pub(crate) term: u64,
+    pub(crate) leader: Option<Member>,
+    pub(crate) voters: BTreeSet<Member>,
+    pub(crate) learners: BTreeSet<Member>,
+    /// A membership change was begun and is not finished.
+    pub(crate) joint: bool,
+    /// The voters once it is.
+    pub(crate) target_voters: BTreeSet<Member>,
+}
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proposed {
+    /// It is committed and took effect.
+    Applied,
+    /// It is committed and the chain refused it.
+    Skipped,
+    /// It never reached the log.
+    Refused,
+    /// It may or may not come to be committed.
+    Unknown,
+}
+
+/// This node does not lead that term (any more), or could not make sure that it does.
+#[derive(Clone, Debug)]
+pub(crate) struct NotLeading(pub(crate) String);
+
+impl Engine {
+    /// Starts the engine on a disk. Returns once everything up to the saved commit is applied again.
+    pub(crate) async fn open(
+        me: Member,
+        timing: &Timing,
+        compaction: Compaction,
+        disk: MemoryDisk,
+        wire: Wire,
+        cluster: ClusterId,
+        replica: Arc<dyn Replica>,
+    ) -> Result<Engine, Stop> {
+        let (timeout_min, timeout_max) = timing.engine_timeout_ms();
+        let config = Config {
+            cluster_name: "conflux".into(),
+            election_timeout_min: timeout_min,
+            election_timeout_max: timeout_max,
+            heartbeat_interval: timing.heartbeat.as_millis() as u64,
+            install_snapshot_timeout: 10_000,
+            // Ours, by count and by bytes: see `compact`.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
+            replication_lag_threshold: u64::MAX,
+            max_payload_entries: 64,
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            ..Config::default()
+        };
+        let config = config.validate().map_err(|error| Stop::Engine(error.to_string()))?;
+        let machine = Machine::open(replica, disk.clone())?;
+        let position = machine.position();
+        let peers = Peers { wire, cluster: cluster.clone() };
+        let raft = Raft::new(me.clone(), Arc::new(config), peers, disk.clone(), machine);
+        let raft = raft.await.map_err(|error| Stop::Engine(error.to_string()))?;
+        let engine =
+            Engine { raft, me, disk, cluster, position, receiving: Mutex::default(), compaction };
+        engine.raft.wait_for_recovery(None).await.map_err(|error| Stop::Engine(error.to_string()))?;
+        Ok(engine)
+    }
+
+    /// Who this is.
+    pub(crate) fn me(&self) -> &Member {
+        &self.me
+    }
+
+    /// Waits on what the engine knows.
+    pub(crate) fn watch(&self) -> Watcher {
+        Watcher(self.raft.server_metrics())
+    }
+
+    /// What the engine knows.
+    pub(crate) fn view(&self) -> View {
+        view(&self.raft.server_metrics().borrow())
+    }
+
+    /// Why the engine stopped, if it did.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.raft.metrics().borrow().running_state.as_ref().err().map(ToString::to_string)
+    }
+
+    /// Makes this node the first of a cluster of `members`. Harmless when it is part of one already.
+    pub(crate) async fn found(&self, members: &BTreeSet<Member>) -> Result<(), Stop> {
+        let members = members.iter().map(|member| (member.clone(), EmptyNode {}));
+        match self.raft.initialize(members.collect::<std::collections::BTreeMap<_, _>>()).await {
+            // Another start of the same founding was first.
+            Ok(()) | Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(Stop::Engine(error.to_string())),
+        }
+    }
+
+    /// Waits until the replica holds everything up to the first entry of `term`, which this node must lead: there the
+    /// fork is made. A read index is at least the leader's first entry (Raft, section 8; Ongaro's thesis, 6.4).
+    pub(crate) async fn fork_point(&self, term: u64) -> Result<(), NotLeading> {
+        let leads = |what: &str, is: u64| {
+            if is == term { Ok(()) } else { Err(NotLeading(format!("{what} is of term {is}, not {term}"))) }
+        };
+        leads("the leadership", self.leading().ok_or_else(|| NotLeading("this node follows".into()))?)?;
+        let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        let read = read.map_err(|error| NotLeading(error.to_string()))?;
+        leads("the read index", read.committed_leader_id().term)?;
+        leads("the applied index", self.applied_id().map_or(0, |id| id.leader_id.term))
+    }
+
+    /// The term this node leads, as far as it knows.
+    pub(crate) fn leading(&self) -> Option<u64> {
+        self.raft.as_leader().ok().map(|leader| leader.term())
+    }
+
+    fn applied_id(&self) -> Option<LogId> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).applied()
+    }
+
+    /// Hands a batch to the log, fenced with `term`. The first future ends when the engine has it in its queue, which
+    /// keeps the order; the second says what became of it.
+    pub(crate) async fn propose(
+        &self,
+        term: u64,
+        proposal: Proposal,
+    ) -> impl Future<Output = Proposed> + Send + 'static {
+        let (responder, answer) = ProgressResponder::complete_only();
+        let write = self.raft.write(proposal).with_leader(CommittedLeaderId { term }).responder(responder);
+        let queued = write.await;
+        async move {
+            if queued.is_err() {
+                return Proposed::Refused;
+            }
+            match answer.await {
+                Ok(Ok(response)) => match response.data {
+                    Verdict::Applied => Proposed::Applied,
+                    Verdict::Skipped => Proposed::Skipped,
+                },
+                Ok(Err(ClientWriteError::LogEntryDiscarded(_))) | Err(_) => Proposed::Unknown,
+                Ok(Err(_)) => Proposed::Refused,
+            }
+        }
+    }
+
+    /// The log index up to which a read that begins now must see, agreed with a quorum (leader only).
+    pub(crate) async fn read_index(&self) -> Result<u64, NotLeading> {
+        let read = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        Ok(read.map_err(|error| NotLeading(error.to_string()))?.read_log_id().index())
+    }
+
+    /// Waits until the replica has published everything up to a log index.
+    pub(crate) async fn wait_applied(&self, index: u64) -> Result<(), Stop> {
+        let mut metrics = self.raft.data_metrics();
+        let reached = metrics.find(|metrics| (metrics.last_applied.index() >= Some(index)).then_some(())).await;
+        reached.map_err(|watch::Gone| Stop::Engine(self.stopped().unwrap_or_else(|| "it was closed".into())))
+    }
+
+    /// The batches in this node's log that are not applied, in order.
+    pub(crate) fn uncommitted(&self) -> Vec<Proposal> {
+        self.disk.proposals_after(self.applied_id())
+    }
+
+    /// Lets a node in without a vote; ends when the change is committed.
+    pub(crate) async fn add_learner(&self, member: &Member) -> Result<(), NotLeading> {
+        let added = self.raft.add_learner(member.clone(), EmptyNode {}, false).await;
+        added.map(|_| ()).map_err(|error| NotLeading(error.to_string()))
+    }
+
+    /// Gives the votes to exactly these, who must be members; those who lose theirs leave. Guarded against any change
+    /// that came between `view` and this.
+    pub(crate) async fn set_voters(&self, voters: BTreeSet<Member>) -> Result<(), NotLeading> {
+        let seen = *self.raft.server_metrics().borrow().membership_config.log_id();
+        let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
+        let changed = self.raft.change_membership_if(voters, false, [unchanged]).await;
+        changed.map(|_| ()).map_err(|error| NotLeading(error.to_string()))
+    }
+
+    /// Lets members without a vote go.
+    pub(crate) async fn remove_learners(&self, members: BTreeSet<Member>) -> Result<(), NotLeading> {
+        let change = openraft::ChangeMembers::RemoveNodes(members);
+        let changed = self.raft.change_membership(change, false).await;
+        changed.map(|_| ()).map_err(|error| NotLeading(error.to_string()))
+    }
+
+    /// How far a member's log matches this leader's, and for how long it has been silent; `None` when it is not
+    /// replicated to, or was never heard.
+    pub(crate) fn progress(&self, member: &Member) -> Option<Progress> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow();
+        let matched = metrics.replication.as_ref()?.get(member)?.index();
+        let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(member).copied().flatten());
+        let silent = heard.map(|heard| openraft::Instant::elapsed(&*heard));
+        let committed = metrics.cluster_committed.index();
+        Some(Progress { caught_up: matched.is_some() && matched >= committed, silent })
+    }
+
+    /// Snapshots and purges when the log has outgrown its limits. Call whenever batches were applied.
+    pub(crate) async fn compact(&self) {
+        let (entries, bytes) = self.disk.size();
+        let Compaction { batches_max, bytes_max } = self.compaction;
+        let applied = self.applied_id();
+        let snapshot = self.disk.snapshot().and_then(|(meta, _)| meta.last_log_id);
+        if (entries <= batches_max && bytes <= bytes_max) || applied <= snapshot {
+            return;
+        }
+        if self.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let mut metrics = self.raft.data_metrics();
+        let built = metrics.find(|metrics| metrics.snapshot.filter(|built| Some(*built) > snapshot)).await;
+        let Ok(built) = built else { return };
+        // A tail stays behind for followers that are only a little late: half of what the limits allow.
+        if let Some(upto) = self.disk.purgeable(built, batches_max / 2, bytes_max / 2) {
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+
+    /// Stops the engine; everything it has is on its disk.
+    pub(crate) async fn shutdown(&self) {
+        // An error says that the engine's task panicked; there is nothing left to stop then.
+        let _ = self.raft.shutdown().await;
+    }
+
+    /// Handles a message if it is the engine's. The future answers it; polled once at once, so that messages keep
+    /// their order on the way in.
+    pub(crate) fn serve(self: &Arc<Self>, arrival: Arrival) -> Result<impl Future<Output = ()> + Send + 'static, Arrival> {
+        if !matches!(
+            arrival.head.kind,
+            kind::APPEND | kind::VOTE | kind::PRE_VOTE | kind::SNAPSHOT | kind::TRANSFER | kind::READ_INDEX
+        ) {
+            return Err(arrival);
+        }
+        let engine = self.clone();
+        Ok(async move {
+            let Some(reply) = arrival.reply else { return };
+            let cluster = engine.cluster.load(Ordering::Relaxed);
+            // Nothing reaches the engine before this node belongs to a cluster, nor from another one.
+            if cluster == 0 || arrival.head.cluster != cluster {
+                reply.refuse("this node belongs to another cluster, or to none yet");
+                return;
+            }
+            match engine.answer(arrival.head.kind, &arrival.from, &arrival.body).await {
+                Ok(body) => reply.send(body),
+                Err(Refusal(reason)) => reply.refuse(&reason),
+            }
+        })
+    }
+
+    async fn answer(&self, kind: Kind, from: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+        Ok(match kind {
+            kind::APPEND => {
+                let request: AppendEntriesRequest<Types> = self.addressed(body)?;
+                self.raft.append_entries(request).await?.encode()
+            }
+            kind::VOTE => {
+                let request: VoteRequest<Types> = self.addressed(body)?;
+                self.raft.vote(request).await?.encode()
+            }
+            kind::PRE_VOTE => {
+                let request: VoteRequest<Types> = self.addressed(body)?;
+                self.raft.pre_vote(request).await?.encode()
+            }
+            kind::TRANSFER => {
+                let request: TransferLeaderRequest<Types> = self.addressed(body)?;
+                self.raft.handle_transfer_leader(request).await?.map_err(|error| Refusal(error.to_string()))?;
+                ().encode()
+            }
+            kind::SNAPSHOT => self.receive(from, self.addressed(body)?).await?.encode(),
+            kind::READ_INDEX => {
+                let index = self.read_index().await.map_err(|NotLeading(why)| Refusal(why))?;
+                let mut bytes = Vec::with_capacity(8);
+                bytes.put_u64(index);
+                bytes.into()
+            }
+            other => return Err(Refusal(format!("{other:?} is not the engine's"))),
+        })
+    }
+
+    /// Reads a message that must be meant for this incarnation: a node that lost its memory does not answer for the
+    /// one it was.
+    fn addressed<M: Message>(&self, body: &Bytes) -> Result<M, Refusal> {
+        let Addressed { to, message } = Addressed::decode(body)?;
+        if to != self.me.incarnation {
+            return Err(Refusal(format!("incarnation {to} is gone, this is {}", self.me)));
+        }
+        Ok(message)
+    }
+
+    /// Takes a piece of a snapshot; answers with the outcome once it is whole.
+    async fn receive(&self, from: &str, piece: Piece) -> Result<Option<SnapshotResponse<Types>>, Refusal> {
+        let sender = &piece.vote.leader_id.voted_for;
+        if &*sender.name != from {
+            return Err(Refusal(format!("{from} sent a snapshot in the name of {sender}")));
+        }
+        let snapshot = {
+            let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+            if piece.offset == 0 {
+                *receiving = Some(Receiving { from: sender.clone(), meta: piece.meta.clone(), bytes: Vec::new() });
+            }
+            let Some(current) = receiving.as_mut().filter(|current| {
+                current.from == *sender && current.meta == piece.meta && current.bytes.len() as u64 == piece.offset
+            }) else {
+                return Err(Refusal(format!("a piece at {} does not go on where the last one ended", piece.offset)));
+            };
+            current.bytes.extend_from_slice(&piece.bytes);
+            if (current.bytes.len() as u64) < piece.total {
+                return Ok(None);
+            }
+            let whole = receiving.take().expect("it was just extended");
+            Snapshot { meta: whole.meta, snapshot: whole.bytes.into() }
+        };
+        Ok(Some(self.raft.install_full_snapshot(piece.vote, snapshot).await?))
+    }
+}
+
+/// How a follower or learner does, seen from the leader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// It holds everything that is committed.
+    pub(crate) caught_up: bool,
+    /// How long ago it last answered a heartbeat.
+    pub(crate) silent: Option<Duration>,
+}
+
+/// Why a message is not answered as its sender hoped.
+struct Refusal(String);
+
+impl From<CodecError> for Refusal {
+    fn from(error: CodecError) -> Self {
+        Refusal(error.to_string())
+    }
+}
+
+impl<E: std::fmt::Debug + std::error::Error> From<RaftError<Types, E>> for Refusal {
+    fn from(error: RaftError<Types, E>) -> Self {
+        Refusal(error.to_string())
+    }
+}
+
+impl From<openraft::errors::Fatal<Types>> for Refusal {
+    fn from(error: openraft::errors::Fatal<Types>) -> Self {
+        Refusal(error.to_string())
+    }
+}
+
+/// Reads the answer to [`kind::READ_INDEX`].
+pub(crate) fn decode_read_index(body: &[u8]) -> Result<u64, CodecError> {
+    Reader::new(body).u64("a read index")
+}
+
+/// Waits for changes of what the engine knows.
+pub(crate) struct Watcher(watch::Receiver<openraft::metrics::RaftServerMetrics<Types>>);
+
+impl Watcher {
+    pub(crate) fn view(&mut self) -> View {
+        view(&self.0.borrow_and_update())
+    }
+
+    /// Waits for another view; an error when the engine has stopped.
+    pub(crate) async fn changed(&mut self) -> Result<(), watch::Gone> {
+        self.0.changed().await
+    }
+}
+
+fn view(metrics: &openraft::metrics::RaftServerMetrics<Types>) -> View {
+    let membership = metrics.membership_config.membership();
+    let voters: BTreeSet<Member> = membership.voter_ids().collect();
+    let role = match metrics.state {
+        _ if voters.is_empty() => Role::Waiting,
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
+    };
+    View {
+        role,
+        term: metrics.vote.leader_id.term,
+        leader: metrics.current_leader.clone(),
+        learners: membership.learner_ids().collect(),
+        joint: membership.get_joint_config().len() > 1,
+        target_voters: membership.get_joint_config().last().cloned().unwrap_or_default(),
+        voters,
+    }
+}

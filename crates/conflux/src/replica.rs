@@ -1,0 +1,147 @@
+//! What a node holds: the store, its recent past, and whoever waits for news of it.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use conflux_core::{Applied, Batch, Container, History, Index, Owed, Store};
+
+use crate::origin::Origin;
+use crate::raft::{Proposal, Replica, Saved, Verdict};
+use crate::stop::Stop;
+use crate::watch;
+
+/// How far the published state is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct News {
+    pub(crate) index: Index,
+    pub(crate) closed: bool,
+}
+
+/// Locks are taken in this order: store, history, origin.
+pub(crate) struct Local<C: Container> {
+    store: RwLock<Store<C>>,
+    history: Mutex<History<C>>,
+    origin: Arc<Origin<C>>,
+    published: watch::Sender<News>,
+}
+
+impl<C: Container> Local<C> {
+    pub(crate) fn new(container: Arc<C>, origin: Arc<Origin<C>>, history_max: usize) -> Self {
+        let store = Store::new(container);
+        let history = History::new(store.index(), store.state().clone(), history_max);
+        let (published, _) = watch::channel(News { index: store.index(), closed: false });
+        Local { store: RwLock::new(store), history: Mutex::new(history), origin, published }
+    }
+
+    pub(crate) fn store(&self) -> RwLockReadGuard<'_, Store<C>> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `look` on the recent past.
+    pub(crate) fn history<R>(&self, look: impl FnOnce(&History<C>) -> R) -> R {
+        look(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What comes after an index that a subscriber has seen.
+    pub(crate) fn since(&self, last: Index, max: usize) -> Owed<C> {
+        self.history(|history| history.since(last, max))
+    }
+
+    /// Waits for news.
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
+        self.published.subscribe()
+    }
+
+    fn publish(&self, index: Index) {
+        self.published.modify(|news| {
+            news.index = index;
+            true
+        });
+    }
+
+    /// Nothing will change any more.
+    pub(crate) fn close(&self) {
+        self.published.modify(|news| !std::mem::replace(&mut news.closed, true));
+    }
+
+    /// The state with everything on top that fits the chain.
+    pub(crate) fn ahead(&self, uncommitted: &[Proposal]) -> Store<C> {
+        let mut store = self.store().clone();
+        for proposal in uncommitted {
+            // What cannot be read or applied stops the node when it is committed; here it only is not shown.
+            let Ok(batch) = batch::<C>(proposal) else { break };
+            if store.apply(&batch, |_, _, _| {}).is_err() {
+                break;
+            }
+        }
+        store
+    }
+}
+
+/// The batch of a proposal: as it was made here, or decoded.
+fn batch<C: Container>(proposal: &Proposal) -> Result<Arc<Batch<C>>, Stop> {
+    if let Some(made) = &proposal.made
+        && let Ok(batch) = made.clone().downcast::<Batch<C>>()
+    {
+        return Ok(batch);
+    }
+    Ok(Arc::new(Batch::decode(&proposal.bytes)?))
+}
+
+impl<C: Container> Replica for Local<C> {
+    fn apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
+        // Decoded before the lock is taken: readers wait for reducers only.
+        let batches = proposals.iter().map(batch::<C>).collect::<Result<Vec<_>, _>>()?;
+        let mut verdicts = Vec::with_capacity(batches.len());
+        let mut resolved = Vec::new();
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let before = store.index();
+        let mut changes = Vec::new();
+        for batch in &batches {
+            let mine = self.origin.key(&store);
+            let applied = store.apply(batch, |session, number, outcome| {
+                if Some(session) == mine {
+                    resolved.push((number, outcome.clone()));
+                }
+            })?;
+            verdicts.push(match applied {
+                Applied::Skipped => Verdict::Skipped,
+                Applied::Changes(new) => {
+                    changes.extend(new);
+                    if self.origin.key(&store) != mine {
+                        self.origin.reconcile(&store, false);
+                    }
+                    Verdict::Applied
+                }
+            });
+        }
+        let index = store.index();
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).extend(changes, store.state());
+        drop(store);
+        // Only now: whoever is told of a success sees it in the state.
+        self.origin.resolve(resolved);
+        if index != before {
+            self.publish(index);
+        }
+        Ok(verdicts)
+    }
+
+    fn save(&self) -> Saved {
+        let store = self.store().clone();
+        Box::new(move || Ok(store.save()?))
+    }
+
+    fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
+        let container = self.store().container().clone();
+        let installed = Store::restore(container, bytes)?;
+        let index = installed.index();
+        {
+            let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.reset(index, installed.state().clone());
+            *store = installed;
+        }
+        self.origin.reconcile(&self.store(), true);
+        self.publish(index);
+        Ok(())
+    }
+}

@@ -1,0 +1,355 @@
+//! The only proposer of a term: takes calls from everywhere, judges them on its fork, and hands batches to the engine.
+//!
+//! It keeps nothing that matters. Every call is held by its origin until the log says what became of it; so when
+//! anything but success comes back, the fork is thrown away, all origins are told where to go on, and they send again.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use conflux_core::{
+    Batch, CallNumber, ChosenId, Container, Fork, Payload, Record, Request, SessionId, SessionKey, Verdict,
+};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::message::{Calls, Expect, Predicted, RemoteCall, kind};
+use crate::node::Core;
+use crate::origin::{Taken, request};
+use crate::perform::Prediction;
+use crate::raft::{Proposal, Proposed, Watcher};
+use crate::stop::Stop;
+use crate::wire::Head;
+
+/// The most calls in one batch: what waits beyond that goes into the next one.
+const BATCH_CALLS_MAX: usize = 1024;
+/// The most batches on their way through the log at once.
+const IN_FLIGHT_MAX: usize = 4;
+/// The most bytes of calls from elsewhere that wait here; what comes beyond that is dropped, and sent again.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Calls from other nodes that wait for the sequencer.
+pub(crate) struct Inbound {
+    waiting: Mutex<Waiting>,
+    ring: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: VecDeque<(Calls, usize)>,
+    bytes: usize,
+}
+
+impl Inbound {
+    pub(crate) fn new(ring: Arc<Notify>) -> Self {
+        Inbound { waiting: Mutex::default(), ring }
+    }
+
+    pub(crate) fn push(&self, calls: Calls, bytes: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.bytes + bytes > WAITING_BYTES_MAX {
+            return;
+        }
+        waiting.bytes += bytes;
+        waiting.calls.push_back((calls, bytes));
+        drop(waiting);
+        self.ring.notify_one();
+    }
+
+    fn pop(&self) -> Option<Calls> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (calls, bytes) = waiting.calls.pop_front()?;
+        waiting.bytes -= bytes;
+        Some(calls)
+    }
+
+    fn clear(&self) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
+    }
+}
+
+/// Why a leadership's fork is given up.
+enum End {
+    /// Fork again, if this node still leads.
+    Again,
+    /// The node is stopping.
+    Over,
+}
+
+type Ticket = Pin<Box<dyn Future<Output = Proposed> + Send>>;
+
+impl<C: Container> Core<C> {
+    /// The task.
+    pub(crate) async fn sequence(self: Arc<Self>) {
+        let mut watcher = self.engine.watch();
+        loop {
+            let _ = watcher.view();
+            let Some(term) = self.engine.leading() else {
+                if watcher.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            match self.lead(term, &mut watcher).await {
+                Ok(End::Again) => {}
+                Ok(End::Over) => return,
+                Err(stop) => return self.halt(&stop),
+            }
+        }
+    }
+
+    /// Serves as the sequencer of a term until something goes another way than hoped.
+    async fn lead(&self, term: u64, watcher: &mut Watcher) -> Result<End, Stop> {
+        let heartbeat = self.options.timing.heartbeat;
+        let fork_point = tokio::select! {
+            biased;
+            point = self.engine.fork_point(term) => point,
+            changed = watcher.changed() => return Ok(if changed.is_err() { End::Over } else { End::Again }),
+        };
+        if fork_point.is_err() {
+            // No quorum, or no leader any more. Try again on news, or after a heartbeat.
+            let changed = tokio::time::timeout(heartbeat, watcher.changed()).await;
+            return Ok(if matches!(changed, Ok(Err(_))) { End::Over } else { End::Again });
+        }
+        let store = self.local.store().clone();
+        let mut leadership = Leadership {
+            core: self,
+            fork: Fork::new(store, term, self.me().incarnation, self.options.retention),
+            since: Instant::now(),
+            in_flight: FuturesOrdered::new(),
+            digest_due: self.options.digest_every,
+            wanted: Vec::new(),
+        };
+        self.inbound.clear();
+        self.origin.rewind(None, None);
+        self.broadcast(kind::LEADING, Bytes::new());
+        leadership.serve(watcher).await
+    }
+
+    /// To all nodes of this cluster.
+    pub(crate) fn broadcast(&self, kind: crate::wire::Kind, body: Bytes) {
+        let cluster = self.cluster.load(Ordering::Relaxed);
+        self.wire.broadcast(Head { kind, group: 0, cluster }, body);
+    }
+}
+
+struct Leadership<'a, C: Container> {
+    core: &'a Core<C>,
+    fork: Fork<C>,
+    since: Instant,
+    in_flight: FuturesOrdered<Ticket>,
+    /// After how many more actions a digest is due.
+    digest_due: Option<u64>,
+    /// The calls of the batch being made whose origins want to hear of them before the commit.
+    wanted: Vec<(SessionId, CallNumber)>,
+}
+
+impl<C: Container> Leadership<'_, C> {
+    async fn serve(&mut self, watcher: &mut Watcher) -> Result<End, Stop> {
+        let tick = Duration::from_secs(1);
+        loop {
+            let mut idle = false;
+            while self.in_flight.len() < IN_FLIGHT_MAX && !self.fork.is_damaged() {
+                let requests = self.gather().await?;
+                if requests.is_empty() {
+                    idle = true;
+                    break;
+                }
+                self.propose(requests).await?;
+            }
+            if self.fork.is_damaged() && self.in_flight.is_empty() {
+                return Ok(End::Again);
+            }
+            tokio::select! {
+                biased;
+                Some(proposed) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    if proposed != Proposed::Applied {
+                        return self.drain(watcher).await;
+                    }
+                }
+                changed = watcher.changed() => {
+                    if changed.is_err() {
+                        return Ok(End::Over);
+                    }
+                    let _ = watcher.view();
+                    if self.core.engine.leading() != Some(self.fork.term()) {
+                        return Ok(End::Again);
+                    }
+                }
+                () = self.core.ring.notified(), if idle => {}
+                () = tokio::time::sleep(tick), if idle => {
+                    // Nobody calls, but something may have to be forgotten.
+                    if self.fork.is_due(self.stamps().elapsed) {
+                        self.propose(Vec::new()).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight any more, so that the next fork starts from all that came to be.
+    async fn drain(&mut self, watcher: &mut Watcher) -> Result<End, Stop> {
+        while !self.in_flight.is_empty() {
+            tokio::select! {
+                biased;
+                _ = self.in_flight.next() => {}
+                changed = watcher.changed() => {
+                    if changed.is_err() {
+                        return Ok(End::Over);
+                    }
+                    let _ = watcher.view();
+                    if self.core.engine.leading() != Some(self.fork.term()) {
+                        return Ok(End::Again);
+                    }
+                }
+            }
+        }
+        Ok(End::Again)
+    }
+
+    fn stamps(&self) -> conflux_core::Stamps {
+        self.fork.stamps(self.core.options.wall_clock.now_ms(), self.since.elapsed())
+    }
+
+    /// The next requests, from this node and from others. Sessions are opened in a batch of their own, ahead.
+    async fn gather(&mut self) -> Result<Vec<Request<C>>, Stop> {
+        let mut requests = Vec::new();
+        if let Some(taken) = self.core.origin.take_local(BATCH_CALLS_MAX) {
+            let as_of = taken.open.then(|| self.core.local.store().stamps().elapsed);
+            if let Some(key) = self.session(&taken.session, as_of).await? {
+                self.take(key, taken, &mut requests);
+            }
+        }
+        while requests.len() < BATCH_CALLS_MAX {
+            let Some(calls) = self.core.inbound.pop() else { break };
+            if let Some(key) = self.session(&calls.session, calls.open).await? {
+                self.receive(key, calls, &mut requests);
+            }
+        }
+        Ok(requests)
+    }
+
+    /// The key of a session, opened if it may be.
+    async fn session(&mut self, id: &SessionId, as_of: Option<Duration>) -> Result<Option<SessionKey>, Stop> {
+        if self.fork.store().sessions().key(id).is_none()
+            && let Some(as_of) = as_of
+        {
+            self.propose(vec![Request::Open { id: id.clone(), as_of }]).await?;
+        }
+        Ok(self.fork.store().sessions().key(id))
+    }
+
+    fn take(&mut self, key: SessionKey, taken: Taken<C>, requests: &mut Vec<Request<C>>) {
+        let Some(next) = self.fork.next(key) else { return };
+        if taken.first > next {
+            // The fork is behind what this node has sent: go back to where it is.
+            self.core.origin.rewind(Some(&taken.session), Some(next));
+            return;
+        }
+        let mut number = taken.first;
+        for (method, chosen, predict) in taken.calls {
+            if number >= next {
+                if predict {
+                    self.wanted.push((taken.session.clone(), number));
+                }
+                requests.push(request(key, number, taken.floor, chosen, method));
+            }
+            number = number.next();
+        }
+    }
+
+    fn receive(&mut self, key: SessionKey, calls: Calls, requests: &mut Vec<Request<C>>) {
+        let Some(next) = self.fork.next(key) else { return };
+        // Calls of the same session may be in `requests` already.
+        let next = requests.iter().rev().find_map(|request| number_in(request, key)).map_or(next, CallNumber::next);
+        if calls.first > next {
+            let expect = Expect { session: calls.session.clone(), next };
+            self.core.post(&calls.session.node, kind::EXPECT, expect.encode());
+            return;
+        }
+        let mut number = calls.first;
+        for call in calls.calls {
+            if number >= next {
+                let (method, chosen): (_, Option<ChosenId>) = match call {
+                    RemoteCall::Void => (None, None),
+                    // A method that this node cannot read can never be judged: its number is passed over for good.
+                    RemoteCall::Run { method, chosen, predict } => {
+                        let method = C::Method::decode(&method).ok();
+                        if predict {
+                            self.wanted.push((calls.session.clone(), number));
+                        }
+                        (method, chosen)
+                    }
+                };
+                requests.push(request(key, number, calls.floor, chosen, method));
+            }
+            number = number.next();
+        }
+    }
+
+    /// Makes a batch of requests and hands it to the engine.
+    async fn propose(&mut self, requests: Vec<Request<C>>) -> Result<(), Stop> {
+        let core = self.core;
+        let with_digest = self.digest_due == Some(0);
+        let (counter, seed) = core.next_batch();
+        let stamps = self.stamps();
+        let Some(batch) = self.fork.batch(counter, stamps, seed, requests, with_digest)? else { return Ok(()) };
+        if let (Some(due), Some(every)) = (&mut self.digest_due, core.options.digest_every) {
+            *due = if with_digest { every } else { due.saturating_sub(batch.actions()) };
+        }
+        self.tell(&batch);
+        let proposal = Proposal { bytes: Bytes::from(batch.encode()?), made: Some(Arc::new(batch)) };
+        let ticket = core.engine.propose(self.fork.term(), proposal).await;
+        self.in_flight.push_back(Box::pin(ticket));
+        Ok(())
+    }
+
+    /// Tells those who asked what was decided, before it is committed.
+    fn tell(&mut self, batch: &Batch<C>) {
+        let wanted = std::mem::take(&mut self.wanted);
+        if wanted.is_empty() {
+            return;
+        }
+        for record in &batch.records {
+            let Record::Call { session, number, verdict, .. } = record else { continue };
+            let sessions = self.fork.store().sessions();
+            let Some(id) = sessions.get(*session).map(conflux_core::Session::id) else { continue };
+            if !wanted.iter().any(|(session, wanted)| wanted == number && session == id) {
+                continue;
+            }
+            if id.node == self.core.me().name {
+                if let Some(prediction) = prediction(verdict) {
+                    self.core.origin.predict(id, *number, prediction);
+                }
+            } else if let Ok(verdict) = verdict.to_bytes() {
+                let predicted = Predicted { session: id.clone(), number: *number, verdict: verdict.into() };
+                self.core.post(&id.node, kind::PREDICTED, predicted.encode());
+            }
+        }
+    }
+}
+
+fn number_in<C: Container>(request: &Request<C>, key: SessionKey) -> Option<CallNumber> {
+    match request {
+        Request::Call { session, number, .. } | Request::Void { session, number, .. } if *session == key => Some(*number),
+        _ => None,
+    }
+}
+
+pub(crate) fn prediction<C: Container>(verdict: &Verdict<C>) -> Option<Prediction<C>> {
+    Some(match verdict {
+        Verdict::Action(action) => Prediction::Action(action.clone()),
+        Verdict::Nothing => Prediction::Nothing,
+        Verdict::Rejected(rejection) => Prediction::Rejected(rejection.clone()),
+        Verdict::Failed(failure) => Prediction::Failed(failure.clone()),
+        // Known only from the log.
+        Verdict::Repeated | Verdict::Conflict => return None,
+    })
+}
+

@@ -1,0 +1,23 @@
+//! Why a node goes no further.
+
+use conflux_core::{BatchError, Halt, PayloadError, RestoreError};
+
+/// A node that stops by itself says why. None of these is ever skipped over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// A batch cannot be applied here.
+    #[error(transparent)]
+    Halt(#[from] Halt),
+    /// A batch cannot be read.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A snapshot cannot be used.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The state cannot be written for a snapshot.
+    #[error("the state cannot be saved: {0}")]
+    Save(#[from] PayloadError),
+    /// The engine stopped.
+    #[error("the engine stopped: {0}")]
+    Engine(String),
+}

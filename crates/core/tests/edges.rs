@@ -1,0 +1,438 @@
+//! Corners that no random run is likely to meet; most of them were bugs once.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Action, Board, Counter, Method, bytes_of, quiet_planned_panics, session};
+use conflux_core::codec::Writer;
+use conflux_core::*;
+use serde::{Deserialize, Serialize};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn at(elapsed: Duration) -> Stamps {
+    Stamps { time_ms: 0, elapsed }
+}
+
+fn fork<C: Container>(store: &Store<C>, retention: Retention) -> Fork<C> {
+    Fork::new(store.clone(), 1, Incarnation(1), retention)
+}
+
+fn call<C: Container>(number: u64, floor: u64, chosen: Option<ChosenId>, method: C::Method) -> Request<C> {
+    let (session, number, floor) = (SessionKey(1), CallNumber(number), CallNumber(floor));
+    Request::Call { session, number, floor, chosen, audit: None, method }
+}
+
+fn chosen(id: &str) -> Option<ChosenId> {
+    Some(ChosenId { id: id.into(), call: Digest(1) })
+}
+
+/// A store with session 1 open, at batch 1.
+fn opened<C: Container>(container: C) -> Store<C> {
+    let mut store = Store::new(Arc::new(container));
+    let open = Request::Open { id: session("a", 1), as_of: Duration::ZERO };
+    let batch = fork(&store, Retention::default()).batch(1, at(Duration::ZERO), 0, vec![open], false);
+    store.apply(&batch.expect("sound").expect("something to log"), |_, _, _| {}).expect("it fits");
+    store
+}
+
+/// A batch that fits `store`, whatever is in it.
+fn batch<C: Container>(store: &Store<C>, counter: u64, records: Vec<Record<C>>) -> Batch<C> {
+    let id = BatchId { term: 1, incarnation: Incarnation(1), counter };
+    let header = Header {
+        id,
+        prev: store.head(),
+        base: store.index(),
+        version: 1,
+        code: Digest::default(),
+        stamps: store.stamps(),
+        seed: 0,
+        digest: None,
+    };
+    Batch { header, records }
+}
+
+fn nothing<C: Container>(number: u64, chosen: Option<ChosenId>, verdict: Verdict<C>) -> Record<C> {
+    let (session, number, floor) = (SessionKey(1), CallNumber(number), CallNumber(1));
+    Record::Call { session, number, floor, chosen, audit: None, verdict }
+}
+
+fn corrupt<C: Container>(store: &Store<C>, batch: &Batch<C>) -> Corrupt {
+    match store.clone().apply(batch, |_, _, _| {}) {
+        Err(Halt::Corrupt(corrupt)) => corrupt,
+        other => panic!("it is not refused as corrupt: {}", other.is_ok()),
+    }
+}
+
+#[test]
+fn a_session_opens_however_long_the_cluster_was_idle() {
+    // Nothing was logged, so the clock of every store stands still, and the leader's goes on.
+    let mut store = Store::new(Arc::new(Counter));
+    let mut leader = fork(&store, Retention::default());
+    // The second comes when nothing is due yet, so that nothing but itself could move the clock.
+    for (number, minutes) in [(1, 300), (2, 340), (3, 3_000)] {
+        let now = leader.stamps(0, HOUR / 60 * minutes);
+        // Two tries: the first may only log that something was forgotten.
+        for attempt in 0..2 {
+            let open = Request::Open { id: session("a", number), as_of: store.stamps().elapsed };
+            let batch = leader.batch(number * 2 + attempt, now, 0, vec![open], false).expect("sound");
+            if let Some(batch) = batch {
+                store.apply(&batch, |_, _, _| {}).expect("it fits");
+            }
+        }
+        assert!(store.sessions().key(&session("a", number)).is_some(), "session {number} after {minutes} minutes");
+    }
+}
+
+#[test]
+fn an_expired_session_stays_expired_under_a_leader_that_keeps_sessions_longer() {
+    let mut store = opened(Counter);
+    let short = Retention { session: Duration::from_secs(10), ..Retention::default() };
+    let sweep = fork(&store, short).batch(2, at(Duration::from_secs(20)), 0, vec![], false);
+    store.apply(&sweep.expect("sound").expect("a sweep"), |_, _, _| {}).expect("it fits");
+    assert!(store.sessions().key(&session("a", 1)).is_none());
+
+    let store = Store::restore(Arc::new(Counter), &store.save().expect("it can be saved")).expect("and restored");
+    let late = Request::Open { id: session("a", 1), as_of: Duration::ZERO };
+    let made = fork(&store, Retention::default()).batch(3, at(Duration::from_secs(20)), 0, vec![late], false);
+    assert!(made.expect("sound").is_none(), "a late copy of its opening brings it to life");
+}
+
+#[test]
+fn what_is_swept_in_a_batch_is_not_called_in_it() {
+    let mut store = opened(Counter);
+    let now = at(HOUR + Duration::from_secs(1));
+    let again = Request::Open { id: session("a", 1), as_of: Duration::ZERO };
+    let fresh = Request::Open { id: session("a", 2), as_of: now.elapsed };
+    let requests = vec![again, fresh, call(1, 1, None, 5)];
+    let made = fork(&store, Retention::default()).batch(2, now, 0, requests, false).expect("sound").expect("a sweep");
+    assert!(matches!(&*made.records, [Record::Sweep { .. }, Record::Open(id)] if id.number == 2));
+    store.apply(&made, |_, _, _| {}).expect("it fits");
+    assert_eq!(store.sessions().key(&session("a", 1)), None);
+    assert_eq!(store.sessions().key(&session("a", 2)), Some(SessionKey(2)), "keys are never used again");
+}
+
+#[test]
+fn what_stands_behind_a_broken_reducer_is_told_or_left_out() {
+    quiet_planned_panics();
+    let store = opened(Board);
+    let mut leader = fork(&store, Retention::default());
+    let void = Request::Void { session: SessionKey(1), number: CallNumber(3), floor: CallNumber(1) };
+    let requests = vec![
+        call(1, 1, chosen("x"), Method::PanicInReducer),
+        call(2, 1, chosen("x"), Method::PanicInReducer),
+        void,
+        call(4, 1, None, Method::Claim(1)),
+        call(5, 1, chosen("x"), Method::PanicInReducer),
+    ];
+    let made = leader.batch(2, store.stamps(), 0, requests, false).expect("sound").expect("something to log");
+    assert!(leader.is_damaged());
+    assert_eq!(made.records.len(), 3, "{:?}", made.records);
+    assert!(matches!(made.records[1], Record::Call { verdict: Verdict::Repeated, .. }));
+    let mut store = store;
+    let mut told = Vec::new();
+    store.apply(&made, |_, number, outcome| told.push((number.0, outcome.clone()))).expect("it fits");
+    assert!(matches!(&*told, [(1, Outcome::Failed { .. }), (2, Outcome::Failed { .. }), (3, Outcome::Void)]));
+    assert_eq!(**store.state(), Board.initial());
+}
+
+#[test]
+fn a_request_that_no_replica_could_read_back_is_left_out() {
+    let store = opened(Counter);
+    let long = "x".repeat(257);
+    let requests = vec![
+        // Once this went round 2^64 times.
+        call(1, u64::MAX, None, 1),
+        Request::Void { session: SessionKey(1), number: CallNumber(1), floor: CallNumber(2) },
+        call(1, 1, chosen(&long), 1),
+        Request::Open { id: session(&long, 1), as_of: Duration::MAX },
+        Request::Open { id: session("", 1), as_of: Duration::ZERO },
+    ];
+    assert!(fork(&store, Retention::default()).batch(2, store.stamps(), 0, requests, false).expect("sound").is_none());
+    // What just fits is taken, and read back.
+    let fits = "x".repeat(256);
+    let requests = vec![call(1, 1, chosen(&fits), 1), Request::Open { id: session(&fits, 1), as_of: Duration::MAX }];
+    let made = fork(&store, Retention::default()).batch(2, store.stamps(), 0, requests, false).expect("sound");
+    let made = made.expect("something to log");
+    assert_eq!(made.records.len(), 2);
+    Batch::<Counter>::decode(&made.encode().expect("it is written")).expect("it is read");
+}
+
+#[test]
+fn a_floor_forgets_and_never_comes_back() {
+    let mut store = opened(Counter);
+    let requests = vec![call(1, 1, None, 1), call(2, 2, None, 1), call(3, 1, None, 1), call(4, 0, None, 1)];
+    let made = fork(&store, Retention::default()).batch(2, store.stamps(), 0, requests, false).expect("sound");
+    store.apply(&made.expect("something to log"), |_, _, _| {}).expect("it fits");
+    let find = |number| store.sessions().find(&session("a", 1), CallNumber(number));
+    assert!(matches!(find(1), Found::Forgotten));
+    assert!(matches!(find(2), Found::Decided(Outcome::Committed { index: Index(2), .. })));
+    assert!(matches!(find(4), Found::Decided(_)));
+    assert!(matches!(find(5), Found::Undecided));
+    assert!(matches!(find(u64::MAX), Found::Undecided));
+
+    // In memory nothing keeps a floor below its call.
+    let (session, number, floor) = (SessionKey(1), CallNumber(5), CallNumber(u64::MAX));
+    let void = batch(&store, 3, vec![Record::Void { session, number, floor }]);
+    store.apply(&void, |_, _, _| {}).expect("a floor above is as high as it gets");
+    assert_eq!(store.sessions().get(SessionKey(1)).map(Session::next), Some(CallNumber(6)));
+    Store::restore(Arc::new(Counter), &store.save().expect("it can be saved")).expect("and restored");
+}
+
+#[test]
+fn a_batch_that_contradicts_the_table_stops_the_node() {
+    let mut store = opened(Counter);
+    let first = batch(&store, 2, vec![nothing(1, chosen("x"), Verdict::Nothing)]);
+    store.apply(&first, |_, _, _| {}).expect("it fits");
+    let is = |record| corrupt(&store, &batch(&store, 3, vec![record]));
+    let other = Some(ChosenId { id: "x".into(), call: Digest(2) });
+
+    assert!(matches!(is(nothing(1, None, Verdict::Nothing)), Corrupt::NotNext { came: 1, next: 2, .. }));
+    assert!(matches!(is(nothing(3, None, Verdict::Nothing)), Corrupt::NotNext { came: 3, next: 2, .. }));
+    // Once this made a table that could not be saved after the next sweep.
+    assert!(matches!(is(nothing(2, chosen("x"), Verdict::Nothing)), Corrupt::Remembered(_)));
+    assert!(matches!(is(nothing(2, other.clone(), Verdict::Nothing)), Corrupt::Remembered(_)));
+    assert!(matches!(is(nothing(2, other, Verdict::Repeated)), Corrupt::NotRemembered(_)));
+    assert!(matches!(is(nothing(2, chosen("x"), Verdict::Conflict)), Corrupt::NotRemembered(_)));
+    assert!(matches!(is(nothing(2, chosen("y"), Verdict::Repeated)), Corrupt::NotRemembered(_)));
+    assert!(matches!(is(nothing(2, None, Verdict::Repeated)), Corrupt::NotRemembered(_)));
+    assert!(matches!(is(nothing(2, None, Verdict::Conflict)), Corrupt::NotRemembered(_)));
+    assert!(matches!(is(Record::Open(session("a", 1))), Corrupt::OpenTwice(_)));
+    let (session, number, floor) = (SessionKey(2), CallNumber(1), CallNumber(1));
+    assert!(matches!(is(Record::Void { session, number, floor }), Corrupt::UnknownSession(_)));
+
+    let refuse = |change: fn(&mut Header)| {
+        let mut batch = batch(&store, 3, vec![]);
+        change(&mut batch.header);
+        corrupt(&store, &batch)
+    };
+    assert!(matches!(refuse(|header| header.base = Index(1)), Corrupt::Place { .. }));
+    assert!(matches!(refuse(|header| header.id = header.prev), Corrupt::OwnPredecessor(_)));
+
+    let mut late = batch(&store, 3, vec![]);
+    late.header.stamps.elapsed = HOUR;
+    store.apply(&late, |_, _, _| {}).expect("it fits");
+    let mut early = batch(&store, 4, vec![]);
+    early.header.stamps.elapsed = HOUR - Duration::from_nanos(1);
+    assert!(matches!(corrupt(&store, &early), Corrupt::Clock { .. }));
+}
+
+#[test]
+fn a_batch_of_other_code_or_state_stops_the_node() {
+    let store = opened(Counter);
+    let refuse = |change: fn(&mut Header)| {
+        let mut batch = batch(&store, 2, vec![]);
+        change(&mut batch.header);
+        store.clone().apply(&batch, |_, _, _| {}).expect_err("it is refused")
+    };
+    assert!(matches!(refuse(|header| header.version = 2), Halt::Version { came: 2, is: 1 }));
+    assert!(matches!(refuse(|header| header.code = Digest(1)), Halt::Code { .. }));
+    assert!(matches!(refuse(|header| header.digest = Some(Digest(1))), Halt::Diverged { .. }));
+}
+
+#[test]
+fn nothing_is_told_of_a_batch_that_stops_the_node() {
+    quiet_planned_panics();
+    let store = opened(Board);
+    let good = || nothing(1, None, Verdict::Nothing);
+    let poison = nothing(2, None, Verdict::Action(Arc::new(Action::Poison)));
+    for bad in [nothing(9, None, Verdict::Nothing), poison] {
+        let batch = batch(&store, 2, vec![good(), bad]);
+        let halted = store.clone().apply(&batch, |_, _, _| panic!("it was told before its batch took effect"));
+        assert!(halted.is_err());
+    }
+}
+
+#[test]
+fn the_clock_stops_at_its_end() {
+    let mut store = opened(Counter);
+    let mut end = batch(&store, 2, vec![]);
+    end.header.stamps.elapsed = Duration::from_nanos(u64::MAX);
+    store.apply(&end, |_, _, _| {}).expect("it fits");
+    let mut leader = fork(&store, Retention::default());
+    let stamps = leader.stamps(u64::MAX, Duration::MAX);
+    let made = leader.batch(3, stamps, 0, vec![], true).expect("sound").expect("a digest");
+    Batch::<Counter>::decode(&made.encode().expect("it is written")).expect("it is read");
+}
+
+/// Fields of a snapshot of a [`Counter`], to be made wrong.
+#[derive(Clone)]
+struct Snapshot {
+    index: u64,
+    opened: u64,
+    /// Keys, numbers and floors.
+    sessions: Vec<(u64, u64, u64)>,
+    chosen: Vec<&'static str>,
+}
+
+impl Snapshot {
+    fn restore(&self) -> Result<Store<Counter>, RestoreError> {
+        let mut bytes = vec![1];
+        bytes.put_u32(1);
+        bytes.put_digest(Digest::default());
+        bytes.put_u64(self.index);
+        bytes.put_batch_id(BatchId::ROOT);
+        bytes.put_u64(0);
+        bytes.put_u64(0);
+        bytes.put_digest(Payload::digest(&0u64).expect("a number has a digest"));
+        bytes.put_varint(self.opened);
+        bytes.put_u64(0);
+        bytes.put_varint(self.sessions.len() as u64);
+        for (key, number, floor) in &self.sessions {
+            bytes.put_varint(*key);
+            bytes.put_session_id(&session("a", *number));
+            bytes.put_varint(*floor);
+            bytes.put_u64(0);
+            bytes.put_varint(1);
+            bytes.put_u8(0x10);
+        }
+        bytes.put_varint(self.chosen.len() as u64);
+        for id in &self.chosen {
+            bytes.put_bytes(id.as_bytes());
+            bytes.put_digest(Digest(1));
+            bytes.put_u64(0);
+            bytes.put_u8(0x10);
+        }
+        bytes.put_bytes(&bytes_of(&0u64));
+        Store::restore(Arc::new(Counter), &bytes)
+    }
+}
+
+#[test]
+fn a_snapshot_that_contradicts_itself_is_refused() {
+    let good = Snapshot { index: 0, opened: 2, sessions: vec![(1, 1, 1), (2, 2, 1)], chosen: vec!["x", "y"] };
+    let store = good.restore().expect("it is sound");
+    assert!(matches!(store.sessions().find(&session("a", 2), CallNumber(1)), Found::Decided(Outcome::Void)));
+    let wrong: [fn(&mut Snapshot); 8] = [
+        |it| it.sessions[1].0 = 1,
+        |it| it.sessions[0].0 = 3,
+        |it| it.sessions[1].1 = 1,
+        |it| it.opened = 1,
+        |it| it.chosen[1] = "x",
+        |it| it.index = u64::MAX,
+        |it| it.opened = u64::MAX,
+        |it| it.sessions[0].2 = u64::MAX - 1,
+    ];
+    for (nth, wrong) in wrong.into_iter().enumerate() {
+        let mut snapshot = good.clone();
+        wrong(&mut snapshot);
+        assert!(snapshot.restore().is_err(), "wrong in way {nth}");
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Nested {
+    Leaf,
+    In(Box<Nested>),
+}
+
+#[test]
+fn a_hostile_value_cannot_exhaust_the_stack() {
+    // The reader's own limit does not count enums: once this aborted the process.
+    let mut hostile = [0x81, 0xa2, b'I', b'n'].repeat(1_000_000);
+    hostile.extend([0xa4, b'L', b'e', b'a', b'f']);
+    Nested::decode(&hostile).expect_err("it is too deep");
+    let arrays = [vec![0x91; 1_000_000], vec![0xc0]].concat();
+    <serde_json::Value as Payload>::decode(&arrays).expect_err("it is too deep");
+    // Depth behind all kinds of scalars, so that none is measured wrong.
+    let mut skipped = vec![0xdc, 0, 12];
+    skipped.extend([0xcb, 0x91, 0x91, 0x91, 0x91, 0x91, 0x91, 0x91, 0x91]);
+    skipped.extend([0xcd, 0x91, 0x91, 0xd0, 0x91, 0xce, 0x91, 0x91, 0x91, 0x91]);
+    skipped.extend([0xa2, b'a', b'b', 0xd9, 1, b'a', 0xda, 0, 1, b'a', 0xdb, 0, 0, 0, 1, b'a', 0xff, 0x7f, 0xc3]);
+    let ok = [skipped.clone(), vec![0x91; 255], vec![0xc0]].concat();
+    <serde_json::Value as Payload>::decode(&ok).expect("it is just deep enough");
+    let deep = [skipped, vec![0x91; 256], vec![0xc0]].concat();
+    <serde_json::Value as Payload>::decode(&deep).expect_err("it is too deep");
+}
+
+#[test]
+fn what_is_written_can_be_read() {
+    let mut nested = Nested::Leaf;
+    let mut value = serde_json::Value::Array(vec![]);
+    for depth in 1..=300 {
+        nested = Nested::In(Box::new(nested));
+        value = serde_json::Value::Array(vec![value]);
+        let mut bytes = Vec::new();
+        let written = nested.encode(&mut bytes);
+        assert_eq!(written.is_ok(), Nested::decode(&bytes).is_ok(), "an enum, {depth} deep");
+        assert_eq!(written.is_ok(), depth <= 256);
+        let mut bytes = Vec::new();
+        let written = value.encode(&mut bytes);
+        assert_eq!(written.is_ok(), serde_json::Value::decode(&bytes).is_ok(), "an array, {depth} deep");
+        assert_eq!(written.is_ok(), Payload::digest(&value).is_ok());
+    }
+}
+
+#[test]
+fn a_history_keeps_what_it_says() {
+    for actions_max in [0, 1, 2, 5, 10] {
+        for sizes in [vec![1; 40], vec![9, 2, 9, 2, 1, 1, 30, 1, 1], vec![3; 20], vec![0, 1, 0, 0, 100, 0, 1]] {
+            let mut store = opened(Counter);
+            let mut history = History::new(store.index(), store.state().clone(), actions_max);
+            let mut last_sizes = VecDeque::new();
+            for (size, counter) in sizes.iter().zip(2..) {
+                let from = store.index().0 + 1;
+                let requests = (from..from + size).map(|number| call(number, number, None, 1)).collect();
+                let made = fork(&store, Retention::default()).batch(counter, store.stamps(), 0, requests, true);
+                let made = made.expect("sound").expect("a digest");
+                let Applied::Changes(changes) = store.apply(&made, |_, _, _| {}).expect("it fits") else {
+                    panic!("it is skipped");
+                };
+                history.extend(changes, store.state());
+                last_sizes.push_back(*size);
+                let held = (history.last().0 - history.first().0) as usize;
+                let ever = store.index().0 as usize;
+                assert_eq!(history.last(), store.index());
+                assert_eq!(history.tail(usize::MAX).count(), held);
+                let largest = last_sizes.iter().copied().max().unwrap_or_default() as usize;
+                assert!(held <= if actions_max == 0 { 0 } else { actions_max + largest }, "{actions_max}: {held}");
+                assert!(held >= ever.min(actions_max / 2), "{actions_max}: {held} of {ever}");
+                for index in history.first().0..=history.last().0 {
+                    let (state, path) = history.path_to(Index(index)).expect("it is held");
+                    assert_eq!(*state + path.len() as u64, index);
+                }
+            }
+        }
+    }
+}
+
+/// Wraps what it is given, so that what just fits a request does not fit the log.
+#[derive(Debug)]
+struct Wraps;
+
+impl Container for Wraps {
+    type State = u64;
+    type Method = Nested;
+    type Action = Nested;
+    type Rejection = Reject;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn decide(&self, _: &u64, method: Nested, _: &Context<'_>) -> Result<Option<Nested>, Reject> {
+        Ok(Some(Nested::In(Box::new(method))))
+    }
+
+    fn reduce(&self, state: &mut u64, _: &Nested, _: &Context<'_>) {
+        *state += 1;
+    }
+}
+
+#[test]
+fn an_action_that_cannot_be_written_fails_its_call_alone() {
+    let store = opened(Wraps);
+    let deepest = (0..256).fold(Nested::Leaf, |nested, _| Nested::In(Box::new(nested)));
+    Nested::decode(&bytes_of(&deepest)).expect("it fits a request");
+    let requests = vec![call(1, 1, None, deepest), call(2, 1, None, Nested::Leaf)];
+    let mut leader = fork(&store, Retention::default());
+    let made = leader.batch(2, store.stamps(), 0, requests, false).expect("sound").expect("something to log");
+    assert!(!leader.is_damaged());
+    Batch::<Wraps>::decode(&made.encode().expect("it is written")).expect("it is read");
+    let verdicts: Vec<_> = made.records.iter().map(|record| format!("{record:?}")).collect();
+    assert!(verdicts[0].contains("the action cannot be written"), "{verdicts:?}");
+    assert_eq!((made.actions(), **leader.store().state()), (1, 1));
+}

@@ -1,0 +1,260 @@
+//! A script as a container.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use conflux_core::{
+    BatchContext, Call, CallError, Container, Context, Decided, Decision, Digest, Failure, PayloadError, Reduction,
+    Reject,
+};
+use serde_json::Value;
+
+use crate::call::{Action, Method};
+use crate::check::{Check, Report};
+use crate::engine::Engine;
+use crate::error::ScriptError;
+use crate::heap::{HeapAction, HeapCall};
+use crate::host::Streams;
+use crate::json;
+use crate::options::Options;
+use crate::sources::{Sources, supported};
+use crate::state::ScriptState;
+
+/// A container whose methods and reducer are in a JavaScript file.
+///
+/// It owns one JavaScript heap; states live in there. Give every node its own ([`load`](Self::load) again, or
+/// [`another`](Self::another)): nodes that share one wait for each other. A state of another heap is taken, too, but goes
+/// through JSON.
+pub struct ScriptContainer {
+    engine: Arc<Engine>,
+    sources: Arc<Sources>,
+    options: Options,
+    initial: ScriptState,
+    code: Digest,
+    /// The directory that names of files are shown in.
+    shown: PathBuf,
+    check: Option<Check>,
+}
+
+impl ScriptContainer {
+    /// Loads a file, and what it imports, with the usual limits.
+    ///
+    /// # Errors
+    /// When the file is not there, does not load, or is no container; the message names file and line.
+    pub fn load(path: impl AsRef<Path>) -> Result<ScriptContainer, ScriptError> {
+        Self::load_with(path, Options::default())
+    }
+
+    /// Loads a file with the limits one chooses.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(path: impl AsRef<Path>, options: Options) -> Result<ScriptContainer, ScriptError> {
+        let path = path.as_ref();
+        let unreadable = |message| ScriptError::Unreadable { path: path.into(), message };
+        let sources = Sources::on_disk(path).map_err(unreadable)?;
+        if let Err(why) = supported(sources.entry()) {
+            let message = format!("{why}: {}", sources.bundling(sources.entry()));
+            return Err(ScriptError::Unsupported { at: path.display().to_string(), message });
+        }
+        Self::new(Arc::new(sources), options, path.parent().unwrap_or(Path::new("")).into())
+    }
+
+    /// Makes a container of a text; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_source(name: &str, text: &str) -> Result<ScriptContainer, ScriptError> {
+        Self::from_sources(name, [(name, text)], Options::default())
+    }
+
+    /// Makes a container of several texts, of which `entry` is the first file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_sources<'a>(
+        entry: &str,
+        texts: impl IntoIterator<Item = (&'a str, &'a str)>,
+        options: Options,
+    ) -> Result<ScriptContainer, ScriptError> {
+        let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), Arc::from(text)));
+        Self::new(Arc::new(Sources::in_memory(entry, texts)), options, PathBuf::new())
+    }
+
+    /// The same script, as it was read, in a heap of its own: for the next node of this process.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); it loaded before, so only for want of time or memory.
+    pub fn another(&self) -> Result<ScriptContainer, ScriptError> {
+        Self::new(Arc::new(self.sources.copy()), self.options.clone(), self.shown.clone())
+    }
+
+    fn new(sources: Arc<Sources>, options: Options, shown: PathBuf) -> Result<ScriptContainer, ScriptError> {
+        let show = |name: &str| shown.join(name).display().to_string();
+        let (engine, initial) = Engine::load(&sources, &options, &show)?;
+        let initial = ScriptState::new(engine.clone(), initial);
+        let check = options.check.then(|| Check::new(sources.clone(), &options));
+        let code = sources.digest();
+        Ok(ScriptContainer { engine, sources, options, initial, code, shown, check })
+    }
+
+    /// The names of the files that were loaded, relative to the directory of the first.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        self.sources.names()
+    }
+
+    /// The limits it was loaded with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Asks the script's `invariant(state)`, if it exports one: what it says is wrong, if anything.
+    #[must_use]
+    pub fn invariant(&self, state: &ScriptState) -> Option<Result<(), String>> {
+        match self.state_here(state) {
+            Ok(state) => self.engine.holds(self.slot(&state)),
+            Err(error) => Some(Err(error.to_string())),
+        }
+    }
+
+    /// What the development check has found since this was last asked.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        self.check.as_ref().map(Check::reports).unwrap_or_default()
+    }
+
+    /// A state in this heap, whichever heap it comes from.
+    fn state_here(&self, state: &ScriptState) -> Result<ScriptState, PayloadError> {
+        match state.slot_in(&self.engine) {
+            Some(_) => Ok(state.clone()),
+            None => self.restore(state.json()?.as_bytes()),
+        }
+    }
+
+    fn slot(&self, state: &ScriptState) -> crate::heap::Slot {
+        state.slot_in(&self.engine).expect("the state was brought into this heap")
+    }
+
+    fn kept(&self, slot: crate::heap::Slot) -> ScriptState {
+        ScriptState::new(self.engine.clone(), slot)
+    }
+}
+
+impl Container for ScriptContainer {
+    type State = ScriptState;
+    type Method = Method;
+    type Action = Action;
+    type Rejection = Reject;
+
+    fn initial(&self) -> ScriptState {
+        self.initial.clone()
+    }
+
+    /// # Panics
+    /// When the method breaks; [`decide_batch`](Container::decide_batch) tells it as a failure.
+    fn decide(&self, state: &ScriptState, method: Method, context: &Context<'_>) -> Result<Option<Action>, Reject> {
+        let state = self.state_here(state).unwrap_or_else(|error| panic!("{error}"));
+        let batch = batch_of(context);
+        let call = HeapCall { method: &method, node: &context.origin().node };
+        match self.engine.judge(self.slot(&state), &batch, Streams::One(context.random()), context.index(), &call) {
+            Decision::Action(action) => Ok(Some(action)),
+            Decision::Nothing => Ok(None),
+            Decision::Rejected(rejection) => Err(rejection),
+            Decision::Failed(failure) => panic!("{failure}"),
+        }
+    }
+
+    /// # Panics
+    /// When the reducer breaks; [`reduce_batch`](Container::reduce_batch) tells it as a failure.
+    fn reduce(&self, state: &mut ScriptState, action: &Action, context: &Context<'_>) {
+        let here = self.state_here(state).unwrap_or_else(|error| panic!("{error}"));
+        let action = HeapAction { index: context.index(), node: &context.origin().node, json: action.json() };
+        let streams = Streams::One(context.random());
+        match self.engine.reduce(self.slot(&here), &batch_of(context), streams, &[action]) {
+            Ok(slot) => *state = self.kept(slot),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    fn code(&self) -> Digest {
+        self.code
+    }
+
+    fn methods(&self) -> Vec<String> {
+        self.engine.methods().to_vec()
+    }
+
+    fn method(&self, name: &str, arguments: Vec<Value>) -> Result<Method, CallError> {
+        if !self.engine.methods().iter().any(|method| method == name) {
+            return Err(CallError::unknown_method(name, self.methods()));
+        }
+        Ok(Method::new(name, arguments))
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<ScriptState, PayloadError> {
+        Ok(self.kept(self.engine.read(json::text(bytes)?)?))
+    }
+
+    fn decide_batch(&self, state: &mut ScriptState, batch: &BatchContext, calls: Vec<Call<Method>>) -> Decided<Self> {
+        let mut decided = Decided::with_capacity(calls.len());
+        if calls.is_empty() {
+            return decided;
+        }
+        let here = match self.state_here(state) {
+            Ok(here) => here,
+            Err(error) => {
+                let failed = || Decision::Failed(Failure { message: error.to_string(), at: None });
+                decided.decisions = calls.iter().map(|_| failed()).collect();
+                return decided;
+            }
+        };
+        if let Some(check) = &self.check {
+            let (decisions, after) = check.decide(&self.engine, here, batch, &calls);
+            decided.decisions = decisions;
+            *state = after;
+            return decided;
+        }
+        let (decisions, slot) = self.engine.decide(self.slot(&here), batch, (batch.base, 0), &calls);
+        decided.decisions = decisions;
+        if self.slot(&here) != slot {
+            *state = self.kept(slot);
+        }
+        decided
+    }
+
+    fn reduce_batch(
+        &self,
+        state: &mut ScriptState,
+        batch: &BatchContext,
+        actions: &[Reduction<'_, Action>],
+    ) -> Result<(), Failure> {
+        let here = self.state_here(state).map_err(|error| Failure { message: error.to_string(), at: None })?;
+        if actions.is_empty() {
+            *state = here;
+            return Ok(());
+        }
+        let lent: Vec<_> = actions
+            .iter()
+            .map(|reduction| HeapAction {
+                index: reduction.index,
+                node: &reduction.origin.node,
+                json: reduction.action.json(),
+            })
+            .collect();
+        let streams = Streams::Reducing(*batch, actions.iter().map(|reduction| reduction.nth).collect());
+        let after = self.kept(self.engine.reduce(self.slot(&here), batch, streams.clone(), &lent)?);
+        if let Some(check) = &self.check {
+            check.reduce(&here, &after, batch, streams, &lent)?;
+        }
+        *state = after;
+        Ok(())
+    }
+}
+
+/// A batch with the clocks of one call's context. Its seed is not used: the context brings its own stream.
+fn batch_of(context: &Context<'_>) -> BatchContext {
+    let stamps = conflux_core::Stamps { time_ms: context.time_ms(), elapsed: context.elapsed() };
+    BatchContext { base: context.index(), stamps, seed: 0 }
+}

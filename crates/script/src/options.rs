@@ -1,0 +1,35 @@
+//! What a script may use up.
+
+use std::time::Duration;
+
+/// Limits and checks of a script. They bind on the leader only, before anything is proposed: near a limit nodes differ,
+/// so applying has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long one call may take, its reducer included. 1 s.
+    pub method_time: Duration,
+    /// How long the file may take to load. 5 s.
+    pub load_time: Duration,
+    /// How many bytes the calls of one batch may add to the heap. 256 MiB.
+    pub memory_bytes: usize,
+    /// How much stack the JavaScript may use, in bytes; applying gets twice as much. 512 KiB, which leaves room on a
+    /// thread of 2 MiB, the size of threads in Rust and tokio.
+    pub stack_bytes: usize,
+    /// How long the JSON of one action may be, in UTF-16 units. 1 Mi.
+    pub action_length_max: usize,
+    /// Whether every batch is run again in a fresh heap: the development check.
+    pub check: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            method_time: Duration::from_secs(1),
+            load_time: Duration::from_secs(5),
+            memory_bytes: 256 << 20,
+            stack_bytes: 512 << 10,
+            action_length_max: 1 << 20,
+            check: false,
+        }
+    }
+}

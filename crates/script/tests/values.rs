@@ -1,0 +1,186 @@
+//! What a state and an action may hold.
+
+mod common;
+
+use common::{action, batch, call, failure, go, rejection, script};
+use conflux_core::{Container, Decision};
+use serde_json::json;
+
+/// What is put in, and how it is called.
+const BAD: &[(&str, &str)] = &[
+    ("NaN", "NaN"),
+    ("Infinity", "Infinity"),
+    ("-Infinity", "-Infinity"),
+    ("10n", "a BigInt"),
+    ("new Date(0)", "a Date"),
+    ("new Map()", "a Map"),
+    ("new Set()", "a Set"),
+    ("new (class Job {})", "an instance of Job"),
+    ("new Uint8Array(2)", "an instance of Uint8Array"),
+    ("/x/", "an instance of RegExp"),
+    ("new Error('x')", "an instance of Error"),
+    ("() => 1", "a function"),
+    ("Symbol('x')", "a symbol"),
+    ("(() => { const a = {}; a.a = a; return a })()", "a cycle"),
+    ("(() => { const a = []; a.push([a]); return a })()", "a cycle"),
+    ("'\\ud83d'", "a string with a lone surrogate"),
+    ("{ ['\\udc00']: 1 }", "a key with a lone surrogate"),
+    ("[1, undefined]", "undefined (use null)"),
+    ("{ [Symbol('x')]: 1 }", "a property with a symbol as its key"),
+    ("(() => { let a = []; for (let i = 0; i < 200; i++) a = [a]; return a })()", "values nested more than 100 deep"),
+];
+
+#[test]
+fn an_action_that_is_not_json_is_refused_with_its_path() {
+    for (value, what) in BAD {
+        let container = script(&format!("() => ({{ type: 'X', list: [0, {value}] }})"), "s => s");
+        let failure = failure(go(&container));
+        assert!(failure.message.starts_with(&format!("go returned {what}")), "{value}: {failure}");
+        assert!(failure.message.contains(" at action.list[1]"), "{value}: {failure}");
+        assert_eq!(failure.at.as_deref(), Some("t.js:3"), "{value}");
+    }
+}
+
+#[test]
+fn a_state_that_is_not_json_is_refused_with_its_path() {
+    for (value, what) in BAD {
+        let container = script("() => 1", &format!("s => ({{ ...s, 'a b': {{ x: {value} }} }})"));
+        let mut state = container.initial();
+        let failure = failure(common::decide(&container, &mut state, "go", &json!([])));
+        assert!(failure.message.starts_with(&format!("reduce returned {what}")), "{value}: {failure}");
+        assert!(failure.message.contains(" at state[\"a b\"].x"), "{value}: {failure}");
+        assert_eq!(failure.at.as_deref(), Some("t.js:5"), "{value}");
+        assert_eq!(&*state.json().unwrap(), r#"{"n":0}"#);
+    }
+}
+
+#[test]
+fn text_that_only_looks_like_a_lone_surrogate_passes() {
+    let container = script(r"() => ({ text: '\\ud83d', face: '😀' })", "(s, a) => ({ ...s, ...a })");
+    assert_eq!(action(go(&container)), r#"{"text":"\\ud83d","face":"😀"}"#);
+}
+
+#[test]
+fn minus_zero_and_undefined_go() {
+    let container = script(
+        "() => ({ a: -0, b: undefined, c: [-0] })",
+        "(s, a) => ({ ...a, same: Object.is(a.a, 0) && !('b' in a), d: -0, e: undefined, f: [-0], \
+          g: Object.freeze({ h: undefined, i: -0, j: 1 }), k: Object.assign(Object.create(null), { l: 1 }) })",
+    );
+    let mut state = container.initial();
+    let said = common::decide(&container, &mut state, "go", &json!([]));
+    assert_eq!(action(said), r#"{"a":0,"c":[0]}"#);
+    assert_eq!(&*state.json().unwrap(), r#"{"a":0,"c":[0],"same":true,"d":0,"f":[0],"g":{"i":0,"j":1},"k":{"l":1}}"#);
+    // The heap holds what a restored one would: seen from inside.
+    let looking = script(
+        "() => 1",
+        "(s) => s.g === undefined ? { g: -0, k: Object.create(null), u: undefined } : \
+        { ok: Object.is(s.g, 0) && !('u' in s) && 'toString' in s.k }",
+    );
+    let mut state = looking.initial();
+    for _ in 0..2 {
+        common::decide(&looking, &mut state, "go", &json!([]));
+    }
+    assert_eq!(&*state.json().unwrap(), r#"{"ok":true}"#);
+}
+
+#[test]
+fn depth_counts_through_what_was_checked_before() {
+    let container = script("() => 1", "s => ({ s })");
+    let mut state = container.initial();
+    let calls = || (0..200).map(|_| call(&container, "go", &json!([]))).collect();
+    let decided = container.decide_batch(&mut state, &batch(0), calls());
+    let good = decided.decisions.iter().filter(|decision| matches!(decision, Decision::Action(_))).count();
+    assert_eq!(good, 99);
+    assert!(
+        matches!(&decided.decisions[99], Decision::Failed(failure) if failure.message.contains("nested more than 100 deep"))
+    );
+    // What passes can be shown and restored.
+    assert!(conflux_core::Payload::to_json(&state).is_ok());
+    assert!(container.restore(&container.save(&state).unwrap()).is_ok());
+}
+
+#[test]
+fn keys_keep_their_order() {
+    let container = script("() => ({ z: 1, a: { y: 1, b: 2 } })", "(s, a) => ({ second: a, first: s.n })");
+    let mut state = container.initial();
+    assert_eq!(action(common::decide(&container, &mut state, "go", &json!([]))), r#"{"z":1,"a":{"y":1,"b":2}}"#);
+    assert_eq!(&*state.json().unwrap(), r#"{"second":{"z":1,"a":{"y":1,"b":2}},"first":0}"#);
+    let again = container.another().unwrap();
+    assert_eq!(again.restore(&container.save(&state).unwrap()).unwrap(), state);
+}
+
+#[test]
+fn mutation_says_what_to_do() {
+    for (go_text, reduce) in [
+        ("({ state }) => { state.n = 1 }", "s => s"),
+        ("({ state }) => { state.m = 1 }", "s => s"),
+        ("({ state }) => { delete state.n }", "s => s"),
+        ("() => 1", "s => { s.n++; return s }"),
+        ("() => ({ list: [1] })", "(s, a) => { a.list.push(2); return s }"),
+        ("() => ({ list: [2, 1] })", "(s, a) => { a.list.sort(); return s }"),
+        ("() => ({ list: [2, 1] })", "(s, a) => { a.list.length = 0; return s }"),
+        ("() => { Array.prototype.hidden = 1 }", "s => s"),
+        ("() => { globalThis.hidden = 1 }", "s => s"),
+        ("() => { Object.prototype.toString = 1 }", "s => s"),
+    ] {
+        let failure = failure(go(&script(go_text, reduce)));
+        assert!(failure.message.contains("TypeError"), "{failure}");
+        assert!(failure.message.contains("frozen"), "{go_text} {reduce}: {failure}");
+        assert!(failure.at.is_some(), "{failure}");
+    }
+    // Undeclared variables are strict mode's.
+    assert!(failure(go(&script("() => { hidden = 1 }", "s => s"))).message.contains("hidden is not defined"));
+}
+
+#[test]
+fn ways_to_say_no() {
+    let said = |text: &str| rejection(go(&script(text, "s => s")));
+    assert_eq!(said("({ reject }) => reject('too long')").message, "too long");
+    assert_eq!(said("({ reject }) => reject('x', { a: [1] })").data, Some(json!({"a": [1]})));
+    assert_eq!(said("() => { throw new Error('no') }").message, "no");
+    assert_eq!(said("() => new Error('no')").message, "no");
+    assert_eq!(said("() => { throw Object.assign(new Error('no'), { data: 7 }) }").data, Some(json!(7)));
+    assert_eq!(said("() => { class Full extends Error { constructor() { super('full'); this.name = 'Full' } } throw new Full() }").message, "full");
+    for nothing in ["() => null", "() => {}"] {
+        assert!(matches!(go(&script(nothing, "s => s")), Decision::Nothing));
+    }
+    let broken = |text: &str| failure(go(&script(text, "s => s")));
+    for (text, part) in [
+        ("() => { null.x }", "go: TypeError: "),
+        ("() => nothing", "go: ReferenceError: nothing is not defined"),
+        ("() => { throw new RangeError('r') }", "go: RangeError: r"),
+        ("() => JSON.parse('{')", "go: SyntaxError: "),
+        ("() => { throw 'no' }", "go threw \"no\"; throw an Error instead"),
+        ("({ reject }) => reject('x', { a: NaN })", "go rejected with NaN at data.a"),
+        ("async () => 1", "go returned a Promise; a method is synchronous: fetch first, then perform with the result"),
+    ] {
+        let failure = broken(text);
+        assert!(failure.message.starts_with(part), "{text}: {failure}");
+        assert_eq!(failure.at.as_deref(), Some("t.js:3"), "{text}");
+    }
+}
+
+#[test]
+fn a_reducer_that_breaks_fails_the_call_only() {
+    for (reduce, part) in [
+        ("s => undefined", "reduce returned undefined: return the state"),
+        ("s => { throw new Error('no') }", "reduce: Error: no"),
+        ("async s => s", "reduce returned a Promise"),
+        ("s => null.x", "reduce: TypeError"),
+    ] {
+        let failure = failure(go(&script("() => 1", reduce)));
+        assert!(failure.message.starts_with(part), "{failure}");
+        assert_eq!(failure.at.as_deref(), Some("t.js:5"), "{failure}");
+    }
+    let container = script("(_, a) => a", "(s, a) => { if (a === 2) throw new Error('two'); return { n: s.n + a } }");
+    let mut state = container.initial();
+    let calls = [1, 2, 3].map(|n| call(&container, "go", &json!([n]))).to_vec();
+    let decided = container.decide_batch(&mut state, &batch(0), calls);
+    assert!(!decided.damaged);
+    assert_eq!(decided.decisions.len(), 3);
+    assert_eq!(&*state.json().unwrap(), r#"{"n":4}"#);
+    let two = conflux_core::Payload::decode(b"2").unwrap();
+    assert!(common::apply(&container, &mut state, &[two], 2).unwrap_err().message.contains("two"));
+    assert_eq!(&*state.json().unwrap(), r#"{"n":4}"#);
+}
