@@ -12,9 +12,6 @@ use tokio::time::timeout;
 use crate::exit::Refusal;
 use crate::ground::Ground;
 
-/// How long a node may take to open before it is given up. It replays its disk first.
-const OPEN_WAIT: Duration = Duration::from_secs(30);
-
 /// How long nodes may take to catch up with each other before the table is made without it.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
 
@@ -38,7 +35,7 @@ impl Cluster {
     /// Opens `size` nodes, together: a cluster is founded by all of them.
     pub(crate) async fn open(ground: Box<dyn Ground>, size: usize) -> Result<Cluster, Refusal> {
         let names: Vec<NodeName> = (0..size).map(name_of).collect();
-        let opened = future::join_all(names.iter().map(|name| open(&*ground, name))).await;
+        let opened = future::join_all(names.iter().map(|name| ground.open(name))).await;
         let mut seats = Vec::with_capacity(size);
         let mut refusal = None;
         for (name, node) in names.into_iter().zip(opened) {
@@ -102,7 +99,7 @@ impl Cluster {
         if wiped {
             self.ground.wipe(&name);
         }
-        self.seats[position].node = Some(open(&*self.ground, &name).await?);
+        self.seats[position].node = Some(self.ground.open(&name).await?);
         Ok(())
     }
 
@@ -164,13 +161,6 @@ impl Cluster {
             Refusal::new(format!("there is no node {name:?}; the nodes are {}", self.names().join(", ")))
         })
     }
-}
-
-async fn open(ground: &dyn Ground, name: &NodeName) -> Result<Arc<dyn JsonNode>, Refusal> {
-    timeout(OPEN_WAIT, ground.open(name)).await.unwrap_or_else(|_| {
-        let seconds = OPEN_WAIT.as_secs();
-        Err(Refusal::new(format!("node {name:?} did not open within {seconds} s; is a partition in its way?")))
-    })
 }
 
 /// a, b, … z, aa, ab, … as columns of a sheet are named.

@@ -8,9 +8,13 @@ use conflux::json::JsonNode;
 use conflux::{MemoryChannel, MemoryDisk};
 use conflux_core::{NodeName, Random};
 use futures_core::future::BoxFuture;
+use tokio::time::timeout;
 
 use crate::exit::Refusal;
 use crate::factory::Factory;
+
+/// How long a node may take to open before it is given up. It replays its disk first.
+const OPEN_WAIT: Duration = Duration::from_secs(30);
 
 /// Opens nodes. They are forgotten by it once open; their disks are not.
 pub(crate) trait Ground: Send + Sync {
@@ -89,7 +93,13 @@ impl<F: Factory> MemoryGround<F> {
         if let Some(seed) = self.options.seed {
             builder = builder.seed(seed_of(seed, name, opened));
         }
-        builder.open().await.map_err(Refusal::new)
+        match timeout(OPEN_WAIT, builder.open()).await {
+            Ok(opened) => opened.map_err(Refusal::new),
+            Err(_) => {
+                let seconds = OPEN_WAIT.as_secs();
+                Err(Refusal::new(format!("node {name:?} did not open within {seconds} s; is a partition in its way?")))
+            }
+        }
     }
 }
 

@@ -178,11 +178,6 @@ impl<C: Container> Origin<C> {
         Started::waiting(id, receiver)
     }
 
-    /// The session.
-    pub(crate) fn session(&self) -> SessionId {
-        self.lock().session.clone()
-    }
-
     /// The earliest deadline of a call that somebody waits for.
     pub(crate) fn earliest(&self) -> Option<Instant> {
         self.lock().earliest

@@ -51,6 +51,7 @@ async fn open(channel: &MemoryChannel, names: &[&str]) -> Vec<Node<Words>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_have_one_state() {
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
     let started: Vec<_> = (0..1000)
         .map(|n| nodes[n / 400].perform(Method::Append(format!("word {n}"))).start())

@@ -128,10 +128,7 @@ impl Engine {
         let peers = Peers { wire, cluster: cluster.clone() };
         let raft = Raft::new(me.clone(), Arc::new(config), peers, disk.clone(), machine);
         let raft = raft.await.map_err(|error| Stop::Engine(error.to_string()))?;
-        let engine =
-            Engine { raft, me, disk, cluster, position, receiving: Mutex::default(), compaction };
-        engine.raft.wait_for_recovery(None).await.map_err(|error| Stop::Engine(error.to_string()))?;
-        Ok(engine)
+        Ok(Engine { raft, me, disk, cluster, position, receiving: Mutex::default(), compaction })
     }
 
     /// Who this is.
