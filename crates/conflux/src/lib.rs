@@ -5,6 +5,7 @@ pub mod channel;
 mod clock;
 mod founding;
 pub mod json;
+mod json_node;
 mod members;
 mod message;
 mod node;
@@ -24,6 +25,7 @@ pub use conflux_core::*;
 
 pub use builder::{NodeBuilder, OpenError};
 pub use channel::{Channel, MemoryChannel};
+pub use json::{JsonChange, JsonNode, JsonOutcome, JsonPerform};
 pub use node::{Asked, Node, ReadError, Snapshot};
 pub use perform::{Done, Perform, PerformError, Performed, Prediction, Started};
 pub use raft::{MemoryDisk, seed_thread};

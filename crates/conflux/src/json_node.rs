@@ -1,0 +1,125 @@
+//! Every node seen through JSON.
+
+use std::fmt::{Debug, Display};
+
+use conflux_core::{CallError, Container, Digest, Index, Payload, RequestId};
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use serde_json::Value;
+
+use crate::json::{JsonChange, JsonNode, JsonOutcome, JsonPerform};
+use crate::node::{Asked, Node};
+use crate::perform::{Done, PerformError, Performed};
+use crate::status::Status;
+
+/// The value as JSON, or what stands in for one that JSON cannot hold.
+fn json(value: &impl Payload) -> Value {
+    value.to_json().unwrap_or_else(|error| serde_json::json!({ "unprintable": error.to_string() }))
+}
+
+fn outcome<A: Payload, R: Payload + Debug + Display>(performed: Result<Done<A>, PerformError<R>>) -> JsonOutcome {
+    match performed {
+        Ok(Done { index, action }) => JsonOutcome::Committed { index, action: action.as_deref().map(json) },
+        Err(PerformError::Rejected { rejection, index }) => {
+            JsonOutcome::Rejected { index, message: rejection.to_string(), rejection: json(&*rejection) }
+        }
+        Err(PerformError::Failed { failure, .. }) => JsonOutcome::Failed((*failure).clone()),
+        Err(PerformError::NeverProposed { reason }) => JsonOutcome::NeverProposed(reason),
+        Err(PerformError::Unknown { request_id }) => JsonOutcome::Unknown { request_id: request_id.to_string() },
+        Err(PerformError::Conflict { request_id }) => JsonOutcome::Conflict { request_id: request_id.to_string() },
+        Err(PerformError::Closed { .. }) => JsonOutcome::Closed,
+    }
+}
+
+impl<C: Container> JsonNode for Node<C> {
+    fn id(&self) -> &str {
+        Node::id(self)
+    }
+
+    fn methods(&self) -> Vec<String> {
+        self.container().methods()
+    }
+
+    fn perform(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        options: JsonPerform,
+    ) -> Result<BoxFuture<'static, JsonOutcome>, CallError> {
+        let method = self.container().method(method, arguments)?;
+        let mut perform = Node::perform(self, method);
+        if let Some(timeout) = options.timeout {
+            perform = perform.timeout(timeout);
+        }
+        if let Some(id) = options.request_id {
+            perform = perform.request_id(id);
+        }
+        Ok(perform.start().map(|performed: Performed<C>| outcome(performed)).boxed())
+    }
+
+    fn outcome(&self, request_id: &str) -> BoxFuture<'static, JsonOutcome> {
+        let (node, id) = (self.clone(), RequestId::parse(request_id));
+        async move {
+            match Node::outcome(&node, &id).await {
+                Ok(Asked::Decided(performed)) => outcome(performed),
+                Ok(Asked::Undecided) | Err(_) => JsonOutcome::Unknown { request_id: id.to_string() },
+                Ok(Asked::Forgotten) => JsonOutcome::Forgotten,
+            }
+        }
+        .boxed()
+    }
+
+    fn state(&self) -> (Index, Value) {
+        let state = Node::state(self);
+        (state.index(), json(&*state))
+    }
+
+    fn provisional_state(&self) -> Value {
+        json(&*Node::provisional_state(self))
+    }
+
+    fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>> {
+        let node = self.clone();
+        async move {
+            let state = Node::linearizable_state(&node).await.map_err(|error| error.to_string())?;
+            Ok((state.index(), json(&*state)))
+        }
+        .boxed()
+    }
+
+    fn state_at(&self, index: Index) -> Option<Value> {
+        Node::state_at(self, index).map(|state| json(&*state))
+    }
+
+    fn digest_at(&self, index: Index) -> Option<Digest> {
+        Node::digest_at(self, index)
+    }
+
+    fn log(&self, count: usize) -> Vec<JsonChange> {
+        let changes = Node::log(self, count).into_iter().map(|change| JsonChange {
+            index: change.index,
+            action: json(&*change.action),
+            origin: change.origin.node.to_string(),
+            time_ms: change.stamps().time_ms,
+        });
+        changes.collect()
+    }
+
+    fn status(&self) -> Status {
+        Node::status(self)
+    }
+
+    fn status_after(&self, seen: Status) -> BoxFuture<'static, Status> {
+        let node = self.clone();
+        async move { Node::status_after(&node, &seen).await }.boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), String>> {
+        let node = self.clone();
+        async move {
+            Node::close(&node).await;
+            Ok(())
+        }
+        .boxed()
+    }
+}
