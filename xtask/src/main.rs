@@ -1,2 +1,52 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask --help`.
+//!
+//! Nothing but the standard library, so that it is built in a moment.
+
+mod checks;
+mod examples;
+mod readme;
+mod steps;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Developer commands of conflux.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  test [--quick]   everything that CI checks, and the set-up for it; stops at the first failure
+                   --quick leaves out documentation and examples
+  bless            run the examples, and write what they print as what is expected of them
+  help             this text";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["test"] => checks::test(&root(), false),
+        ["test", "--quick"] => checks::test(&root(), true),
+        ["bless"] => checks::bless(&root()),
+        ["help" | "--help" | "-h"] | ["test" | "bless", "--help" | "-h"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        [] => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+        other => {
+            eprintln!("xtask: there is no command {:?} (see `cargo xtask --help`)", other.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The directory of the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask lies in the workspace").to_owned()
+}

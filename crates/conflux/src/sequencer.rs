@@ -3,7 +3,7 @@
 //! It keeps nothing that matters. Every call is held by its origin until the log says what became of it; so when
 //! anything but success comes back, the fork is thrown away, all origins are told where to go on, and they send again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -249,8 +249,7 @@ impl<C: Container> Leadership<'_, C> {
         let Some(next) = self.fork.next(key) else { return };
         if taken.first > next {
             // The fork is behind what this node has sent: go back to where it is.
-            self.core.origin.rewind(Some(&taken.session), Some(next));
-            return;
+            return self.expect(&taken.session, next);
         }
         let mut number = taken.first;
         for (method, chosen, predict) in taken.calls {
@@ -269,9 +268,7 @@ impl<C: Container> Leadership<'_, C> {
         // Calls of the same session may be in `requests` already.
         let next = requests.iter().rev().find_map(|request| number_in(request, key)).map_or(next, CallNumber::next);
         if calls.first > next {
-            let expect = Expect { session: calls.session.clone(), next };
-            self.core.post(&calls.session.node, kind::EXPECT, expect.encode());
-            return;
+            return self.expect(&calls.session, next);
         }
         let mut number = calls.first;
         for call in calls.calls {
@@ -299,15 +296,46 @@ impl<C: Container> Leadership<'_, C> {
         let with_digest = self.digest_due == Some(0);
         let (counter, seed) = core.next_batch();
         let stamps = self.stamps();
-        let Some(batch) = self.fork.batch(counter, stamps, seed, requests, with_digest)? else { return Ok(()) };
+        let asked = asked(&requests);
+        let batch = self.fork.batch(counter, stamps, seed, requests, with_digest)?;
+        self.call_back(&asked);
+        let Some(batch) = batch else { return Ok(()) };
         if let (Some(due), Some(every)) = (&mut self.digest_due, core.options.digest_every) {
             *due = if with_digest { every } else { due.saturating_sub(batch.actions()) };
         }
         self.tell(&batch);
-        let proposal = Proposal { bytes: Bytes::from(batch.encode()?), made: Some(Arc::new(batch)) };
+        let bytes = Bytes::from(batch.encode()?);
+        debug_assert!(
+            Batch::<C>::decode(&bytes).is_ok_and(|read| read.encode().as_deref() == Ok(&*bytes)),
+            "what followers will read is not what was decided: a payload does not survive its own encoding"
+        );
+        let proposal = Proposal { bytes, made: Some(Arc::new(batch)) };
         let ticket = core.engine.propose(self.fork.term(), proposal).await;
         self.in_flight.push_back(Box::pin(ticket));
         Ok(())
+    }
+
+    /// A container may stop before the end of a batch: the origins of the calls behind send them again.
+    fn call_back(&self, asked: &BTreeMap<SessionKey, CallNumber>) {
+        if self.fork.is_damaged() {
+            // All of them will, at the next fork.
+            return;
+        }
+        for (key, last) in asked {
+            let Some(next) = self.fork.next(*key).filter(|next| next <= last) else { continue };
+            let Some(id) = self.fork.store().sessions().get(*key).map(conflux_core::Session::id) else { continue };
+            self.expect(id, next);
+        }
+    }
+
+    /// Tells an origin which call of its session is to come next.
+    fn expect(&self, session: &SessionId, next: CallNumber) {
+        if session.node == self.core.me().name {
+            self.core.origin.rewind(Some(session), Some(next));
+        } else {
+            let expect = Expect { session: session.clone(), next };
+            self.core.post(&session.node, kind::EXPECT, expect.encode());
+        }
     }
 
     /// Tells those who asked what was decided, before it is committed.
@@ -333,6 +361,15 @@ impl<C: Container> Leadership<'_, C> {
             }
         }
     }
+}
+
+/// The last call of each session among requests.
+fn asked<C: Container>(requests: &[Request<C>]) -> BTreeMap<SessionKey, CallNumber> {
+    let calls = requests.iter().filter_map(|request| match request {
+        Request::Call { session, number, .. } | Request::Void { session, number, .. } => Some((*session, *number)),
+        Request::Open { .. } => None,
+    });
+    calls.collect()
 }
 
 fn number_in<C: Container>(request: &Request<C>, key: SessionKey) -> Option<CallNumber> {

@@ -30,7 +30,7 @@ pub(super) struct Shelf {
     vote: Option<EngineVote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
-    /// Contiguous from the one after `purged`.
+    /// Contiguous; the first follows `purged` in any log that the engine writes.
     entries: VecDeque<Entry>,
     /// The bytes of all batches in `entries`.
     bytes: usize,
@@ -41,7 +41,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     fn first_index(&self) -> u64 {
-        self.purged.next_index()
+        self.entries.front().map_or_else(|| self.purged.next_index(), |entry| entry.index())
     }
 
     fn position(&self, index: u64) -> usize {

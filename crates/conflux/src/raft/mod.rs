@@ -5,6 +5,8 @@ mod machine;
 mod network;
 mod rpc;
 mod runtime;
+#[cfg(test)]
+mod suite;
 mod types;
 
 use std::collections::BTreeSet;

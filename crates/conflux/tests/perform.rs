@@ -1,0 +1,284 @@
+//! What each way of performing, reading and subscribing promises, on a live cluster.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Action, Method, Words, append, open, open_one, serving};
+use conflux::{
+    Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Role,
+};
+
+#[tokio::test]
+async fn a_prediction_comes_with_a_handle_on_the_outcome() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    for node in &nodes {
+        let (prediction, started) = node.perform(append("soon")).proposed().await.expect("the cluster serves");
+        assert!(matches!(prediction, Prediction::Action(action) if matches!(&*action, Action::Appended(word) if word == "soon")));
+        let done = started.await.expect("nothing goes wrong here");
+        assert!(node.state().index() >= done.index);
+    }
+}
+
+#[tokio::test]
+async fn a_chosen_id_is_performed_once_from_whichever_node() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    let first = nodes[0].perform(append("once")).request_id("order-1").await.expect("the cluster serves");
+    let again = nodes[1].perform(append("once")).request_id("order-1").await.expect("it is the same call");
+    assert_eq!(first.index, again.index);
+    let other = nodes[2].perform(append("twice")).request_id("order-1").await;
+    assert!(matches!(other, Err(PerformError::Conflict { .. })), "{other:?}");
+    assert_eq!(*nodes[2].linearizable_state().await.expect("the cluster serves"), ["once"]);
+
+    let asked = nodes[2].outcome(&RequestId::parse("order-1")).await.expect("the cluster serves");
+    assert!(matches!(asked, Asked::Decided(Ok(done)) if done.index == first.index));
+    let never = nodes[2].outcome(&RequestId::parse("order-2")).await.expect("the cluster serves");
+    assert!(matches!(never, Asked::Forgotten));
+}
+
+#[tokio::test]
+async fn the_same_id_twice_at_once_is_performed_once() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    let started: Vec<_> =
+        (0..30).map(|n| nodes[n % 3].perform(append("once")).request_id("order").start()).collect();
+    for started in started {
+        assert_eq!(started.await.expect("it is the same call").index, Index(1));
+    }
+    assert_eq!(*nodes[0].linearizable_state().await.expect("the cluster serves"), ["once"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_majority_a_call_is_unknown_or_never_proposed_and_the_unknown_can_be_asked_for() {
+    let channel = MemoryChannel::new();
+    let nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    let leader = nodes[0].status().leader.expect("it serves");
+    let (led, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| *node.id() == leader);
+    let (leader, follower) = (led[0], others[0]);
+    channel.partition(&[&[&**leader.id()]]);
+
+    // The leader takes the call into its log and cannot commit it.
+    let lost = leader.perform(append("lost")).timeout(Duration::from_secs(2)).await;
+    let Err(PerformError::Unknown { request_id }) = lost else { panic!("{lost:?}") };
+    // By now it knows that it leads nobody: what comes now never leaves it.
+    let kept = leader.perform(append("kept")).timeout(Duration::from_secs(2)).await;
+    assert!(matches!(&kept, Err(PerformError::NeverProposed { .. } | PerformError::Unknown { .. })), "{kept:?}");
+    follower.perform(append("majority")).await.expect("the others serve");
+
+    channel.heal();
+    serving(&nodes).await;
+    let asked = leader.outcome(&request_id).await.expect("it serves again");
+    let state = leader.linearizable_state().await.expect("it serves again");
+    match asked {
+        Asked::Decided(Ok(_)) => assert!(state.iter().any(|word| word == "lost")),
+        Asked::Decided(Err(PerformError::NeverProposed { .. })) => assert!(state.iter().all(|word| word != "lost")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn subscribers_hear_every_action_in_order_with_its_state() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    let mut changes = nodes[1].subscribe();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let guard = nodes[2].on_event({
+        let heard = heard.clone();
+        move |event| {
+            if let Event::Change(change) = event {
+                heard.lock().expect("nothing panics").push(change.index.0);
+            }
+        }
+    });
+    for n in 0..50 {
+        let _ = nodes[0].perform(append(&n.to_string())).start();
+    }
+    for n in 0..50u64 {
+        let Some(Event::Change(change)) = changes.next().await else { panic!("the log is whole") };
+        assert_eq!((change.previous, change.index), (Index(n), Index(n + 1)));
+        assert_eq!(change.state.len() as u64, n + 1, "the state is that after this action, not a later one");
+        assert_eq!(&*change.origin.node, "a");
+    }
+    let mut late = nodes[1].subscribe_from(Index(40));
+    let Some(Event::Change(change)) = late.next().await else { panic!("40 actions are held") };
+    assert_eq!((change.index, change.state.len()), (Index(41), 41));
+    assert_eq!(nodes[1].state_at(Index(7)).expect("it is held").len(), 7);
+
+    nodes[2].linearizable_state().await.expect("the cluster serves");
+    guard.unsubscribe();
+    let count = heard.lock().expect("nothing panics").len();
+    nodes[0].perform(append("unheard")).await.expect("the cluster serves");
+    nodes[2].linearizable_state().await.expect("the cluster serves");
+    let after = heard.lock().expect("nothing panics").len();
+    assert!(after <= count.max(50), "{after} events after unsubscribing at {count}");
+    nodes[1].close().await;
+    while changes.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_subscriber_that_was_overrun_is_told_so() {
+    let channel = MemoryChannel::new();
+    let node = Node::builder(Words, "a").cluster_size(1).history(8).channel(channel).open().await.expect("good options");
+    let mut slow = node.subscribe();
+    for n in 0..100 {
+        node.perform(append(&n.to_string())).await.expect("it serves");
+    }
+    let mut index = Index(0);
+    let mut resets = 0;
+    while index < Index(100) {
+        match slow.next().await.expect("the node is open") {
+            Event::Reset { state, index: at } => {
+                assert_eq!(state.len() as u64, at.0);
+                resets += 1;
+                index = at;
+            }
+            Event::Change(change) => {
+                assert_eq!(change.previous, index);
+                index = change.index;
+            }
+        }
+    }
+    assert_eq!(resets, 1);
+}
+
+#[tokio::test]
+async fn a_late_comer_learns_and_a_wiped_node_takes_its_seat_again() {
+    let channel = MemoryChannel::new();
+    let mut nodes = open(&channel, &["a", "b", "c"]).await;
+    nodes[0].perform(append("first")).await.expect("the cluster serves");
+    let late = open_one(&channel, "d", MemoryDisk::new()).await;
+    late.perform(append("from d")).await.expect("a learner performs too");
+    assert_eq!(late.status().role, Role::Learner);
+    assert_eq!(*late.state(), ["first", "from d"]);
+
+    nodes.remove(1).close().await;
+    let wiped = open_one(&channel, "b", MemoryDisk::new()).await;
+    wiped.perform(append("from b")).await.expect("it is let in");
+    let mut status = wiped.status();
+    while status.role == Role::Learner || status.role == Role::Waiting || status.voters.len() != 3 {
+        status = wiped.status_after(&status).await;
+    }
+    assert_eq!(status.voters.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(*wiped.linearizable_state().await.expect("it serves"), ["first", "from d", "from b"]);
+}
+
+#[tokio::test]
+async fn a_node_that_restarts_with_its_disk_goes_on_where_it_was() {
+    let channel = MemoryChannel::new();
+    let disks = [MemoryDisk::new(), MemoryDisk::new(), MemoryDisk::new()];
+    let mut incarnations = Vec::new();
+    for round in 0..3u64 {
+        let mut nodes = Vec::new();
+        for (name, disk) in ["a", "b", "c"].into_iter().zip(&disks) {
+            nodes.push(open_one(&channel, name, disk.clone()).await);
+        }
+        let done = nodes[0].perform(append("again")).await.expect("all memories are there");
+        assert_eq!(done.index, Index(round + 1));
+        incarnations.push(nodes[0].status().incarnation);
+        for node in nodes {
+            node.close().await;
+        }
+    }
+    incarnations.dedup();
+    assert_eq!(incarnations.len(), 1);
+}
+
+#[tokio::test]
+async fn a_second_node_of_one_name_and_a_second_cluster_are_refused() {
+    let channel = MemoryChannel::new();
+    let nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    let twin = Node::builder(Words, "a").cluster_size(3).channel(channel.clone()).open().await;
+    let Err(OpenError::Channel(error)) = twin else { panic!("a twin was let in") };
+    assert!(error.to_string().contains('a'), "{error}");
+
+    // Another cluster forms on a channel of its own, and then its nodes come here with their disks.
+    let elsewhere = MemoryChannel::new();
+    let disks = [MemoryDisk::new(), MemoryDisk::new(), MemoryDisk::new()];
+    let mut others = Vec::new();
+    for (name, disk) in ["x", "y", "z"].into_iter().zip(&disks) {
+        others.push(open_one(&elsewhere, name, disk.clone()).await);
+    }
+    others[0].perform(append("theirs")).await.expect("they serve");
+    for other in others.drain(..) {
+        other.close().await;
+    }
+    let x = open_one(&channel, "x", disks[0].clone()).await;
+    let refused = x.perform(append("mixed")).timeout(Duration::from_secs(2)).await;
+    let Err(PerformError::NeverProposed { reason }) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("cluster"), "{reason}");
+    nodes[0].perform(append("ours")).await.expect("they serve on");
+    assert_eq!(*nodes[1].linearizable_state().await.expect("they serve on"), ["ours"]);
+}
+
+#[tokio::test]
+async fn closing_ends_what_is_on_its_way() {
+    let channel = MemoryChannel::new();
+    let node = open_one(&channel, "a", MemoryDisk::new()).await;
+    let waiting = node.perform(append("alone")).start();
+    let mut changes = node.subscribe();
+    node.close().await;
+    assert!(matches!(waiting.await, Err(PerformError::Closed { .. })));
+    assert!(changes.next().await.is_none());
+    assert!(matches!(node.perform(append("late")).await, Err(PerformError::Closed { .. })));
+    assert_eq!(node.status().role, Role::Stopped);
+    // The name is free again at once.
+    open_one(&channel, "a", MemoryDisk::new()).await;
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_closes_the_node() {
+    let channel = MemoryChannel::new();
+    let node = open_one(&channel, "a", MemoryDisk::new()).await;
+    let mut changes = node.subscribe();
+    let clone = node.clone();
+    drop(node);
+    drop(clone);
+    assert!(changes.next().await.is_none());
+    open_one(&channel, "a", MemoryDisk::new()).await;
+}
+
+#[tokio::test]
+async fn bad_options_are_named() {
+    let message = |result: Result<Node<Words>, OpenError>| result.err().expect("it must not open").to_string();
+    let builder = |id: &str| Node::builder(Words, id).channel(MemoryChannel::new());
+    let ms = Duration::from_millis;
+    for (opened, starts) in [
+        (builder("").cluster_size(3).open().await, "id is"),
+        (builder("a").cluster_size(0).open().await, "cluster_size is 0"),
+        (builder("a").open().await, "cluster_size is"),
+        (builder("a").founders(Vec::<String>::new()).open().await, "founders is"),
+        (builder("a").cluster_size(3).founders(["a"]).open().await, "cluster_size is 3"),
+        (Node::builder(Words, "a").cluster_size(3).open().await, "channel is"),
+        (builder("a").cluster_size(3).heartbeat_interval(ms(300)).open().await, "heartbeat_interval is 300ms"),
+        (builder("a").cluster_size(3).election_timeout(ms(500), ms(300)).open().await, "election_timeout_min is 500ms"),
+        (builder("a").cluster_size(3).default_deadline(Duration::ZERO).open().await, "default_deadline is 0ns"),
+        (builder("a").cluster_size(3).in_flight_max(0).open().await, "in_flight_max is 0"),
+    ] {
+        let message = message(opened);
+        assert!(message.starts_with(starts), "{message}");
+    }
+    let disk = MemoryDisk::new();
+    let _open = builder("a").cluster_size(3).disk(disk.clone()).open().await.expect("good options");
+    assert!(matches!(builder("b").cluster_size(3).disk(disk).open().await, Err(OpenError::DiskInUse)));
+}
+
+#[tokio::test]
+async fn a_panicking_method_or_reducer_fails_that_call_alone() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    let calls = [append("one"), Method::Panic, append("two"), Method::PanicInReducer, append("three")];
+    let started: Vec<_> = calls.into_iter().map(|call| nodes[0].perform(call).start()).collect();
+    let mut failed = Vec::new();
+    for (at, started) in started.into_iter().enumerate() {
+        match started.await {
+            Ok(_) => {}
+            Err(PerformError::Failed { failure, .. }) => failed.push((at, failure.message.clone())),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let expected = [(1, "the method panicked: no".to_owned()), (3, "the reducer panicked: not that".to_owned())];
+    assert_eq!(failed, expected);
+    for node in &nodes {
+        assert_eq!(*node.linearizable_state().await.expect("the cluster serves"), ["one", "two", "three"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! What CI checks.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::examples::{self, Compare};
+use crate::steps::{Failure, Steps, run};
+use crate::{readme, words};
+
+/// Everything; the quick form leaves out documentation and examples.
+pub(crate) fn test(root: &Path, quick: bool) -> bool {
+    let mut steps = Steps::new(root, if quick { 5 } else { 10 });
+    steps.step("set-up", set_up);
+    steps.cargo("format", "cargo fmt --all --check", &[]);
+    steps.cargo("clippy", "cargo clippy --workspace --all-targets -- -D warnings", &[]);
+    // With all targets, so that the tests and the examples below share what is built here.
+    steps.cargo("build", BUILD, &[]);
+    steps.cargo("tests", "cargo nextest run --workspace", &[]);
+    if !quick {
+        steps.cargo("tests in documentation", "cargo test --doc --workspace", &[]);
+        steps.cargo("documentation", "cargo doc --workspace --no-deps", &[("RUSTDOCFLAGS", "-D warnings")]);
+        steps.step("examples", |root| examples::all(root, Compare::Check));
+        steps.step("README", readme::check);
+        steps.step("the words of 2016", words::check);
+    }
+    steps.finish()
+}
+
+/// Writes the outputs of the examples as what is expected of them.
+pub(crate) fn bless(root: &Path) -> bool {
+    let mut steps = Steps::new(root, 2);
+    steps.cargo("build", BUILD, &[]);
+    steps.step("examples", |root| examples::all(root, Compare::Write));
+    println!("\nLook at what changed in {} before you keep it.", steps.root().join("examples").display());
+    steps.finish()
+}
+
+const BUILD: &str = "cargo build --workspace --all-targets";
+
+/// Installs what is missing. The toolchain itself is given.
+fn set_up(root: &Path) -> Result<(), Failure> {
+    if is_there(&["nextest", "--version"]) {
+        println!("     cargo-nextest is there");
+    } else {
+        println!("     cargo-nextest is missing, so it is installed");
+        run(root, "cargo install --locked cargo-nextest", &[])?;
+    }
+    for (component, arguments) in [("rustfmt", ["fmt", "--version"]), ("clippy", ["clippy", "--version"])] {
+        if !is_there(&arguments) {
+            println!("     {component} is missing, so it is installed");
+            run(root, &format!("rustup component add {component}"), &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn is_there(arguments: &[&str]) -> bool {
+    let mut command = Command::new("cargo");
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}

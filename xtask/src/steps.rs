@@ -1,0 +1,127 @@
+//! Steps that are run one after another, until one fails.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What went wrong, for people.
+pub(crate) type Failure = String;
+
+/// How a run of steps has gone so far.
+pub(crate) struct Steps {
+    root: PathBuf,
+    count: usize,
+    done: Vec<(&'static str, Duration)>,
+    failed: Option<&'static str>,
+    begun: Instant,
+}
+
+impl Steps {
+    /// A run of `count` steps in a directory.
+    pub(crate) fn new(root: &Path, count: usize) -> Self {
+        Steps { root: root.to_owned(), count, done: Vec::new(), failed: None, begun: Instant::now() }
+    }
+
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Runs a step, unless one before it failed.
+    pub(crate) fn step(&mut self, name: &'static str, work: impl FnOnce(&Path) -> Result<(), Failure>) {
+        if self.failed.is_some() {
+            return;
+        }
+        println!("\n==== {}/{} {name}", self.done.len() + 1, self.count);
+        let begun = Instant::now();
+        let result = work(&self.root);
+        self.done.push((name, begun.elapsed()));
+        if let Err(failure) = result {
+            eprintln!("\n{failure}");
+            self.failed = Some(name);
+        }
+    }
+
+    /// Runs one command as a step.
+    pub(crate) fn cargo(&mut self, name: &'static str, line: &str, environment: &[(&str, &str)]) {
+        self.step(name, |root| run(root, line, environment));
+    }
+
+    /// Prints the summary; `true` when all went well.
+    pub(crate) fn finish(self) -> bool {
+        let mut summary = String::from("\n");
+        for (name, elapsed) in &self.done {
+            let sign = if self.failed == Some(name) { "FAILED" } else { "ok" };
+            writeln!(summary, "{sign:>6}  {:>7.1} s  {name}", elapsed.as_secs_f64()).expect("writing to memory");
+        }
+        let all = self.begun.elapsed().as_secs_f64();
+        match self.failed {
+            None => writeln!(summary, "all {} steps passed in {all:.1} s", self.done.len()),
+            Some(name) => writeln!(summary, "failed at step \"{name}\" after {all:.1} s; what comes after it was not run"),
+        }
+        .expect("writing to memory");
+        print!("{summary}");
+        self.failed.is_none()
+    }
+}
+
+/// Runs a command line whose words are parted by spaces, with its output shown.
+pub(crate) fn run(root: &Path, line: &str, environment: &[(&str, &str)]) -> Result<(), Failure> {
+    let shown: String = environment.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+    let shown = format!("{shown}{line}");
+    println!("     {shown}");
+    let mut words = line.split(' ');
+    let program = words.next().expect("a command line has a program");
+    let mut command = Command::new(program);
+    command.args(words).current_dir(root).envs(environment.iter().copied());
+    let status = command.status().map_err(|error| format!("cannot run: {shown}\n{error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("failed ({status}): {shown}")) }
+}
+
+/// What a program printed, and its exit status.
+pub(crate) struct Ran {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) status: Option<i32>,
+}
+
+/// Runs a program to its end with an input, and ends it when that takes longer than `patience`.
+pub(crate) fn feed(
+    root: &Path,
+    program: &Path,
+    arguments: &[&str],
+    input: &str,
+    patience: Duration,
+) -> Result<Ran, Failure> {
+    let shown = [&[program.to_str().unwrap_or("program")], arguments].concat().join(" ");
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("cannot run: {shown}\n{error}"))?;
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let (mut out, mut err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+    let input = input.to_owned();
+    // A program may end before it has read everything.
+    thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let stdout = thread::spawn(move || std::io::read_to_string(&mut out));
+    let stderr = thread::spawn(move || std::io::read_to_string(&mut err));
+    let deadline = Instant::now() + patience;
+    let status = loop {
+        match child.try_wait().map_err(|error| format!("cannot wait for: {shown}\n{error}"))? {
+            Some(status) => break status,
+            None if Instant::now() < deadline => thread::sleep(Duration::from_millis(10)),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("still running after {patience:?}: {shown}"));
+            }
+        }
+    };
+    let text = |reader: thread::JoinHandle<std::io::Result<String>>| {
+        reader.join().expect("reading does not panic").map_err(|error| format!("no text came from: {shown}\n{error}"))
+    };
+    Ok(Ran { stdout: text(stdout)?, stderr: text(stderr)?, status: status.code() })
+}
