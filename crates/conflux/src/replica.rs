@@ -1,5 +1,6 @@
 //! What a node holds: the store, its recent past, and whoever waits for news of it.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use conflux_core::{Applied, Batch, Container, History, Index, Owed, Store};
@@ -68,7 +69,7 @@ impl<C: Container> Local<C> {
         let mut store = self.store().clone();
         for proposal in uncommitted {
             // What cannot be read or applied stops the node when it is committed; here it only is not shown.
-            let Ok(batch) = batch::<C>(proposal) else { break };
+            let Ok(batch) = batch::<C>(proposal, Proposal::made) else { break };
             if store.apply(&batch, |_, _, _| {}).is_err() {
                 break;
             }
@@ -78,19 +79,20 @@ impl<C: Container> Local<C> {
 }
 
 /// The batch of a proposal: as it was made here, or decoded.
-fn batch<C: Container>(proposal: &Proposal) -> Result<Arc<Batch<C>>, Stop> {
-    if let Some(made) = &proposal.made
-        && let Ok(batch) = made.clone().downcast::<Batch<C>>()
-    {
-        return Ok(batch);
+fn batch<C: Container>(
+    proposal: &Proposal,
+    made: impl FnOnce(&Proposal) -> Option<Arc<dyn Any + Send + Sync>>,
+) -> Result<Arc<Batch<C>>, Stop> {
+    match made(proposal).map(Arc::downcast::<Batch<C>>) {
+        Some(Ok(batch)) => Ok(batch),
+        _ => Ok(Arc::new(Batch::decode(&proposal.bytes)?)),
     }
-    Ok(Arc::new(Batch::decode(&proposal.bytes)?))
 }
 
 impl<C: Container> Replica for Local<C> {
     fn apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
         // Decoded before the lock is taken: readers wait for reducers only.
-        let batches = proposals.iter().map(batch::<C>).collect::<Result<Vec<_>, _>>()?;
+        let batches = proposals.iter().map(|proposal| batch::<C>(proposal, Proposal::take_made)).collect::<Result<Vec<_>, _>>()?;
         let mut verdicts = Vec::with_capacity(batches.len());
         let mut resolved = Vec::new();
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);

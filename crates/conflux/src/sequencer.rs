@@ -309,7 +309,7 @@ impl<C: Container> Leadership<'_, C> {
             Batch::<C>::decode(&bytes).is_ok_and(|read| read.encode().as_deref() == Ok(&*bytes)),
             "what followers will read is not what was decided: a payload does not survive its own encoding"
         );
-        let proposal = Proposal { bytes, made: Some(Arc::new(batch)) };
+        let proposal = Proposal::made_here(bytes, Arc::new(batch));
         let ticket = core.engine.propose(self.fork.term(), proposal).await;
         self.in_flight.push_back(Box::pin(ticket));
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use conflux_core::{Incarnation, NodeName};
@@ -29,12 +29,28 @@ impl fmt::Display for Member {
 #[derive(Clone)]
 pub(crate) struct Proposal {
     pub(crate) bytes: Bytes,
-    pub(crate) made: Option<Arc<dyn Any + Send + Sync>>,
+    made: Option<Arc<Mutex<Option<Made>>>>,
 }
+
+type Made = Arc<dyn Any + Send + Sync>;
 
 impl Proposal {
     pub(crate) fn received(bytes: Bytes) -> Proposal {
         Proposal { bytes, made: None }
+    }
+
+    pub(crate) fn made_here(bytes: Bytes, batch: Made) -> Proposal {
+        Proposal { bytes, made: Some(Arc::new(Mutex::new(Some(batch)))) }
+    }
+
+    /// The batch itself, if it was made here and not taken yet.
+    pub(crate) fn made(&self) -> Option<Made> {
+        self.made.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same, for the last time: it is several times as large as its bytes, which stay in the log for long.
+    pub(crate) fn take_made(&self) -> Option<Made> {
+        self.made.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

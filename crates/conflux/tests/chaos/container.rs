@@ -115,6 +115,7 @@ impl State {
 
 const START: u64 = 0x5eed;
 
+#[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) ballast: usize,
 }
