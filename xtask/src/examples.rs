@@ -39,9 +39,7 @@ pub(crate) fn all(root: &Path, compare: Compare) -> Result<(), Failure> {
         if path.extension().is_some_and(|extension| extension == "js") {
             let app = format!("examples/{name}.js");
             let lines = read(&directory.join(format!("{name}.lines")))?;
-            one(&directory, name, compare, || {
-                feed(root, &built(root, "conflux"), &["dev", &app], &lines, PATIENCE)
-            })?;
+            one(&directory, name, compare, || feed(root, &built(root, "conflux"), &["dev", &app], &lines, PATIENCE))?;
         } else if path.join("Cargo.toml").exists() {
             let program = built(root, &format!("conflux-example-{name}"));
             let lines = directory.join(format!("{name}.lines"));

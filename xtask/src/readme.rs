@@ -41,7 +41,10 @@ pub(crate) fn check(root: &Path) -> Result<(), Failure> {
         // In the profile that everything else was built in.
         let ran = feed(root, &built(root, "conflux"), &arguments, &input, PATIENCE)?;
         if ran.status != Some(0) {
-            return Err(format!("a command of README.md ended with {:?}: {line}\n{}{}", ran.status, ran.stdout, ran.stderr));
+            return Err(format!(
+                "a command of README.md ended with {:?}: {line}\n{}{}",
+                ran.status, ran.stdout, ran.stderr
+            ));
         }
     }
     Ok(())

@@ -60,7 +60,9 @@ impl Steps {
         let all = self.begun.elapsed().as_secs_f64();
         match self.failed {
             None => writeln!(summary, "all {} steps passed in {all:.1} s", self.done.len()),
-            Some(name) => writeln!(summary, "failed at step \"{name}\" after {all:.1} s; what comes after it was not run"),
+            Some(name) => {
+                writeln!(summary, "failed at step \"{name}\" after {all:.1} s; what comes after it was not run")
+            }
         }
         .expect("writing to memory");
         print!("{summary}");

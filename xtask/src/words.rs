@@ -32,7 +32,11 @@ pub(crate) fn check(root: &Path) -> Result<(), Failure> {
     for (node, nth) in [("a", 0), ("b", 1), ("c", 2)] {
         match states.get(nth) {
             Some(state) if *state == expected => {}
-            state => return Err(format!("node {node} holds other words than the input\nexpected {expected}\ncame     {state:?}")),
+            state => {
+                return Err(format!(
+                    "node {node} holds other words than the input\nexpected {expected}\ncame     {state:?}"
+                ));
+            }
         }
     }
     println!("     {} words, the same list on all nodes", words.len());

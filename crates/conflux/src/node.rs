@@ -1,14 +1,16 @@
 //! A node: what an application embeds.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{
-    ChosenId, Committed, Container, Digest, Found, Incarnation, Index, NodeName, Payload, Random, RequestId,
+    ChosenId, Committed, Container, Digest, Failure, Found, Incarnation, Index, NodeName, Payload, Random, RequestId,
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -101,6 +103,8 @@ pub(crate) struct Core<C: Container> {
     /// Why the node stopped, and a count of what is worth looking at again.
     stopped: watch::Sender<Option<String>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Its tasks may end: somebody closes it.
+    stopping: AtomicBool,
     closing: tokio::sync::Mutex<bool>,
 }
 
@@ -355,6 +359,7 @@ impl<C: Container> Core<C> {
             inbound: Inbound::new(ring.clone()),
             batches: Mutex::new((0, Random::new(random.next_u64()))),
             tasks: Mutex::default(),
+            stopping: AtomicBool::new(false),
             closing: tokio::sync::Mutex::new(false),
             engine: Arc::new(engine),
             options,
@@ -372,15 +377,29 @@ impl<C: Container> Core<C> {
 
     fn start(self: &Arc<Self>, inbox: Inbox) {
         let tasks = vec![
-            tokio::spawn(self.clone().pump(inbox)),
-            tokio::spawn(self.clone().sequence()),
-            tokio::spawn(self.clone().carry()),
-            tokio::spawn(self.clone().watch_deadlines()),
-            tokio::spawn(self.clone().found_or_join()),
-            tokio::spawn(self.clone().drive_members()),
-            tokio::spawn(self.clone().keep_house()),
+            tokio::spawn(self.clone().guard(self.clone().pump(inbox))),
+            tokio::spawn(self.clone().guard(self.clone().sequence())),
+            tokio::spawn(self.clone().guard(self.clone().carry())),
+            tokio::spawn(self.clone().guard(self.clone().watch_deadlines())),
+            tokio::spawn(self.clone().guard(self.clone().found_or_join())),
+            tokio::spawn(self.clone().guard(self.clone().drive_members())),
+            tokio::spawn(self.clone().guard(self.clone().keep_house())),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// Runs a task. Closing aborts it; when it ends by itself or panics, the node cannot go on, and says why.
+    async fn guard(self: Arc<Self>, task: impl Future<Output = ()> + Send) {
+        let ended = AssertUnwindSafe(task).catch_unwind().await;
+        let stop = match ended {
+            Err(panic) => Stop::Engine(Failure::of_panic("a task of the node", &*panic).message),
+            Ok(()) => self.local.stopped().unwrap_or_else(|| {
+                Stop::Engine(self.engine.stopped().unwrap_or_else(|| "the channel was closed".into()))
+            }),
+        };
+        if !self.stopping.load(Ordering::Acquire) {
+            self.halt(&stop);
+        }
     }
 
     /// Gives a call its place. The other end of [`Perform`].
@@ -631,13 +650,21 @@ impl<C: Container> Core<C> {
 
     /// Stops serving because of an error that must not be passed over.
     pub(crate) fn halt(&self, stop: &Stop) {
-        tracing::error!("{} stops: {stop}", self.me());
-        self.stopped.send(Some(stop.to_string()));
-        self.origin.close();
+        let first = self.stopped.modify(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert_with(|| stop.to_string());
+            first
+        });
+        if first {
+            tracing::error!("{} stops: {stop}", self.me());
+            self.origin.close();
+            self.local.close();
+        }
     }
 
     /// Takes no more calls or messages, and ends what listens. The first half of closing, which needs no waiting.
     fn stop_listening(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.origin.close();
         self.local.close();
         self.wire.close();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use conflux_core::container::ACTION_BYTES_MAX;
 use conflux_core::{
     CallNumber, ChosenId, Container, Found, NodeName, Incarnation, Outcome, Payload, Request, RequestId, SessionId,
     SessionKey, Store,
@@ -313,20 +314,15 @@ impl<C: Container> Origin<C> {
             calls.push(match &pending.method {
                 None => RemoteCall::Void,
                 Some(method) => {
-                    let mut encoded = Vec::with_capacity(32);
-                    match method.encode(&mut encoded) {
-                        Ok(()) => {
-                            bytes += encoded.len();
-                            RemoteCall::Run {
-                                method: Bytes::from(encoded),
-                                chosen: pending.chosen.clone(),
-                                predict: pending.predict.is_some(),
-                            }
+                    match encode(method) {
+                        Ok(method) => {
+                            bytes += method.len();
+                            let (chosen, predict) = (pending.chosen.clone(), pending.predict.is_some());
+                            RemoteCall::Run { method, chosen, predict }
                         }
                         // It can never be sent, so it never takes effect: a void keeps the numbers contiguous.
-                        Err(error) => {
+                        Err(reason) => {
                             if let Some(answer) = pending.answer.take() {
-                                let reason = format!("the method cannot be written: {error}");
                                 let _ = answer.send(Err(PerformError::NeverProposed { reason }));
                             }
                             pending.method = None;
@@ -372,6 +368,16 @@ impl<C: Container> Origin<C> {
             }
         }
     }
+}
+
+/// A method as bytes, if it is no larger than the action that may come of it.
+fn encode(method: &impl Payload) -> Result<Bytes, String> {
+    let mut bytes = Vec::with_capacity(32);
+    method.encode(&mut bytes).map_err(|error| format!("the method cannot be written: {error}"))?;
+    if bytes.len() > ACTION_BYTES_MAX {
+        return Err(format!("the method has {} bytes, more than the {ACTION_BYTES_MAX} allowed", bytes.len()));
+    }
+    Ok(bytes.into())
 }
 
 /// Calls on their way to this node's own sequencer.

@@ -1,7 +1,7 @@
 //! What a node holds: the store, its recent past, and whoever waits for news of it.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use conflux_core::{Applied, Batch, Container, History, Index, Owed, Store};
 
@@ -23,6 +23,7 @@ pub(crate) struct Local<C: Container> {
     history: Mutex<History<C>>,
     origin: Arc<Origin<C>>,
     published: watch::Sender<News>,
+    stopped: OnceLock<Stop>,
 }
 
 impl<C: Container> Local<C> {
@@ -30,11 +31,16 @@ impl<C: Container> Local<C> {
         let store = Store::new(container);
         let history = History::new(store.index(), store.state().clone(), history_max);
         let (published, _) = watch::channel(News { index: store.index(), closed: false });
-        Local { store: RwLock::new(store), history: Mutex::new(history), origin, published }
+        Local { store: RwLock::new(store), history: Mutex::new(history), origin, published, stopped: OnceLock::new() }
     }
 
     pub(crate) fn store(&self) -> RwLockReadGuard<'_, Store<C>> {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing can be applied any more.
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        self.stopped.get().cloned()
     }
 
     /// Runs `look` on the recent past.
@@ -91,6 +97,26 @@ fn batch<C: Container>(
 
 impl<C: Container> Replica for Local<C> {
     fn apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
+        // The engine stops on an error and tells it in its own words; these are ours.
+        self.try_apply(proposals).inspect_err(|stop| {
+            let _ = self.stopped.set(stop.clone());
+        })
+    }
+
+    fn save(&self) -> Saved {
+        let store = self.store().clone();
+        Box::new(move || Ok(store.save()?))
+    }
+
+    fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
+        self.try_install(bytes).inspect_err(|stop| {
+            let _ = self.stopped.set(stop.clone());
+        })
+    }
+}
+
+impl<C: Container> Local<C> {
+    fn try_apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
         // Decoded before the lock is taken: readers wait for reducers only.
         let batches = proposals.iter().map(|proposal| batch::<C>(proposal, Proposal::take_made)).collect::<Result<Vec<_>, _>>()?;
         let mut verdicts = Vec::with_capacity(batches.len());
@@ -127,12 +153,7 @@ impl<C: Container> Replica for Local<C> {
         Ok(verdicts)
     }
 
-    fn save(&self) -> Saved {
-        let store = self.store().clone();
-        Box::new(move || Ok(store.save()?))
-    }
-
-    fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
+    fn try_install(&self, bytes: &[u8]) -> Result<(), Stop> {
         let container = self.store().container().clone();
         let installed = Store::restore(container, bytes)?;
         let index = installed.index();

@@ -282,3 +282,59 @@ async fn a_panicking_method_or_reducer_fails_that_call_alone() {
         assert_eq!(*node.linearizable_state().await.expect("the cluster serves"), ["one", "two", "three"]);
     }
 }
+
+#[tokio::test]
+async fn an_action_that_is_too_large_fails_and_large_ones_go_through_in_several_batches() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    let started: Vec<_> = (0..6).map(|_| nodes[1].perform(Method::Large(1_500_000)).start()).collect();
+    for started in started {
+        started.await.expect("each is within the limit");
+    }
+    let failed = nodes[1].perform(Method::Large(5_000_000)).await;
+    let Err(PerformError::Failed { failure, .. }) = failed else { panic!("{failed:?}") };
+    assert!(failure.message.contains("bytes, more than the"), "{failure}");
+    assert_eq!(nodes[2].linearizable_state().await.expect("the cluster serves").len(), 6);
+}
+
+/// A container whose reducer does another thing on one replica.
+#[derive(Debug)]
+struct Fickle {
+    odd: bool,
+}
+
+impl conflux::Container for Fickle {
+    type State = u64;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = conflux::Never;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn decide(&self, _: &u64, method: u64, _: &conflux::Context<'_>) -> Result<Option<u64>, conflux::Never> {
+        Ok(Some(method))
+    }
+
+    fn reduce(&self, state: &mut u64, action: &u64, _: &conflux::Context<'_>) {
+        *state += action + u64::from(self.odd);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_parts_is_found_by_the_digest_and_stops() {
+    let channel = MemoryChannel::new();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        let builder = Node::builder(Fickle { odd: name == "c" }, name).cluster_size(3).digest_every(10);
+        nodes.push(builder.channel(channel.clone()).open().await.expect("the options are good"));
+    }
+    // Whoever leads, some replica is in the minority of one against the leader, or two are.
+    let (mut at, mut stopped) = (0, Vec::new());
+    while stopped.is_empty() {
+        let _ = nodes[at % 3].perform(1).timeout(Duration::from_secs(1)).await;
+        at += 1;
+        stopped = nodes.iter().filter_map(|node| node.status().stopped).collect();
+    }
+    assert!(stopped[0].contains("digest"), "{stopped:?}");
+}

@@ -119,7 +119,7 @@ pub trait Container: Send + Sync + 'static {
     /// Decides calls in order, each on the state that the calls before it left, and takes `state` along.
     ///
     /// The provided one does it a call at a time; a container that lives elsewhere overrides it to hop once a batch.
-    /// It may stop early (see [`Decided::damaged`]); it must decide at least one call of a batch that has any.
+    /// It may stop early (see [`Decided::damaged`] and [`ACTION_BYTES_MAX`]); it must decide at least one call of a batch that has any.
     fn decide_batch(
         &self,
         state: &mut Self::State,
@@ -131,13 +131,16 @@ pub trait Container: Send + Sync + 'static {
     {
         let mut decided = Decided::with_capacity(calls.len());
         let mut index = batch.base;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut written) = (Vec::new(), 0);
         for (nth, Call { method, origin }) in calls.into_iter().enumerate() {
             let context = batch.context(Stream::Decide, nth, index.next(), &origin);
             let said = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
                 Ok(Ok(Some(action))) => check_written(&action, "action", &mut bytes).map(|()| Ok(Some(action))),
                 Ok(Err(rejection)) => check_written(&rejection, "rejection", &mut bytes).map(|()| Err(rejection)),
-                Ok(Ok(None)) => Ok(Ok(None)),
+                Ok(Ok(None)) => {
+                    bytes.clear();
+                    Ok(Ok(None))
+                }
                 Err(panic) => Err(Failure::of_panic("the method", &*panic)),
             };
             let decision = match said {
@@ -160,7 +163,8 @@ pub trait Container: Send + Sync + 'static {
                 Err(failure) => Decision::Failed(failure),
             };
             decided.decisions.push(decision);
-            if decided.damaged {
+            written += bytes.len();
+            if decided.damaged || written > ACTION_BYTES_MAX {
                 break;
             }
         }
@@ -187,11 +191,22 @@ pub trait Container: Send + Sync + 'static {
     }
 }
 
+/// The most bytes of one action or rejection, and about the most of one batch: larger entries would hold up heartbeats.
+/// Binds on the leader, before anything is proposed.
+pub const ACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// What cannot be written fails its call, before the state is touched: once in a batch, it would stop every leader that
 /// the call is sent to.
 fn check_written<T: Payload>(value: &T, what: &str, bytes: &mut Vec<u8>) -> Result<(), Failure> {
     bytes.clear();
-    value.encode(bytes).map_err(|error| Failure { message: format!("the {what} cannot be written: {error}"), at: None })
+    let failed = |message| Err(Failure { message, at: None });
+    match value.encode(bytes) {
+        Err(error) => failed(format!("the {what} cannot be written: {error}")),
+        Ok(()) if bytes.len() > ACTION_BYTES_MAX => {
+            failed(format!("the {what} has {} bytes, more than the {ACTION_BYTES_MAX} allowed", bytes.len()))
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// One call of a batch, on its way to be decided.

@@ -79,11 +79,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// Acquires the lock "report", and gives its token.
-async fn acquire(
-    node: &Node<Locks>,
-    holder: &str,
-    lease_ms: u64,
-) -> Result<u64, PerformError<crate::locks::Refusal>> {
+async fn acquire(node: &Node<Locks>, holder: &str, lease_ms: u64) -> Result<u64, PerformError<crate::locks::Refusal>> {
     let done = node.perform(Method::Acquire("report".into(), holder.into(), lease_ms)).await?;
     match done.action.as_deref() {
         Some(Action::Acquired { token, .. }) => Ok(*token),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::container::{Kind, Ledger, Method};
 use crate::plan::{Plan, RETRY_MAX, chance, pick, within};
-use crate::record::{Claim, Read};
+use crate::record::{Claim, Read, Try};
 use crate::world::World;
 
 /// The task of the caller at one slot.
@@ -197,7 +197,25 @@ async fn ask(world: Arc<World>, number: usize, id: conflux::RequestId) {
         world.trace.say(format_args!("try {number}: {claim}"));
         let mut known = world.known();
         known.told = known.told.max(claim.index().unwrap_or(0));
-        known.tries[number].claims.push(claim);
+        if let Some(number) = about(&known.tries, number, &claim) {
+            known.tries[number].claims.push(claim);
+        }
+    }
+}
+
+/// Which try an answer to the question after one is about: under an id that was used for two calls, the one that was
+/// first is told of, and an answer that names no call may be about either.
+fn about(tries: &[Try], asked: usize, claim: &Claim) -> Option<usize> {
+    let Some(id) = &tries[asked].chosen else { return Some(asked) };
+    let tag = match claim {
+        Claim::Done { action: Some(action), .. } => Some(action.tag),
+        Claim::Rejected { rejection, .. } => Some(rejection.tag),
+        _ => None,
+    };
+    let mut same = tries.iter().enumerate().filter(|(_, one)| one.chosen.as_ref() == Some(id));
+    match tag {
+        Some(tag) => same.find(|(_, one)| one.method.tag == tag).map(|(number, _)| number),
+        None => same.all(|(_, one)| one.method.tag == tries[asked].method.tag).then_some(asked),
     }
 }
 

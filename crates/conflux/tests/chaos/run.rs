@@ -184,5 +184,7 @@ async fn serve(world: &World, slot: usize, by: Instant) -> Result<(), String> {
         if Instant::now() > by {
             return Err(format!("{name} does not serve {LIVELY_WITHIN:?} after all was healed: {status:?}"));
         }
+        // It may be full.
+        sleep(Duration::from_millis(20)).await;
     }
 }

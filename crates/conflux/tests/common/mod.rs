@@ -11,6 +11,8 @@ pub enum Method {
     Append(String),
     Panic,
     PanicInReducer,
+    /// Makes an action of so many bytes.
+    Large(usize),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +39,7 @@ impl Container for Words {
             Method::Append(word) if word.len() > 80 => Err("too long".into()),
             Method::Append(word) if word.is_empty() => Ok(None),
             Method::Append(word) => Ok(Some(Action::Appended(word))),
+            Method::Large(bytes) => Ok(Some(Action::Appended("x".repeat(bytes)))),
             Method::Panic => panic!("no"),
             Method::PanicInReducer => Ok(Some(Action::Bad)),
         }
