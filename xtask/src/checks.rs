@@ -8,8 +8,8 @@ use crate::steps::{Failure, Steps, run};
 use crate::{readme, words};
 
 /// Everything; the quick form leaves out documentation and examples.
-pub(crate) fn test(root: &Path, quick: bool) -> bool {
-    let mut steps = Steps::new(root, if quick { 5 } else { 10 });
+pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
+    let mut steps = Steps::new(root, if quick { 5 } else { 10 }, keep_going);
     steps.step("set-up", set_up);
     steps.cargo("format", "cargo fmt --all --check", &[]);
     steps.cargo("clippy", "cargo clippy --workspace --all-targets -- -D warnings", &[]);
@@ -28,7 +28,7 @@ pub(crate) fn test(root: &Path, quick: bool) -> bool {
 
 /// Writes the outputs of the examples as what is expected of them.
 pub(crate) fn bless(root: &Path) -> bool {
-    let mut steps = Steps::new(root, 2);
+    let mut steps = Steps::new(root, 2, false);
     steps.cargo("build", BUILD, &[]);
     steps.step("examples", |root| examples::all(root, Compare::Write));
     println!("\nLook at what changed in {} before you keep it.", steps.root().join("examples").display());

@@ -17,17 +17,20 @@ Developer commands of conflux.
 Usage: cargo xtask COMMAND
 
 Commands:
-  test [--quick]   everything that CI checks, and the set-up for it; stops at the first failure
-                   --quick leaves out documentation and examples
-  bless            run the examples, and write what they print as what is expected of them
-  help             this text";
+  test [--quick] [--keep-going]
+          everything that CI checks, and the set-up for it
+          --quick         leave out documentation and examples
+          --keep-going    do not stop at the first step that fails
+  bless   run the examples, and write what they print as what is expected of them
+  help    this text";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["test"] => checks::test(&root(), false),
-        ["test", "--quick"] => checks::test(&root(), true),
+        ["test", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--quick" | "--keep-going")) => {
+            checks::test(&root(), flags.contains(&"--quick"), flags.contains(&"--keep-going"))
+        }
         ["bless"] => checks::bless(&root()),
         ["help" | "--help" | "-h"] | ["test" | "bless", "--help" | "-h"] => {
             println!("{HELP}");

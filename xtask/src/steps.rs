@@ -1,6 +1,5 @@
 //! Steps that are run one after another, until one fails.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,15 +13,16 @@ pub(crate) type Failure = String;
 pub(crate) struct Steps {
     root: PathBuf,
     count: usize,
-    done: Vec<(&'static str, Duration)>,
-    failed: Option<&'static str>,
+    keep_going: bool,
+    /// What was run, for how long, and whether it went well.
+    done: Vec<(&'static str, Duration, bool)>,
     begun: Instant,
 }
 
 impl Steps {
-    /// A run of `count` steps in a directory.
-    pub(crate) fn new(root: &Path, count: usize) -> Self {
-        Steps { root: root.to_owned(), count, done: Vec::new(), failed: None, begun: Instant::now() }
+    /// A run of `count` steps in a directory, to the first failure unless told to keep going.
+    pub(crate) fn new(root: &Path, count: usize, keep_going: bool) -> Self {
+        Steps { root: root.to_owned(), count, keep_going, done: Vec::new(), begun: Instant::now() }
     }
 
     /// The directory.
@@ -30,18 +30,21 @@ impl Steps {
         &self.root
     }
 
+    fn failed(&self) -> impl Iterator<Item = &'static str> {
+        self.done.iter().filter(|(_, _, good)| !good).map(|(name, _, _)| *name)
+    }
+
     /// Runs a step, unless one before it failed.
     pub(crate) fn step(&mut self, name: &'static str, work: impl FnOnce(&Path) -> Result<(), Failure>) {
-        if self.failed.is_some() {
+        if !self.keep_going && self.failed().next().is_some() {
             return;
         }
         println!("\n==== {}/{} {name}", self.done.len() + 1, self.count);
         let begun = Instant::now();
         let result = work(&self.root);
-        self.done.push((name, begun.elapsed()));
+        self.done.push((name, begun.elapsed(), result.is_ok()));
         if let Err(failure) = result {
             eprintln!("\n{failure}");
-            self.failed = Some(name);
         }
     }
 
@@ -52,21 +55,18 @@ impl Steps {
 
     /// Prints the summary; `true` when all went well.
     pub(crate) fn finish(self) -> bool {
-        let mut summary = String::from("\n");
-        for (name, elapsed) in &self.done {
-            let sign = if self.failed == Some(name) { "FAILED" } else { "ok" };
-            writeln!(summary, "{sign:>6}  {:>7.1} s  {name}", elapsed.as_secs_f64()).expect("writing to memory");
+        println!();
+        for (name, elapsed, good) in &self.done {
+            println!("{:>6}  {:>7.1} s  {name}", if *good { "ok" } else { "FAILED" }, elapsed.as_secs_f64());
         }
         let all = self.begun.elapsed().as_secs_f64();
-        match self.failed {
-            None => writeln!(summary, "all {} steps passed in {all:.1} s", self.done.len()),
-            Some(name) => {
-                writeln!(summary, "failed at step \"{name}\" after {all:.1} s; what comes after it was not run")
-            }
+        let failed: Vec<&str> = self.failed().collect();
+        let left = self.count - self.done.len();
+        match failed.as_slice() {
+            [] => println!("all {} steps passed in {all:.1} s", self.count),
+            failed => println!("failed after {all:.1} s: {}; {left} steps were not run", failed.join(", ")),
         }
-        .expect("writing to memory");
-        print!("{summary}");
-        self.failed.is_none()
+        failed.is_empty()
     }
 }
 

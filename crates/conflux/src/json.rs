@@ -113,7 +113,7 @@ pub trait JsonNode: Send + Sync {
     /// How the node is.
     fn status(&self) -> Status;
 
-    /// Waits until the status is another than `seen`, and gives the new one.
+    /// Waits until the status is other than `seen` in anything but its index, and gives the new one.
     fn status_after(&self, seen: Status) -> BoxFuture<'static, Status>;
 
     /// Closes the node.

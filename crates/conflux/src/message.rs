@@ -110,14 +110,6 @@ pub(crate) struct Predicted {
     pub(crate) verdict: Bytes,
 }
 
-fn flag(reader: &mut Reader<'_>, what: &'static str) -> Result<bool, CodecError> {
-    match reader.u8(what)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(CodecError::invalid(what, other)),
-    }
-}
-
 fn whole<T>(body: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, CodecError>) -> Result<T, CodecError> {
     let mut reader = Reader::new(body);
     let message = read(&mut reader)?;
@@ -137,7 +129,7 @@ impl Hello {
     pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
         whole(body, |reader| {
             let incarnation = Incarnation(reader.u64("an incarnation")?);
-            Ok(Hello { incarnation, cluster: reader.u64("a cluster id")?, leads: flag(reader, "a leadership")? })
+            Ok(Hello { incarnation, cluster: reader.u64("a cluster id")?, leads: reader.flag("a leadership")? })
         })
     }
 }
@@ -255,7 +247,7 @@ impl Calls {
     pub(crate) fn decode(body: &Bytes) -> Result<Self, CodecError> {
         whole(body, |reader| {
             let session = reader.session_id()?;
-            let open = flag(reader, "whether to open")?;
+            let open = reader.flag("whether to open")?;
             let open = if open { Some(Duration::from_nanos(reader.u64("an elapsed time")?)) } else { None };
             let floor = CallNumber(reader.varint("a floor")?);
             let first = CallNumber(reader.varint("a call's number")?);

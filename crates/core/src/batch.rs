@@ -260,10 +260,9 @@ fn decode_header(reader: &mut Reader<'_>) -> Result<Header, CodecError> {
         code: reader.digest("the container's code")?,
         stamps: Stamps { time_ms: reader.u64("the time of a batch")?, elapsed: elapsed(reader)? },
         seed: reader.u64("the seed of a batch")?,
-        digest: match reader.u8("the digest of a batch")? {
-            0 => None,
-            1 => Some(reader.digest("the digest of a batch")?),
-            other => return Err(CodecError::invalid("the digest of a batch", other)),
+        digest: match reader.flag("the digest of a batch")? {
+            false => None,
+            true => Some(reader.digest("the digest of a batch")?),
         },
     })
 }

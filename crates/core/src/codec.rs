@@ -80,6 +80,18 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>(what)?[0])
     }
 
+    /// One byte, 0 or 1.
+    ///
+    /// # Errors
+    /// When there is none, or it is another.
+    pub fn flag(&mut self, what: &'static str) -> Result<bool, CodecError> {
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(CodecError::invalid(what, other)),
+        }
+    }
+
     /// Four bytes.
     ///
     /// # Errors

@@ -26,10 +26,10 @@ pub use inbox::{Deliver, Inbox, InboxLimits};
 pub use memory::MemoryChannel;
 
 /// A node's name on a channel: any non-empty string of at most [`NAME_BYTES_MAX`] bytes.
-pub type Name = Arc<str>;
+pub type Name = conflux_core::NodeName;
 
 /// The longest [`Name`], in bytes.
-pub const NAME_BYTES_MAX: usize = 256;
+pub const NAME_BYTES_MAX: usize = conflux_core::ids::NODE_NAME_BYTES_MAX;
 
 /// The largest frame that every channel must carry.
 pub const FRAME_BYTES_MIN: usize = 1024 * 1024;

@@ -52,14 +52,6 @@ impl<M: Message> Message for Addressed<M> {
     }
 }
 
-fn flag(reader: &mut Reader<'_>, what: &'static str) -> Result<bool, CodecError> {
-    match reader.u8(what)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(CodecError::invalid(what, other)),
-    }
-}
-
 impl<M: Message> Message for Option<M> {
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.put_u8(u8::from(self.is_some()));
@@ -69,7 +61,7 @@ impl<M: Message> Message for Option<M> {
     }
 
     fn read(reader: &mut Reader<'_>, body: &Bytes) -> Result<Self, CodecError> {
-        Ok(if flag(reader, "an optional value")? { Some(M::read(reader, body)?) } else { None })
+        Ok(if reader.flag("an optional value")? { Some(M::read(reader, body)?) } else { None })
     }
 }
 
@@ -107,7 +99,7 @@ impl Message for EngineVote {
     fn read(reader: &mut Reader<'_>, body: &Bytes) -> Result<Self, CodecError> {
         let term = reader.u64("a vote")?;
         let leader_id = LeaderId { term, voted_for: Member::read(reader, body)? };
-        Ok(EngineVote { leader_id, committed: flag(reader, "a vote")? })
+        Ok(EngineVote { leader_id, committed: reader.flag("a vote")? })
     }
 }
 
@@ -241,7 +233,7 @@ impl Message for VoteRequest<Types> {
 
     fn read(reader: &mut Reader<'_>, body: &Bytes) -> Result<Self, CodecError> {
         let mut request = VoteRequest::new(EngineVote::read(reader, body)?, Option::read(reader, body)?);
-        request.leadership_transfer = flag(reader, "a vote request")?;
+        request.leadership_transfer = reader.flag("a vote request")?;
         Ok(request)
     }
 }
@@ -255,7 +247,7 @@ impl Message for VoteResponse<Types> {
 
     fn read(reader: &mut Reader<'_>, body: &Bytes) -> Result<Self, CodecError> {
         let (vote, last) = (EngineVote::read(reader, body)?, Option::<LogId>::read(reader, body)?);
-        Ok(VoteResponse::new(vote, last, flag(reader, "an answer to a vote request")?))
+        Ok(VoteResponse::new(vote, last, reader.flag("an answer to a vote request")?))
     }
 }
 

@@ -1,0 +1,87 @@
+// The container: what the script exports.
+
+// Takes what the script exports; gives [error] or the names of the methods.
+function adopt(exports, isPlain, slot) {
+  const problem = (message) => ({ problem: message });
+  plain = isPlain;
+  const how = isPlain ? 'module.exports = { methods, reduce }' : 'export const methods = { ... }';
+  if ((typeof exports !== 'object' && typeof exports !== 'function') || exports === null) {
+    return problem('module.exports is ' + show(exports) + '; write ' + how);
+  }
+  let source = exports;
+  // A bundler gives a CommonJS default export this form.
+  if (source.reduce === undefined && source.methods === undefined && typeof source.default === 'object' && source.default !== null) {
+    source = source.default;
+  }
+  const table = source.methods;
+  if (table === undefined) return problem('there is no "methods"; write ' + how);
+  if (typeof table !== 'object' || table === null || isArray(table)) {
+    return problem('"methods" is ' + show(table) + ', but must be an object of functions');
+  }
+  const found = keys(table);
+  if (found.length === 0) return problem('"methods" is empty: a container without methods can never change');
+  for (let i = 0; i < found.length; i++) {
+    const name = found[i];
+    if (typeof table[name] !== 'function') {
+      return problem('methods.' + name + ' is ' + show(table[name]) + ', but must be a function');
+    }
+    if (!name.isWellFormed()) return problem('the name of a method has a lone surrogate (half of a character)');
+    methods[i] = table[name];
+    names[i] = name;
+    places[name] = place(table[name]);
+  }
+  if (typeof source.reduce !== 'function') {
+    return problem(
+      source.reduce === undefined
+        ? 'there is no "reduce"; write ' + (isPlain ? how : 'export function reduce(state, action) { ... }')
+        : '"reduce" is ' + show(source.reduce) + ', but must be a function',
+    );
+  }
+  reducer = source.reduce;
+  reducerPlace = place(reducer);
+  if (source.invariant !== undefined) {
+    if (typeof source.invariant !== 'function') {
+      return problem('"invariant" is ' + show(source.invariant) + ', but must be a function');
+    }
+    invariant = source.invariant;
+  }
+  freezeRealm();
+  const initial = initialState(source);
+  if (initial.problem !== undefined) return initial;
+  try {
+    slots[slot] = settle(initial.state, 0);
+  } catch (error) {
+    if (error !== NOT_JSON) throw error;
+    return problem('the initial state holds ' + (complaint(initial.state, 'state') ?? 'what JSON cannot hold'));
+  }
+  return { names, invariant: invariant !== null };
+}
+
+function initialState(source) {
+  if (source.initialState !== undefined) return { state: source.initialState };
+  if (!plain) {
+    // A Redux reducer brings its initial state itself; asking it is what Redux does.
+    const state = ask({ type: '@@conflux/INIT' });
+    if (state !== undefined && state.problem === undefined) return state;
+    return { problem: 'there is no "initialState"; write export const initialState = ...' };
+  }
+  const state = ask(null);
+  if (state !== undefined && state.problem === undefined) return state;
+  const again = ask(freeze({ type: '@@conflux/INIT' }));
+  if (again !== undefined && again.problem === undefined) return again;
+  if (again !== undefined) return { problem: 'reduce(undefined, { type: "@@conflux/INIT" }) threw ' + again.problem };
+  return { problem: 'reduce(undefined, null) gave undefined; it must give the initial state' };
+}
+
+function ask(action) {
+  running = REDUCER;
+  try {
+    const state = reducer(undefined, action, reducerContext);
+    return state === undefined ? undefined : { state };
+  } catch (error) {
+    if (isOutOfMemory(error)) throw error;
+    return { problem: thrownText(error) };
+  } finally {
+    running = LOADING;
+  }
+}
