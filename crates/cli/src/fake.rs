@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use conflux::json::{JsonChange, JsonNode, JsonOutcome, JsonPerform};
+use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 use conflux::status::{Role, Status};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
 use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -166,6 +168,10 @@ impl JsonNode for FakeNode {
             time_ms: 0,
         });
         changes.skip(words.len().saturating_sub(count)).collect()
+    }
+
+    fn subscribe(&self, _: Option<Index>) -> BoxStream<'static, JsonEvent> {
+        futures_util::stream::empty().boxed()
     }
 
     fn status(&self) -> Status {

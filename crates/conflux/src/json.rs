@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use conflux_core::{CallError, Digest, Failure, Index};
 use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
 use serde_json::Value;
 
 use crate::status::Status;
@@ -69,6 +70,20 @@ pub struct JsonChange {
     pub time_ms: u64,
 }
 
+/// What a subscriber hears, in JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JsonEvent {
+    /// The next action.
+    Change(JsonChange),
+    /// The actions in between are not held any more: start again from this state.
+    Reset {
+        /// Its place.
+        index: Index,
+        /// The committed state.
+        state: Value,
+    },
+}
+
 /// An object-safe view of a node.
 pub trait JsonNode: Send + Sync {
     /// The node's id.
@@ -109,6 +124,9 @@ pub trait JsonNode: Send + Sync {
 
     /// The last `count` committed actions that this node still holds, the oldest first.
     fn log(&self, count: usize) -> Vec<JsonChange>;
+
+    /// Every action after `last`, or from now on; ends when the node is closed.
+    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent>;
 
     /// How the node is.
     fn status(&self) -> Status;

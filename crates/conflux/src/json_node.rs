@@ -2,15 +2,17 @@
 
 use std::fmt::{Debug, Display};
 
-use conflux_core::{CallError, Container, Digest, Index, Payload, RequestId};
+use conflux_core::{CallError, Container, Digest, Index, Origin, Payload, RequestId, Stamps};
 use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
-use crate::json::{JsonChange, JsonNode, JsonOutcome, JsonPerform};
+use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 use crate::node::{Asked, Node};
 use crate::perform::{Done, PerformError, Performed};
 use crate::status::Status;
+use crate::subscription::Event;
 
 /// The value as JSON, or what stands in for one that JSON cannot hold.
 fn json(value: &impl Payload) -> Value {
@@ -29,6 +31,10 @@ fn outcome<A: Payload, R: Payload + Debug + Display>(performed: Result<Done<A>, 
         Err(PerformError::Conflict { request_id }) => JsonOutcome::Conflict { request_id: request_id.to_string() },
         Err(PerformError::Closed { .. }) => JsonOutcome::Closed,
     }
+}
+
+fn json_change(index: Index, action: &impl Payload, origin: &Origin, stamps: Stamps) -> JsonChange {
+    JsonChange { index, action: json(action), origin: origin.node.to_string(), time_ms: stamps.time_ms }
 }
 
 impl<C: Container> JsonNode for Node<C> {
@@ -96,13 +102,22 @@ impl<C: Container> JsonNode for Node<C> {
     }
 
     fn log(&self, count: usize) -> Vec<JsonChange> {
-        let changes = Node::log(self, count).into_iter().map(|change| JsonChange {
-            index: change.index,
-            action: json(&*change.action),
-            origin: change.origin.node.to_string(),
-            time_ms: change.stamps().time_ms,
+        let changes = Node::log(self, count).into_iter();
+        changes.map(|change| json_change(change.index, &*change.action, &change.origin, change.stamps())).collect()
+    }
+
+    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
+        let subscription = match last {
+            Some(last) => Node::subscribe_from(self, last),
+            None => Node::subscribe(self),
+        };
+        let events = subscription.map(|event| match event {
+            Event::Change(change) => {
+                JsonEvent::Change(json_change(change.index, &*change.action, &change.origin, change.stamps))
+            }
+            Event::Reset { state, index } => JsonEvent::Reset { index, state: json(&*state) },
         });
-        changes.collect()
+        events.boxed()
     }
 
     fn status(&self) -> Status {

@@ -106,7 +106,7 @@ pub use conflux_core::*;
 
 pub use builder::{NodeBuilder, OpenError};
 pub use channel::{Channel, MemoryChannel};
-pub use json::{JsonChange, JsonNode, JsonOutcome, JsonPerform};
+pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 pub use node::{Asked, Node, ReadError, Snapshot};
 pub use perform::{Done, Perform, PerformError, Performed, Prediction, Started};
 pub use raft::{MemoryDisk, seed_thread};
