@@ -338,3 +338,33 @@ async fn a_replica_that_parts_is_found_by_the_digest_and_stops() {
     }
     assert!(stopped[0].contains("digest"), "{stopped:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn provisional_state_shows_the_uncommitted_log_of_each_node_and_what_a_new_leader_inherits() {
+    let channel = MemoryChannel::new();
+    let mut nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    nodes[0].perform(append("committed")).await.expect("the cluster serves");
+    serving(&nodes).await;
+    let leader = nodes[0].status().leader.expect("it serves");
+    let at = nodes.iter().position(|node| *node.id() == leader).expect("it is one of them");
+    let leader = nodes.remove(at);
+    // The followers hear the leader and take what it sends; it never hears that they did, and cannot commit.
+    for follower in &nodes {
+        channel.cut(follower.id(), leader.id());
+    }
+    let pending = leader.perform(append("tail")).start();
+    for node in nodes.iter().chain([&leader]) {
+        // There is no event for what is not committed; the clock is simulated, so looking again costs nothing.
+        while node.provisional_state().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*node.provisional_state(), ["committed", "tail"]);
+        assert_eq!(*node.state(), ["committed"]);
+    }
+    leader.close().await;
+    drop(pending);
+    // Whoever leads now inherits the tail: a call is judged on top of it, and it is committed first.
+    nodes[0].perform(append("next")).await.expect("the others serve");
+    assert_eq!(*nodes[1].linearizable_state().await.expect("the others serve"), ["committed", "tail", "next"]);
+}
