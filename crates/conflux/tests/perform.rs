@@ -34,7 +34,7 @@ async fn a_chosen_id_is_performed_once_from_whichever_node() {
     let asked = nodes[2].outcome(&RequestId::parse("order-1")).await.expect("the cluster serves");
     assert!(matches!(asked, Asked::Decided(Ok(done)) if done.index == first.index));
     let never = nodes[2].outcome(&RequestId::parse("order-2")).await.expect("the cluster serves");
-    assert!(matches!(never, Asked::Forgotten));
+    assert!(matches!(never, Asked::Undecided));
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn subscribers_hear_every_action_in_order_with_its_state() {
         }
     });
     for n in 0..50 {
-        let _ = nodes[0].perform(append(&n.to_string())).start();
+        drop(nodes[0].perform(append(&n.to_string())).start());
     }
     for n in 0..50u64 {
         let Some(Event::Change(change)) = changes.next().await else { panic!("the log is whole") };
@@ -367,4 +367,48 @@ async fn provisional_state_shows_the_uncommitted_log_of_each_node_and_what_a_new
     // Whoever leads now inherits the tail: a call is judged on top of it, and it is committed first.
     nodes[0].perform(append("next")).await.expect("the others serve");
     assert_eq!(*nodes[1].linearizable_state().await.expect("the others serve"), ["committed", "tail", "next"]);
+}
+
+/// A container whose actions have a field that does not travel.
+#[derive(Debug)]
+struct Forgetful;
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Partly {
+    kept: u64,
+    #[serde(skip)]
+    lost: u64,
+}
+
+impl conflux::Container for Forgetful {
+    type State = u64;
+    type Method = u64;
+    type Action = Partly;
+    type Rejection = conflux::Never;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn decide(&self, _: &u64, method: u64, _: &conflux::Context<'_>) -> Result<Option<Partly>, conflux::Never> {
+        Ok(Some(Partly { kept: method, lost: method }))
+    }
+
+    fn reduce(&self, state: &mut u64, action: &Partly, _: &conflux::Context<'_>) {
+        *state += action.kept + action.lost;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_travel_is_lost_on_the_leader_too() {
+    let channel = MemoryChannel::new();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        let builder = Node::builder(Forgetful, name).cluster_size(3).channel(channel.clone());
+        nodes.push(builder.open().await.expect("the options are good"));
+    }
+    nodes[0].perform(7).await.expect("the cluster serves");
+    for node in &nodes {
+        assert_eq!(*node.linearizable_state().await.expect("the cluster serves"), 7);
+    }
 }

@@ -135,7 +135,10 @@ pub trait Container: Send + Sync + 'static {
         for (nth, Call { method, origin }) in calls.into_iter().enumerate() {
             let context = batch.context(Stream::Decide, nth, index.next(), &origin);
             let said = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
-                Ok(Ok(Some(action))) => check_written(&action, "action", &mut bytes).map(|()| Ok(Some(action))),
+                Ok(Ok(Some(action))) => {
+                    // What followers will read is what is reduced here too: a field that serde skips cannot differ.
+                    check_written(&action, "action", &mut bytes).and_then(|()| read_back(&bytes)).map(|action| Ok(Some(action)))
+                }
                 Ok(Err(rejection)) => check_written(&rejection, "rejection", &mut bytes).map(|()| Err(rejection)),
                 Ok(Ok(None)) => {
                     bytes.clear();
@@ -189,6 +192,11 @@ pub trait Container: Send + Sync + 'static {
         }))
         .map_err(|panic| Failure::of_panic("the reducer", &*panic))
     }
+}
+
+fn read_back<T: Payload>(bytes: &[u8]) -> Result<T, Failure> {
+    T::decode(bytes)
+        .map_err(|error| Failure { message: format!("the action cannot be read back as it was written: {error}"), at: None })
 }
 
 /// The most bytes of one action or rejection, and about the most of one batch: larger entries would hold up heartbeats.

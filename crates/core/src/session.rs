@@ -263,7 +263,8 @@ impl<C: Container> Sessions<C> {
     }
 
     /// The instant up to which sessions have expired. A session that was opened later is open.
-    pub(crate) fn swept_before(&self) -> Duration {
+    #[must_use]
+    pub fn swept_before(&self) -> Duration {
         self.swept_before
     }
 
