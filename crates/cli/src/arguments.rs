@@ -35,7 +35,7 @@ pub(crate) enum ProgramCommand {
         /// The container: a JavaScript file
         #[arg(value_name = "APP.js")]
         app: PathBuf,
-        /// Do not run every batch again in a fresh heap (long inputs are much faster without)
+        /// Do not run calls again in a fresh heap: the first ones, and then what fits into a fourth of the time
         #[arg(long)]
         no_check: bool,
         #[command(flatten)]

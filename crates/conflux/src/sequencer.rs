@@ -29,6 +29,8 @@ use crate::wire::Head;
 
 /// The most calls in one batch: what waits beyond that goes into the next one.
 const BATCH_CALLS_MAX: usize = 1024;
+/// The fewest, however slow the container is.
+const BATCH_CALLS_MIN: usize = 16;
 /// The most batches on their way through the log at once.
 const IN_FLIGHT_MAX: usize = 4;
 /// The most bytes of calls from elsewhere that wait here; what comes beyond that is dropped, and sent again.
@@ -125,6 +127,7 @@ impl<C: Container> Core<C> {
             in_flight: FuturesOrdered::new(),
             digest_due: self.options.digest_every,
             wanted: Vec::new(),
+            batch_calls_max: BATCH_CALLS_MAX,
         };
         self.inbound.clear();
         self.origin.rewind(None, None);
@@ -148,6 +151,9 @@ struct Leadership<'a, C: Container> {
     digest_due: Option<u64>,
     /// The calls of the batch being made whose origins want to hear of them before the commit.
     wanted: Vec<(SessionId, CallNumber)>,
+    /// How many calls this container decides in a fraction of a heartbeat: a batch holds up a thread, and heartbeats
+    /// must not wait for it.
+    batch_calls_max: usize,
 }
 
 impl<C: Container> Leadership<'_, C> {
@@ -220,7 +226,7 @@ impl<C: Container> Leadership<'_, C> {
     /// The next requests, from this node and from others. Sessions are opened in a batch of their own, ahead.
     async fn gather(&mut self) -> Result<Vec<Request<C>>, Stop> {
         let mut requests = Vec::new();
-        if let Some(taken) = self.core.origin.take_local(BATCH_CALLS_MAX) {
+        if let Some(taken) = self.core.origin.take_local(self.batch_calls_max) {
             let as_of = taken.open.then(|| self.core.local.store().stamps().elapsed);
             if let Some(as_of) = as_of {
                 self.core.origin.asks(as_of);
@@ -229,7 +235,7 @@ impl<C: Container> Leadership<'_, C> {
                 self.take(key, taken, &mut requests);
             }
         }
-        while requests.len() < BATCH_CALLS_MAX {
+        while requests.len() < self.batch_calls_max {
             let Some(calls) = self.core.inbound.pop() else { break };
             if let Some(key) = self.session(&calls.session, calls.open).await? {
                 self.receive(key, calls, &mut requests);
@@ -300,7 +306,9 @@ impl<C: Container> Leadership<'_, C> {
         let (counter, seed) = core.next_batch();
         let stamps = self.stamps();
         let asked = asked(&requests);
+        let (calls, begun) = (requests.len(), Instant::now());
         let batch = self.fork.batch(counter, stamps, seed, requests, with_digest)?;
+        self.pace(calls, begun.elapsed());
         self.call_back(&asked);
         let Some(batch) = batch else { return Ok(()) };
         if let (Some(due), Some(every)) = (&mut self.digest_due, core.options.digest_every) {
@@ -312,6 +320,17 @@ impl<C: Container> Leadership<'_, C> {
         let ticket = core.engine.propose(self.fork.term(), proposal).await;
         self.in_flight.push_back(Box::pin(ticket));
         Ok(())
+    }
+
+    /// Fits the size of batches to the time they take.
+    fn pace(&mut self, calls: usize, took: Duration) {
+        let bound = self.core.options.timing.heartbeat / 4;
+        if took > bound {
+            let fits = calls as u128 * bound.as_nanos() / took.as_nanos();
+            self.batch_calls_max = usize::try_from(fits).unwrap_or(BATCH_CALLS_MAX).max(BATCH_CALLS_MIN);
+        } else if calls >= self.batch_calls_max {
+            self.batch_calls_max = (self.batch_calls_max * 2).min(BATCH_CALLS_MAX);
+        }
     }
 
     /// A container may stop before the end of a batch: the origins of the calls behind send them again.

@@ -13,7 +13,7 @@ use crate::call::{Action, Method};
 use crate::check::{Check, Report};
 use crate::engine::Engine;
 use crate::error::ScriptError;
-use crate::heap::{HeapAction, HeapCall};
+use crate::heap::{HeapAction, HeapCall, Purpose};
 use crate::host::Streams;
 use crate::json;
 use crate::options::Options;
@@ -91,7 +91,7 @@ impl ScriptContainer {
 
     fn new(sources: Arc<Sources>, options: Options, shown: PathBuf) -> Result<ScriptContainer, ScriptError> {
         let show = |name: &str| shown.join(name).display().to_string();
-        let (engine, initial) = Engine::load(&sources, &options, &show)?;
+        let (engine, initial) = Engine::load(&sources, &options, &show, Purpose::Node)?;
         let initial = ScriptState::new(engine.clone(), initial);
         let check = options.check.then(|| Check::new(sources.clone(), &options));
         let code = sources.digest();
@@ -211,16 +211,12 @@ impl Container for ScriptContainer {
             }
         };
         if let Some(check) = &self.check {
-            let (decisions, after) = check.decide(&self.engine, here, batch, &calls);
-            decided.decisions = decisions;
-            *state = after;
+            (decided.decisions, *state) = check.decide(&self.engine, here, batch, &calls);
             return decided;
         }
-        let (decisions, slot) = self.engine.decide(self.slot(&here), batch, (batch.base, 0), &calls);
-        decided.decisions = decisions;
-        if self.slot(&here) != slot {
-            *state = self.kept(slot);
-        }
+        let judged = self.engine.decide(self.slot(&here), batch, (batch.base, 0), &calls, false);
+        decided.decisions = judged.decisions;
+        *state = self.kept(judged.slot);
         decided
     }
 
@@ -243,12 +239,22 @@ impl Container for ScriptContainer {
                 json: reduction.action.json(),
             })
             .collect();
-        let streams = Streams::Reducing(*batch, actions.iter().map(|reduction| reduction.nth).collect());
-        let after = self.kept(self.engine.reduce(self.slot(&here), batch, streams.clone(), &lent)?);
-        if let Some(check) = &self.check {
-            check.reduce(&here, &after, batch, streams, &lent)?;
+        let streams = |part: &[Reduction<'_, Action>]| {
+            Streams::Reducing(*batch, part.iter().map(|reduction| reduction.nth).collect())
+        };
+        let mut here = here;
+        let checked = self.check.as_ref().map_or(0, |check| check.part(actions.len()));
+        if let Some(check) = self.check.as_ref().filter(|_| checked > 0) {
+            let (streams, lent) = (streams(&actions[..checked]), &lent[..checked]);
+            let after = self.kept(self.engine.reduce(self.slot(&here), batch, streams.clone(), lent)?);
+            check.reduce(&here, &after, batch, &streams, lent);
+            here = after;
         }
-        *state = after;
+        if checked < actions.len() {
+            let streams = streams(&actions[checked..]);
+            here = self.kept(self.engine.reduce(self.slot(&here), batch, streams, &lent[checked..])?);
+        }
+        *state = here;
         Ok(())
     }
 }

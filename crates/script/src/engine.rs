@@ -2,17 +2,27 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use conflux_core::container::ACTION_BYTES_MAX;
 use conflux_core::{BatchContext, Call, Decision, Failure, Index, PayloadError, Reject};
 
 use crate::call::{Action, Method};
 use crate::error::ScriptError;
-use crate::heap::{self, Cut, Heap, HeapAction, HeapCall, Slot};
+use crate::heap::{self, Cut, Heap, HeapAction, HeapCall, Purpose, Slot};
 use crate::host::Streams;
 use crate::options::Options;
 use crate::sources::Sources;
 
 /// The decision on one call.
 pub(crate) type ScriptDecision = Decision<Action, Reject>;
+
+/// What became of calls.
+pub(crate) struct Judged {
+    pub(crate) decisions: Vec<ScriptDecision>,
+    /// The state that they left.
+    pub(crate) slot: Slot,
+    /// A limit stopped one of them.
+    pub(crate) cut: bool,
+}
 
 /// The heap behind its lock.
 ///
@@ -32,8 +42,9 @@ impl Engine {
         sources: &Arc<Sources>,
         options: &Options,
         shown: &dyn Fn(&str) -> String,
+        purpose: Purpose,
     ) -> Result<(Arc<Engine>, Slot), ScriptError> {
-        let (heap, initial) = Heap::load(sources, options, shown)?;
+        let (heap, initial) = Heap::load(sources, options, shown, purpose)?;
         let engine = Engine {
             methods: heap.methods().to_vec(),
             has_invariant: heap.has_invariant(),
@@ -53,31 +64,34 @@ impl Engine {
         self.released.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
     }
 
-    /// Decides calls in order; gives the slot of the state they leave. May stop early, after a call that took all its
-    /// time: what waits behind the heap has waited enough.
+    /// Decides calls in order. May stop early: after a call that took all its time, because what waits behind the heap has
+    /// waited enough, and when a batch's worth of bytes is written. `closely`: the development check looks on.
     pub(crate) fn decide(
         &self,
         from: Slot,
         batch: &BatchContext,
         (base, first): (Index, usize),
         calls: &[Call<Method>],
-    ) -> (Vec<ScriptDecision>, Slot) {
+        closely: bool,
+    ) -> Judged {
         let mut heap = self.enter();
         heap.draw_from(Streams::Deciding(*batch));
         let mut decisions: Vec<ScriptDecision> = Vec::with_capacity(calls.len());
         let mut slot = from;
         let mut place = base;
-        let mut late = false;
+        let (mut late, mut was_cut, mut written) = (false, false, 0);
         while decisions.len() < calls.len() && !late {
             let done = decisions.len();
             let rest: Vec<_> =
                 calls[done..].iter().map(|call| HeapCall { method: &call.method, node: &call.origin.node }).collect();
             let to = heap.reserve();
-            let ended = heap.decide((slot, to), batch, (place, first + done), &rest, true);
+            let ended = heap.decide((slot, to), batch, (place, first + done), &rest, (true, closely));
             let (outcomes, cut) = match ended {
                 Ok(outcomes) => (outcomes, None),
                 Err(short) => (short.outcomes, Some((short.cut, short.reducing))),
             };
+            written += outcomes.len();
+            late |= written > ACTION_BYTES_MAX;
             for line in outcomes.lines() {
                 let decision = decision(line);
                 if matches!(decision, Decision::Action(_)) {
@@ -94,12 +108,13 @@ impl Engine {
             if matches!(cut, Cut::Memory(_)) && heap.raise_ceiling() {
                 continue;
             }
-            late = matches!(cut, Cut::Time(_));
+            late |= matches!(cut, Cut::Time(_));
+            was_cut = true;
             let name = calls[done].method.name();
             let who = if reducing { format!("reduce, for the action of {name},") } else { name.to_owned() };
             decisions.push(Decision::Failed(cut.into_failure(&who, &self.options)));
         }
-        (decisions, slot)
+        Judged { decisions, slot, cut: was_cut }
     }
 
     /// Decides one call without reducing.
@@ -116,7 +131,7 @@ impl Engine {
         let to = heap.reserve();
         // The place is the next action's.
         let base = Index(index.0.saturating_sub(1));
-        let ended = heap.decide((from, to), batch, (base, 0), std::slice::from_ref(call), false);
+        let ended = heap.decide((from, to), batch, (base, 0), std::slice::from_ref(call), (false, false));
         heap.release(&[to]);
         match ended {
             Ok(outcomes) => decision(outcomes.lines().next().unwrap_or_default()),
@@ -132,14 +147,25 @@ impl Engine {
         streams: Streams,
         actions: &[HeapAction<'_>],
     ) -> Result<Slot, Failure> {
+        self.reduce_or_cut(from, batch, streams, actions).map_err(|cut| cut.into_failure("reduce", &self.options))
+    }
+
+    /// The same, and tells why it ended.
+    pub(crate) fn reduce_or_cut(
+        &self,
+        from: Slot,
+        batch: &BatchContext,
+        streams: Streams,
+        actions: &[HeapAction<'_>],
+    ) -> Result<Slot, Cut> {
         let mut heap = self.enter();
         heap.draw_from(streams);
         let to = heap.reserve();
         match heap.reduce((from, to), batch, actions) {
             Ok(()) => Ok(to),
-            Err(failure) => {
+            Err(cut) => {
                 heap.release(&[to]);
-                Err(failure)
+                Err(cut)
             }
         }
     }

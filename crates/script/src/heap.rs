@@ -19,8 +19,7 @@ use crate::options::Options;
 use crate::place;
 use crate::sources::Sources;
 use crate::watch::Watch;
-
-const WORLD: &str = include_str!("world.js");
+use crate::world;
 
 /// Names a state that is kept in the heap.
 pub(crate) type Slot = u32;
@@ -41,6 +40,7 @@ pub(crate) struct Heap {
     /// walks the heap, so it is done only when the limit is hit, and then the call is tried again.
     ceiling: usize,
     mode: Mode,
+    purpose: Purpose,
 }
 
 /// What binds while code runs.
@@ -50,6 +50,16 @@ enum Mode {
     Limited,
     /// None: every node must come to the same end.
     Unlimited,
+}
+
+/// What a heap is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A node's own: what happens in it counts.
+    Node,
+    /// The development check's. It looks at values closely, is bound by limits whatever it does, for it also runs what
+    /// no node would, and says nothing to the log.
+    Comparison,
 }
 
 /// A call on its way into the heap.
@@ -91,6 +101,7 @@ impl Heap {
         sources: &Arc<Sources>,
         options: &Options,
         shown: &dyn Fn(&str) -> String,
+        purpose: Purpose,
     ) -> Result<(Heap, Slot), ScriptError> {
         let engine = |error: rquickjs::Error| ScriptError::Limit {
             at: shown(sources.entry()),
@@ -108,7 +119,7 @@ impl Heap {
         // The file is untrusted from its first line on.
         runtime.set_memory_limit(options.memory_bytes);
         watch.stop_after(options.load_time);
-        let loaded = context.with(|ctx| load_script(&ctx, options, sources, &chance, shown));
+        let loaded = context.with(|ctx| load_script(&ctx, options, sources, &chance, (shown, purpose)));
         watch.rest();
         let (methods, has_invariant) = loaded?;
         let mut heap = Heap {
@@ -123,6 +134,7 @@ impl Heap {
             free: Vec::new(),
             ceiling: 0,
             mode: Mode::Unlimited,
+            purpose,
         };
         heap.measure();
         heap.runtime.set_memory_limit(0);
@@ -164,14 +176,14 @@ impl Heap {
     }
 
     /// Decides calls, each on the state that those before it left; `first` is the place of the first in its batch. Gives
-    /// one line a call: a letter for what it is, and JSON.
+    /// one line a call: a letter for what it is, and JSON. `reduces` as well as judging; `closely`: see `thorough` inside.
     pub(crate) fn decide(
         &mut self,
         (from, to): (Slot, Slot),
         batch: &BatchContext,
         (base, first): (Index, usize),
         calls: &[HeapCall<'_>],
-        reduces: bool,
+        (reduces, closely): (bool, bool),
     ) -> Result<String, CutShort> {
         let mut text = String::with_capacity(calls.len() * 48);
         text.push('[');
@@ -193,7 +205,7 @@ impl Heap {
         let length = self.options.action_length_max;
         let done = self.context.with(|ctx| {
             let run = || -> rquickjs::Result<String> {
-                let mut args = rquickjs::function::Args::new(ctx.clone(), 9);
+                let mut args = rquickjs::function::Args::new(ctx.clone(), 10);
                 args.push_arg(text)?;
                 args.push_arg(from)?;
                 args.push_arg(to)?;
@@ -203,6 +215,7 @@ impl Heap {
                 args.push_arg(milliseconds(batch))?;
                 args.push_arg(number(length as u64))?;
                 args.push_arg(reduces)?;
+                args.push_arg(closely || self.purpose == Purpose::Comparison)?;
                 args.apply(&function(&ctx, "decide")?)
             };
             run().catch(&ctx).map_err(|error| cut(&error))
@@ -224,13 +237,13 @@ impl Heap {
         })
     }
 
-    /// Applies actions. No limit binds.
+    /// Applies actions. No limit binds a node's heap, and it does not look closely: near a limit nodes differ.
     pub(crate) fn reduce(
         &mut self,
         (from, to): (Slot, Slot),
         batch: &BatchContext,
         actions: &[HeapAction<'_>],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Cut> {
         let mut text = String::with_capacity(actions.iter().map(|action| action.json.len() + 24).sum());
         let first = actions.first().expect("an empty batch is not brought here");
         text.push('[');
@@ -238,14 +251,15 @@ impl Heap {
         for (action, place) in actions.iter().zip(first.index.0..) {
             if action.index.0 != place {
                 let message = format!("the places of a batch have a gap: {} came where {place} is next", action.index);
-                return Err(Failure { message, at: None });
+                return Err(Cut::Other(Failure { message, at: None }));
             }
             text.push(',');
             text.push_str(action.json);
         }
         text.push(']');
 
-        self.enter(Mode::Unlimited);
+        let compares = self.purpose == Purpose::Comparison;
+        self.enter(if compares { Mode::Limited } else { Mode::Unlimited });
         let said: Result<String, Cut> = self.context.with(|ctx| {
             let base = number(first.index.0.saturating_sub(1));
             let run = || {
@@ -256,6 +270,7 @@ impl Heap {
                     base,
                     number(batch.stamps.time_ms),
                     milliseconds(batch),
+                    compares,
                 ))
             };
             run().catch(&ctx).map_err(|error| cut(&error))
@@ -263,8 +278,8 @@ impl Heap {
         self.watch.rest();
         match said {
             Ok(said) if said.is_empty() => Ok(()),
-            Ok(said) => Err(failure(said.strip_prefix('F').unwrap_or(&said))),
-            Err(cut) => Err(cut.into_failure("reduce", &self.options)),
+            Ok(said) => Err(Cut::Other(failure(said.strip_prefix('F').unwrap_or(&said)))),
+            Err(cut) => Err(cut),
         }
     }
 
@@ -353,7 +368,7 @@ impl Cut {
     }
 }
 
-/// The failure that `world.js` wrote.
+/// The failure that the world inside wrote.
 pub(crate) fn failure(json: &str) -> Failure {
     #[derive(serde::Deserialize)]
     struct Written {
@@ -431,10 +446,10 @@ fn load_script(
     options: &Options,
     sources: &Arc<Sources>,
     chance: &Arc<Chance>,
-    shown: &dyn Fn(&str) -> String,
+    (shown, purpose): (&dyn Fn(&str) -> String, Purpose),
 ) -> Result<(Vec<String>, bool), ScriptError> {
     let threw = |error: CaughtError<'_>| load_error(&error, sources, options, shown);
-    let world = make_world(ctx, options, sources, chance).catch(ctx).map_err(threw)?;
+    let world = make_world(ctx, options, sources, chance, purpose).catch(ctx).map_err(threw)?;
     let entry = sources.entry();
     let text = sources.read(entry).map_err(|message| ScriptError::Unreadable { path: shown(entry).into(), message })?;
     let (exports, plain) = match form(ctx, entry, &text) {
@@ -469,11 +484,12 @@ fn make_world<'js>(
     options: &Options,
     sources: &Arc<Sources>,
     chance: &Arc<Chance>,
+    purpose: Purpose,
 ) -> rquickjs::Result<Object<'js>> {
     let mut named = EvalOptions::default();
     named.filename = Some(place::WORLD.into());
-    let make: Function<'js> = ctx.eval_with_options(WORLD, named)?;
-    let world: Object<'js> = make.call((host::object(ctx, options, sources, chance)?,))?;
+    let make: Function<'js> = ctx.eval_with_options(world::TEXT, named)?;
+    let world: Object<'js> = make.call((host::object(ctx, options, sources, chance, purpose)?,))?;
     // Nothing borrows the user data while it is stored: this is the first of it.
     ctx.store_userdata(world.clone()).map_err(|_| rquickjs::Error::Unknown)?;
     Ok(world)

@@ -6,6 +6,7 @@ use conflux_core::{BatchContext, CallNumber, Incarnation, Index, Origin, Random,
 use rquickjs::context::EvalOptions;
 use rquickjs::{Ctx, Exception, Function, Object, Result, Value};
 
+use crate::heap::Purpose;
 use crate::options::Options;
 use crate::sources::Sources;
 use crate::{explain, math, place};
@@ -62,12 +63,13 @@ impl Chance {
     }
 }
 
-/// The object `host` that `world.js` is given.
+/// The object `host` that the world inside is given.
 pub(crate) fn object<'js>(
     ctx: &Ctx<'js>,
     options: &Options,
     sources: &Arc<Sources>,
     chance: &Arc<Chance>,
+    purpose: Purpose,
 ) -> Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
     host.set("thorough", options.check)?;
@@ -77,6 +79,12 @@ pub(crate) fn object<'js>(
     host.set("seed", Function::new(ctx.clone(), move |nth: usize, kind: u8| seeded.seed(nth, kind))?)?;
     let drawn = chance.clone();
     host.set("random", Function::new(ctx.clone(), move || drawn.draw())?)?;
+    let silent = purpose == Purpose::Comparison;
+    let log = move |level, text, stack| {
+        if !silent {
+            log(level, text, stack)
+        }
+    };
     host.set("log", Function::new(ctx.clone(), log)?)?;
 
     let resolving = sources.clone();

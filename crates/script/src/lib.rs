@@ -33,6 +33,7 @@
 //! that catches the `RangeError` of a too deep recursion sees a limit that differs between machines: do not.
 //! Pending jobs never run, so nothing happens after a method or reducer has returned.
 
+mod allowance;
 mod call;
 mod check;
 mod container;
@@ -49,6 +50,7 @@ mod place;
 mod sources;
 mod state;
 mod watch;
+mod world;
 
 pub use call::{Action, Method};
 pub use check::Report;

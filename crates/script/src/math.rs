@@ -8,7 +8,7 @@ use rquickjs::{Ctx, Function, Object, Result};
 type One = fn(f64) -> f64;
 type Two = fn(f64, f64) -> f64;
 
-/// An object with the functions, for `world.js`.
+/// An object with the functions, for the world inside.
 pub(crate) fn object<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
     let object = Object::new(ctx.clone())?;
     let one: [(&str, One); 20] = [

@@ -17,7 +17,9 @@ pub struct Options {
     pub stack_bytes: usize,
     /// How long the JSON of one action may be, in UTF-16 units. 1 Mi.
     pub action_length_max: usize,
-    /// Whether every batch is run again in a fresh heap: the development check.
+    /// Whether batches are run again in a fresh heap: the development check. The first calls are all checked, then what
+    /// fits into a fourth of the time. A call that comes out otherwise fails; where actions are applied, a difference is
+    /// only [reported](crate::ScriptContainer::reports).
     pub check: bool,
 }
 

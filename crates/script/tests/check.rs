@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{action, apply, batch, call, decide, failure};
-use conflux_core::{Container, Decision, Payload};
+use conflux_core::{Container, Payload};
 use conflux_script::{Action, Options, ScriptContainer};
 use serde_json::json;
 
@@ -14,20 +14,17 @@ fn checked(text: &str) -> ScriptContainer {
     ScriptContainer::from_sources("app.js", [("app.js", text)], options).unwrap()
 }
 
-/// Decides until the check finds something; the first batch of a heap is in step with a fresh one.
+/// What the check finds in the very first call.
 fn found(container: &ScriptContainer) -> String {
     let mut state = container.initial();
-    for _ in 0..3 {
-        if let Decision::Failed(failure) = decide(container, &mut state, "go", &json!([])) {
-            assert_eq!(failure.at.as_deref(), Some("app.js"));
-            let reports = container.reports();
-            assert_eq!(reports.len(), 1);
-            assert_eq!(failure.message, reports[0].to_string());
-            assert!(container.reports().is_empty());
-            return failure.message;
-        }
-    }
-    panic!("nothing was found: {state:?}");
+    let failure = failure(decide(container, &mut state, "go", &json!([])));
+    assert_eq!(failure.at.as_deref(), Some("app.js"));
+    let reports = container.reports();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(failure.message, reports[0].to_string());
+    assert!(container.reports().is_empty());
+    assert_eq!(state, container.initial(), "a call that failed changes nothing");
+    failure.message
 }
 
 #[test]
@@ -38,7 +35,7 @@ fn a_variable_of_the_module_is_found() {
     );
     let said = found(&container);
     assert!(said.contains("the call go() of app.js had another result in a fresh heap"), "{said}");
-    assert!(said.contains("state.jobs[1].n: 2 | 1"), "{said}");
+    assert!(said.contains("state.jobs[0].n: "), "{said}");
 }
 
 #[test]
@@ -47,7 +44,7 @@ fn a_method_that_remembers_is_found() {
         "const seen = new Map(); export const initialState = 0; \
         export const methods = { go: () => { seen.set(seen.size, 1); return { type: 'GO', seen: [...seen.keys()] } } }; export const reduce = (s) => s",
     );
-    assert!(found(&container).contains("action.seen[1]: 1 | nothing"));
+    assert!(found(&container).contains("action.seen["));
 }
 
 #[test]
@@ -65,7 +62,7 @@ fn a_shared_object_that_is_changed_is_found() {
         "const shared = new Set(); export const initialState = []; export const methods = { go: () => 1 }; \
         export const reduce = (s) => { shared.add(shared.size); return [...shared] }",
     );
-    assert!(found(&container).contains("state[1]: 1 | nothing"));
+    assert!(found(&container).contains("state["));
 }
 
 #[test]
@@ -75,11 +72,58 @@ fn applying_is_checked_too() {
         export const reduce = (s, a) => { const before = last; last = a; return { a: before } }",
     );
     let mut state = container.initial();
-    let actions = ["1", "2", "3"].map(|json| Action::decode(json.as_bytes()).unwrap());
-    apply(&container, &mut state, &actions[..2], 0).unwrap();
-    let error = apply(&container, &mut state, &actions[2..], 2).unwrap_err();
-    assert!(error.message.contains("the action 3 at 3 of app.js"), "{error}");
-    assert!(error.message.contains("state.a: 2 | null"), "{error}");
+    let one = Action::decode(b"1").unwrap();
+    // Nodes that looked at other batches must not stop differently: it is reported, and applied.
+    apply(&container, &mut state, &[one], 0).unwrap();
+    assert_eq!(&*state.json().unwrap(), r#"{"a":null}"#);
+    let said = container.reports()[0].to_string();
+    assert!(said.contains("the action 1 at 1 of app.js"), "{said}");
+    assert!(said.contains("state.a: null | 1"), "{said}");
+}
+
+#[test]
+fn what_was_kept_of_an_old_state_is_found_when_the_state_has_moved_on() {
+    let container = checked(
+        "let rate; export const initialState = { rate: 1, sum: 0 }; \
+        export const methods = { go: () => ({ add: 1 }), set: (_, rate) => ({ rate }) }; \
+        export const reduce = (s, a) => a.rate ? { ...s, rate: a.rate } : { ...s, sum: s.sum + a.add * (rate ??= s.rate) }",
+    );
+    let mut state = container.initial();
+    action(decide(&container, &mut state, "go", &json!([])));
+    action(decide(&container, &mut state, "set", &json!([5])));
+    let said = failure(decide(&container, &mut state, "go", &json!([]))).message;
+    assert!(said.contains("state.sum: 2 | 6"), "{said}");
+}
+
+#[test]
+fn the_call_that_differs_is_named_among_others() {
+    let container = checked(
+        "let count = 0; export const initialState = []; \
+        export const methods = { go: () => ({ n: count++ }), fine: (_, x) => ({ x }) }; \
+        export const reduce = (s, a) => [...s, a]",
+    );
+    let mut state = container.initial();
+    let names = [("fine", json!([1])), ("go", json!([])), ("fine", json!([2]))];
+    let calls = names.map(|(name, arguments)| call(&container, name, &arguments)).to_vec();
+    let decided = container.decide_batch(&mut state, &batch(0), calls);
+    let kinds: Vec<_> = decided.decisions.iter().map(|decision| format!("{decision:?}")[..3].to_owned()).collect();
+    assert_eq!(kinds, ["Act", "Fai", "Act"]);
+    assert_eq!(&*state.json().unwrap(), r#"[{"x":1},{"x":2}]"#);
+    let reports = container.reports();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].what, "the call go()");
+}
+
+#[test]
+fn what_is_near_a_limit_is_left_alone() {
+    let options = Options { check: true, method_time: Duration::from_millis(100), ..Options::default() };
+    let text = "export const initialState = 0; export const reduce = (s) => s + 1; \
+        export const methods = { go(_, endless) { while (endless) {} return 1 } }";
+    let container = ScriptContainer::from_sources("app.js", [("app.js", text)], options).unwrap();
+    let mut state = container.initial();
+    assert!(failure(decide(&container, &mut state, "go", &json!([true]))).message.contains("was stopped"));
+    action(decide(&container, &mut state, "go", &json!([])));
+    assert!(container.reports().is_empty());
 }
 
 #[test]

@@ -159,6 +159,21 @@ fn large_actions_are_refused() {
 }
 
 #[test]
+fn what_is_too_large_is_never_reduced_and_what_is_said_is_bounded() {
+    let container = script(
+        "({ reject }, kind) => { const text = 'x'.repeat(2e6); if (kind === 1) reject(text); \
+        if (kind === 2) throw new TypeError(text); if (kind === 3) reject('no', { text }); return text }",
+        "(s, a) => ({ n: s.n + 1 })",
+    );
+    let mut state = container.initial();
+    for kind in 0..4 {
+        let failure = failure(decide(&container, &mut state, "go", &json!([kind])));
+        assert!(failure.message.len() < 5000, "{kind}");
+    }
+    assert_eq!(state, container.initial());
+}
+
+#[test]
 fn catastrophic_patterns_are_stopped() {
     let container = script_with("() => /^(a+)+$/.test('a'.repeat(40) + 'b') ? 1 : 2", "s => s", tight());
     let failure = failure(go(&container));

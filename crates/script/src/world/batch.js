@@ -7,7 +7,9 @@ let reducerPlace;
 let plain = false; // the 2016 form: methods get their arguments only
 
 // Where the batch in hand has got to; kept outside so that Rust finds it when the batch is cut short.
-let current, pending, outcomes = '', decided = 0;
+let current, pending, outcomes = [], decided = 0;
+// How long the JSON of an action or a rejection may be.
+let lengthMax = 0;
 
 const plainThis = {
   getProvisionalState: () => current,
@@ -72,16 +74,18 @@ function step(action, index, origin) {
 
 // `text`: [[...origins], [method, ...arguments], ...], where the origins come in runs: a name, and how many calls it
 // is for. Gives one line a call.
-function decide(text, from, to, base, first, now, since, length, reduces) {
+function decide(text, from, to, base, first, now, since, length, reduces, closely) {
   const calls = parse(text);
   current = slots[from];
-  outcomes = '';
+  outcomes = [];
   decided = 0;
+  thorough = closely;
+  lengthMax = length;
   time = now;
   elapsed = since;
   let index = base + 1;
   const origins = calls[0];
-  let origin, turn = 0, run = 1;
+  let origin, turn = 0, run = 1, written = 0;
   for (let i = 1; i < calls.length; i++) {
     const call = calls[i];
     const method = call[0];
@@ -143,31 +147,35 @@ function decide(text, from, to, base, first, now, since, length, reduces) {
       } else outcome = failed(name + ' returned ' + (complaint(action, 'action') ?? 'what JSON cannot hold'), undefined, places[name]);
     }
     // Memory may run out in the next line; after it the call counts, with no branch at which it could be cut short.
-    outcomes = outcomes + outcome + '\n';
+    outcomes[decided] = outcome;
     current = pending;
     decided++;
+    // A batch is to stay small enough for the log: what waits goes into the next one.
+    written += outcome.length;
+    if (written > 2 * length) break;
   }
   return keep(to);
 }
 
 // Ends a batch, whole or cut short: keeps the state and hands over what was decided.
 function keep(to) {
-  const text = outcomes;
+  const text = join(outcomes, '\n');
   slots[to] = current;
   current = pending = methodContext.state = undefined;
-  outcomes = '';
+  outcomes = [];
   running = LOADING;
   return text;
 }
 
 // `text`: [[...origins], action, ...], all to be applied; `base` is the place before the first. Gives a failure, or
 // the empty string.
-function reduceAll(text, from, to, base, now, since) {
+function reduceAll(text, from, to, base, now, since, closely) {
   const actions = parse(text);
   current = slots[from];
   time = now;
   elapsed = since;
   decided = 0;
+  thorough = closely;
   const origins = actions[0];
   let origin, turn = 0, run = 1;
   for (let i = 1; i < actions.length; i++) {

@@ -49,6 +49,7 @@ function adopt(exports, isPlain, slot) {
   const initial = initialState(source);
   if (initial.problem !== undefined) return initial;
   try {
+    thorough = host.thorough;
     slots[slot] = settle(initial.state, 0);
   } catch (error) {
     if (error !== NOT_JSON) throw error;

@@ -70,5 +70,5 @@ hide(global, 'performance', {
 });
 
 // Not there at all, so that libraries which look for them find that out and do without; where they are used all the
-// same, the ReferenceError that comes of it is explained by Rust (absent.rs).
+// same, the ReferenceError that comes of it is explained by Rust (explain.rs).
 for (const name of host.absent) delete global[name];

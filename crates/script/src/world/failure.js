@@ -19,9 +19,13 @@ const isBug = (error) =>
 // Where there is not even memory for an error, the engine throws null.
 const isOutOfMemory = (error) => error === null || (error instanceof InternalError && error.message === 'out of memory');
 
+const MESSAGE_MAX = [0, 4096];
+const String_slice = String.prototype.slice;
+const shortened = (text) => (text.length > MESSAGE_MAX[1] ? apply(String_slice, text, MESSAGE_MAX) + '…' : text);
+
 // A failure as Rust reads it: kind F, and JSON.
 const failed = (message, stack, at) =>
-  'F' + stringify({ message: message.toWellFormed(), stack: stack === undefined ? stack : stack.toWellFormed(), at });
+  'F' + stringify({ message: shortened(message).toWellFormed(), stack: stack === undefined ? stack : stack.toWellFormed(), at });
 
 function thrownText(error) {
   if (error instanceof Error) return String(error.name) + ': ' + String(error.message);
@@ -50,5 +54,13 @@ function rejection(name, message, data, strict) {
       data = undefined;
     }
   }
-  return 'R' + stringify({ message, data });
+  const json = stringify({ message, data });
+  // What is logged is bounded, whatever it says.
+  if (json.length > lengthMax) {
+    return failed(
+      name + ' rejected with ' + json.length + ' characters of JSON; at most ' + lengthMax + ' are allowed', undefined,
+      places[name],
+    );
+  }
+  return 'R' + json;
 }

@@ -1,6 +1,6 @@
-// Mathematics that is the same everywhere, and chance.
+// Math: the same on every machine.
 
-// Math: sums and roots are exact everywhere; these differ between math libraries, so they come from one.
+// Sums and roots are exact everywhere; these differ between math libraries, so they come from one.
 for (const name of keys(host.math)) {
   const native = host.math[name];
   hide(Math, name, native.length === 2

@@ -1,8 +1,6 @@
 // The standard library, captured before any user code: nothing that this does to globals while it loads can change what
 // the world inside does.
 
-const DEPTH_MAX = 100;
-
 const { isArray } = Array;
 const { apply, construct, ownKeys, getPrototypeOf, defineProperty, getOwnPropertyDescriptor } = Reflect;
 const { freeze, keys, values, preventExtensions } = Object;
@@ -20,6 +18,7 @@ const own = (object, prototype, ...names) => {
   for (const name of names) object[name] = prototype[name];
   return object;
 };
+const hide = (object, name, value) => defineProperty(object, name, { value, writable: true, enumerable: false, configurable: true });
 const join = (list, separator) => apply(ArrayPrototype_join, list, [separator]);
 const ArrayPrototype_join = ArrayPrototype.join;
 const RegExp_test = RegExp.prototype.exec;

@@ -16,7 +16,6 @@ const random = () => {
   return host.random();
 };
 
-
 function clockError(what, instead) {
   const where = running === REDUCER ? 'a reducer' : 'code that runs at load';
   const advice = running === REDUCER

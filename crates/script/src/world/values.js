@@ -1,5 +1,8 @@
 // JSON values: checked, frozen, and refused where they hold what JSON cannot.
 
+// Values nest at most this deep: serde_json, which shows them to people and programs, stops at 128.
+const DEPTH_MAX = 100;
+
 // Objects that are known to be frozen JSON all the way down, with how deep they nest.
 const checked = own(new WeakMap(), WeakMap.prototype, 'get', 'set');
 
@@ -7,7 +10,7 @@ const checked = own(new WeakMap(), WeakMap.prototype, 'get', 'set');
 const NOT_JSON = freeze({});
 let height = 0;
 // In the development check every property is looked at closely; else a getter passes as the value it gives.
-const thorough = host.thorough;
+let thorough = false;
 
 // Checks a value that will only be stringified. Leaves out what `stringify` sorts out by itself (undefined, -0) and
 // lone surrogates, which are looked for in the text.
@@ -70,6 +73,8 @@ function lookClosely(value) {
   const array = isArray(value);
   const names = ownKeys(value);
   if (array && names.length !== value.length + 1) throw NOT_JSON;
+  // Of a long list only the count: a getter in its midst is no accident, and lists are copied for each new item.
+  if (array && names.length > 64) return;
   for (const name of names) {
     if (array && name === 'length') continue;
     const property = getOwnPropertyDescriptor(value, name);
@@ -78,9 +83,12 @@ function lookClosely(value) {
 }
 
 const COMMA = [','];
+// Names that were found well-formed: the same few come again and again.
+const fine = { __proto__: null };
+let fineCount = 0;
 function checkNames(names) {
   // Many are checked at once, joined by what is no surrogate.
-  if (names.length > 4) {
+  if (names.length > 16) {
     let text;
     try {
       text = apply(ArrayPrototype_join, names, COMMA);
@@ -93,7 +101,12 @@ function checkNames(names) {
   }
   for (let i = 0; i < names.length; i++) {
     const name = names[i];
+    if (fine[name] === true) continue;
     if (typeof name === 'symbol' || !name.isWellFormed()) throw NOT_JSON;
+    if (fineCount < 1000) {
+      fine[name] = true;
+      fineCount++;
+    }
   }
 }
 
@@ -161,7 +174,17 @@ function settle(value, depth) {
     if (getPrototypeOf(value) !== ArrayPrototype) throw NOT_JSON;
     if (thorough) lookClosely(value);
     const length = value.length;
-    for (let i = 0; i < length; i++) {
+    let i = 0;
+    // A list of short strings is joined and checked at once; what joins them is no surrogate. Long ones would be copied
+    // for nothing, and the copy counts as memory of the call.
+    if (length > 8 && length <= 4096) {
+      let item;
+      while (i < length && typeof (item = value[i]) === 'string' && item.length <= 64) i++;
+    }
+    if (i > 8 && i === length) {
+      if (!apply(ArrayPrototype_join, value, COMMA).isWellFormed()) throw NOT_JSON;
+    } else i = 0;
+    for (; i < length; i++) {
       const item = value[i];
       if (typeof item === 'string') {
         if (!item.isWellFormed()) throw NOT_JSON;
@@ -173,7 +196,7 @@ function settle(value, depth) {
           if (known > high) high = known;
           continue;
         }
-      }
+      } else if (typeof item === 'number' && item > 0 && item - item === 0) continue;
       const settled = settle(item, depth + 1);
       if (height > high) high = height;
       if (settled !== item || (settled === 0 && 1 / item < 0)) {
@@ -211,7 +234,7 @@ function settle(value, depth) {
           if (known > high) high = known;
           continue;
         }
-      }
+      } else if (typeof item === 'number' && item > 0 && item - item === 0) continue;
       if (item === undefined) {
         if (!copied && Object_isFrozen(value)) {
           copied = true;
@@ -233,7 +256,9 @@ function settle(value, depth) {
   }
   if (high + depth >= DEPTH_MAX) throw NOT_JSON;
   freeze(value);
-  checked.set(value, height = high + 1);
+  height = high + 1;
+  // A whole state is hardly ever a part of the next one; entering it costs as much as a small reducer.
+  if (depth > 0) checked.set(value, height);
   return value;
 }
 const Object_isFrozen = Object.isFrozen;
