@@ -211,7 +211,8 @@ impl<C: Container> NodeBuilder<C> {
         };
         let random = Random::new(self.seed.unwrap_or_else(rand::random));
         let opened =
-            Core::open(self.container, name, options, disk.clone(), attached.port.clone(), attached.inbox, random).await;
+            Core::open(self.container, name, options, disk.clone(), attached.port.clone(), attached.inbox, random)
+                .await;
         opened.map_err(|stop| {
             attached.port.close();
             disk.release();
@@ -243,7 +244,11 @@ impl<C: Container> NodeBuilder<C> {
             return Err(BadOption::new("digest_every", 0, "it must be at least 1"));
         }
         if self.channel.is_none() {
-            return Err(BadOption::new("channel", "not given", "a node must have one, MemoryChannel::new() for instance"));
+            return Err(BadOption::new(
+                "channel",
+                "not given",
+                "a node must have one, MemoryChannel::new() for instance",
+            ));
         }
         match (&self.founders, self.size) {
             (Some(founders), None) if (1..=FOUNDERS_MAX).contains(&founders.len()) && !founders.contains("") => {
@@ -258,9 +263,7 @@ impl<C: Container> NodeBuilder<C> {
                 let allowed = format!("it must be 1 to {FOUNDERS_MAX}: an odd number, usually 3 or 5");
                 Err(BadOption::new("cluster_size", size, allowed))
             }
-            (None, None) => {
-                Err(BadOption::new("cluster_size", "not given", "give it, or name the founders"))
-            }
+            (None, None) => Err(BadOption::new("cluster_size", "not given", "give it, or name the founders")),
             (Some(_), Some(size)) => {
                 Err(BadOption::new("cluster_size", size, "it must not be given together with founders"))
             }

@@ -3,6 +3,9 @@
 //! A node pledges itself to one founder set, and only the proposer of that set frees it, by saying that the proposal is
 //! gone. The proposer founds only with all pledges, so no node is ever a founder of two clusters. Whoever hears of a
 //! cluster that exists asks its leader to be let in, and founds nothing.
+//!
+//! Every founder writes the founding into its own log before it takes part: a cluster that only one memory knew of would
+//! be lost with it, and the others would belong to it for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -11,11 +14,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{Container, Incarnation, NodeName, Random};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::message::{Hello, Join, Propose, Standing, decode_id, encode_id, kind};
 use crate::node::Core;
 use crate::raft::Member;
+use crate::stop::Stop;
 use crate::wire::{Arrival, Head};
 
 /// What a node must remember of itself.
@@ -24,10 +29,20 @@ pub(crate) struct Identity {
     pub(crate) incarnation: Incarnation,
     /// How often it was opened: each opening has sessions of its own.
     pub(crate) starts: u64,
-    /// The founder set it is pledged to.
+    /// The founder set it is pledged to. With `cluster` set to its id: the founding is to be written into the log.
     pub(crate) pledge: Option<Propose>,
+    /// The pledge from which a new incarnation of its proposer freed this node. The one before it may have founded with
+    /// others all the same; then this node is waited for.
+    pub(crate) freed: Option<Propose>,
     /// The cluster it belongs to; 0 for none.
     pub(crate) cluster: u64,
+}
+
+impl Identity {
+    /// The proposal of that cluster, if the node pledged itself to it and to no other since.
+    fn promised(&self, cluster: u64) -> Option<&Propose> {
+        self.pledge.as_ref().or(self.freed.as_ref()).filter(|propose| propose.id() == cluster)
+    }
 }
 
 /// Who founds the cluster.
@@ -60,24 +75,37 @@ impl Founders {
 /// What a node knows of the others before and beside its cluster.
 pub(crate) struct Meeting {
     inner: Mutex<Heard>,
+    /// Rings when this node is welcomed.
+    ring: Notify,
 }
 
 struct Heard {
     /// Nodes without a cluster, and when they were last heard.
     free: BTreeMap<NodeName, (Incarnation, Instant)>,
-    /// A cluster, and its leader.
-    formed: Option<(u64, NodeName)>,
+    /// A cluster that exists. Whatever becomes of asking it, it is not forgotten: who has heard of one founds none.
+    formed: Option<u64>,
+    /// Its leader, when one said hello lately.
+    leader: Option<NodeName>,
     /// Pledges that this node's own proposal has.
     pledges: BTreeSet<Member>,
+    /// A message came from the cluster that this node's pledge became.
+    welcomed: Option<u64>,
     random: Random,
     notice: Option<String>,
 }
 
 impl Meeting {
     pub(crate) fn new(random: Random) -> Self {
-        let heard =
-            Heard { free: BTreeMap::new(), formed: None, pledges: BTreeSet::new(), random, notice: None };
-        Meeting { inner: Mutex::new(heard) }
+        let heard = Heard {
+            free: BTreeMap::new(),
+            formed: None,
+            leader: None,
+            pledges: BTreeSet::new(),
+            welcomed: None,
+            random,
+            notice: None,
+        };
+        Meeting { inner: Mutex::new(heard), ring: Notify::new() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -96,6 +124,16 @@ impl Meeting {
             tracing::warn!("{notice}");
             heard.notice = Some(notice);
         }
+    }
+}
+
+/// The most nodes without a cluster that are kept in mind: names come from the network.
+const FREE_MAX: usize = 1024;
+
+impl Heard {
+    /// Whether that can be the cluster this node is about to join.
+    fn may_be(&self, cluster: u64) -> bool {
+        self.formed.is_none_or(|formed| formed == cluster)
     }
 }
 
@@ -122,7 +160,11 @@ impl<C: Container> Core<C> {
                 self.wire.broadcast(head(0, kind::HELLO), self.hello());
                 self.try_found().await;
                 self.try_join().await;
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    biased;
+                    () = self.meeting.ring.notified() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
             } else {
                 if self.engine.leading().is_some() {
                     self.wire.broadcast(head(cluster, kind::HELLO), self.hello());
@@ -134,15 +176,18 @@ impl<C: Container> Core<C> {
         }
     }
 
-    /// Asks again to be let in when nobody counts on this node: its request may have been lost with a leader.
+    /// Asks again to be let in when nobody counts on this node: its request may have been lost with a leader, or its
+    /// seat was given to another incarnation while it was away, of which its own log knows nothing. A leader that does
+    /// count on it is heard by the engine; one that does not only says hello to all.
     async fn rejoin(&self, cluster: u64) {
-        let me = self.me();
-        let view = self.engine.view();
-        if view.voters.contains(me) || view.learners.contains(me) {
+        if self.engine.heard_leader() {
             return;
         }
-        let formed = self.meeting.lock().formed.clone();
-        if let Some((_, leader)) = formed.filter(|(formed, _)| *formed == cluster) {
+        let leader = {
+            let heard = self.meeting.lock();
+            heard.leader.clone().filter(|_| heard.formed == Some(cluster))
+        };
+        if let Some(leader) = leader {
             self.ask_to_join(cluster, &leader).await;
         }
     }
@@ -151,12 +196,18 @@ impl<C: Container> Core<C> {
     async fn try_found(&self) {
         let me = self.me().clone();
         let patience = self.options.timing.election_timeout_max * 2;
+        let welcomed = self.meeting.lock().welcomed;
+        if let Some(propose) = welcomed.and_then(|cluster| self.promised(cluster)) {
+            return self.found(propose).await;
+        }
         if self.meeting.lock().formed.is_some() {
             // A cluster exists: found nothing. A proposal of one's own is over; a pledge to another binds still.
-            let mine = self.identity().pledge.is_some_and(|pledge| pledge.founders.first() == Some(&me));
-            if mine {
-                self.save(|identity| identity.pledge = None);
-            }
+            self.save(|identity| {
+                let mine = identity.pledge.as_ref().is_some_and(|pledge| pledge.founders.first() == Some(&me));
+                if mine && identity.cluster == 0 {
+                    identity.pledge = None;
+                }
+            });
         }
         match self.identity().pledge {
             None => {
@@ -183,8 +234,16 @@ impl<C: Container> Core<C> {
                 };
                 if let Some(propose) = chosen {
                     self.meeting.lock().pledges = BTreeSet::from([me]);
-                    self.save(|identity| identity.pledge = Some(propose));
-                    self.collect_pledges().await;
+                    let proposed = self.save(|identity| {
+                        let free = identity.cluster == 0 && identity.pledge.is_none();
+                        if free {
+                            identity.pledge = Some(propose);
+                        }
+                        free
+                    });
+                    if proposed {
+                        self.collect_pledges().await;
+                    }
                 }
             }
             Some(pledge) if pledge.founders.first() == Some(&me) => self.collect_pledges().await,
@@ -195,11 +254,9 @@ impl<C: Container> Core<C> {
                 let Ok(Ok(body)) = timeout(self.options.timing.heartbeat * 4, answer).await else { return };
                 match Standing::decode(&body) {
                     Ok(Standing::Gone) => self.save(|identity| {
-                        if identity.pledge.as_ref().is_some_and(|pledge| pledge.id() == id) {
-                            identity.pledge = None;
-                        }
+                        identity.freed = identity.pledge.take_if(|pledge| pledge.id() == id).or(identity.freed.take());
                     }),
-                    Ok(Standing::Founded) => self.belong(id),
+                    Ok(Standing::Founded) => self.found(pledge).await,
                     Ok(Standing::Waiting) | Err(_) => {}
                 }
             }
@@ -214,7 +271,12 @@ impl<C: Container> Core<C> {
         let id = propose.id();
         let missing: Vec<Member> = {
             let heard = self.meeting.lock();
-            propose.founders.iter().filter(|founder| *founder != me && !heard.pledges.contains(founder)).cloned().collect()
+            propose
+                .founders
+                .iter()
+                .filter(|founder| *founder != me && !heard.pledges.contains(founder))
+                .cloned()
+                .collect()
         };
         let asked: Vec<_> = missing
             .into_iter()
@@ -244,18 +306,54 @@ impl<C: Container> Core<C> {
             return;
         }
         if !all {
-            self.save(|identity| identity.pledge = None);
+            self.save(|identity| {
+                identity.pledge.take_if(|pledge| pledge.id() == id);
+            });
             return;
         }
-        self.belong(id);
-        if let Err(stop) = self.engine.found(&propose.founders).await {
-            self.halt(&stop);
+        self.found(propose).await;
+    }
+
+    /// Becomes a founder of the cluster that a proposal has become.
+    async fn found(&self, propose: Propose) {
+        let id = propose.id();
+        // Saved first, and taken up again by `finish_founding` if this is as far as it comes: once the proposer has told
+        // anybody, the proposal cannot be given up.
+        let bound = self.save(|identity| {
+            let bound = identity.cluster == id || (identity.cluster == 0 && identity.promised(id).is_some());
+            if bound {
+                identity.cluster = id;
+                identity.pledge = Some(propose.clone());
+            }
+            bound
+        });
+        if !bound {
+            // While this was on its way, a lower node's proposal was preferred.
+            return;
         }
+        // The engine must not vote before it has this in its log: it could not take it any more.
+        if let Err(stop) = self.engine.found(&propose.founders).await {
+            return self.halt(&stop);
+        }
+        self.belong(id);
+    }
+
+    /// Writes a founding into the log that was interrupted when this node ended. Before anything is heard.
+    pub(crate) async fn finish_founding(&self) -> Result<(), Stop> {
+        let Identity { pledge, cluster, .. } = self.identity();
+        if let Some(propose) = pledge.filter(|pledge| pledge.id() == cluster) {
+            self.engine.found(&propose.founders).await?;
+            self.save(|identity| identity.pledge = None);
+        }
+        Ok(())
     }
 
     /// Asks to be let into the cluster that was heard of.
     async fn try_join(&self) {
-        let formed = self.meeting.lock().formed.clone();
+        let formed = {
+            let heard = self.meeting.lock();
+            heard.formed.zip(heard.leader.clone())
+        };
         if let (Some((cluster, leader)), None) = (formed, self.identity().pledge) {
             self.ask_to_join(cluster, &leader).await;
         }
@@ -269,10 +367,10 @@ impl<C: Container> Core<C> {
             Ok(Err(error)) => {
                 let mut heard = self.meeting.lock();
                 heard.notice = Some(format!("{leader} does not let this node in: {error}"));
-                heard.formed = None;
+                heard.leader = None;
             }
             // No answer, or no leader: wait until one says hello.
-            _ => self.meeting.lock().formed = None,
+            _ => self.meeting.lock().leader = None,
         }
     }
 
@@ -282,6 +380,7 @@ impl<C: Container> Core<C> {
             self.save(|identity| {
                 identity.cluster = cluster;
                 identity.pledge = None;
+                identity.freed = None;
             });
             self.cluster.store(cluster, Ordering::Relaxed);
         }
@@ -290,12 +389,15 @@ impl<C: Container> Core<C> {
 
     /// The first message of the engine's from the cluster that this node's pledge became.
     pub(crate) fn welcome(&self, cluster: u64) {
-        if cluster != 0
-            && self.cluster.load(Ordering::Relaxed) == 0
-            && self.identity().pledge.is_some_and(|pledge| pledge.id() == cluster)
-        {
-            self.belong(cluster);
+        if cluster != 0 && self.cluster.load(Ordering::Relaxed) == 0 && self.promised(cluster).is_some() {
+            self.meeting.lock().welcomed = Some(cluster);
+            self.meeting.ring.notify_one();
         }
+    }
+
+    /// The proposal of that cluster, if this node pledged itself to it and to no other since.
+    fn promised(&self, cluster: u64) -> Option<Propose> {
+        self.identity().promised(cluster).cloned()
     }
 
     /// Handles the messages of this file.
@@ -318,17 +420,27 @@ impl<C: Container> Core<C> {
         let Ok(hello) = Hello::decode(&arrival.body) else { return };
         let mine = self.cluster.load(Ordering::Relaxed);
         if hello.cluster == 0 {
-            let now = Instant::now();
-            self.meeting.lock().free.insert(arrival.from.clone(), (hello.incarnation, now));
-            if mine != 0 && self.engine.leading().is_some() {
+            if mine != 0 {
+                // Whether it leads or not: the other must know that a cluster exists.
                 self.wire.post(&arrival.from, head(mine, kind::HELLO), self.hello());
+            } else {
+                let mut heard = self.meeting.lock();
+                if heard.free.len() < FREE_MAX || heard.free.contains_key(&arrival.from) {
+                    heard.free.insert(arrival.from.clone(), (hello.incarnation, Instant::now()));
+                }
             }
-        } else if mine == 0 || mine == hello.cluster {
+        } else if mine == hello.cluster || (mine == 0 && self.meeting.lock().may_be(hello.cluster)) {
             let mut heard = self.meeting.lock();
             heard.free.remove(&arrival.from);
+            heard.formed = Some(hello.cluster);
             if hello.leads {
-                heard.formed = Some((hello.cluster, arrival.from.clone()));
+                heard.leader = Some(arrival.from.clone());
             }
+        } else if mine == 0 {
+            self.meeting.say(format!(
+                "{} belongs to cluster {:016x}, others to another one; two clusters cannot share a channel",
+                arrival.from, hello.cluster
+            ));
         } else {
             self.meeting.say(format!(
                 "refused {}: it belongs to cluster {:016x}, this node to {mine:016x}; two clusters cannot share a channel",
@@ -345,8 +457,7 @@ impl<C: Container> Core<C> {
         };
         let id = propose.id();
         let count = self.options.founders.count();
-        let pledged = self.identity().pledge;
-        let refusal = if self.cluster.load(Ordering::Relaxed) != 0 || self.meeting.lock().formed.is_some() {
+        let refusal = if self.meeting.lock().formed.is_some() {
             Some("it knows of a cluster that exists".to_owned())
         } else if propose.founders.first().is_none_or(|first| first.name != arrival.from) {
             Some("only the lowest of the founders proposes".to_owned())
@@ -354,18 +465,23 @@ impl<C: Container> Core<C> {
             Some(format!("it is {}, which is not among the founders", self.me()))
         } else if propose.founders.len() != count {
             Some(format!("the proposal has {} founders, it was told to found with {count}", propose.founders.len()))
-        } else if pledged.as_ref().is_some_and(|pledge| pledge.id() != id && pledge.founders.first() != Some(self.me())) {
-            Some("it is pledged to another proposal".to_owned())
         } else {
-            None
+            // A proposal of its own is given up for one by a lower node, unless it was founded: that is saved first.
+            self.save(|identity| {
+                let other = identity.pledge.as_ref().filter(|pledge| pledge.id() != id);
+                if identity.cluster != 0 {
+                    Some("it belongs to a cluster".to_owned())
+                } else if other.is_some_and(|pledge| pledge.founders.first() != Some(self.me())) {
+                    Some("it is pledged to another proposal".to_owned())
+                } else {
+                    identity.pledge = Some(propose);
+                    None
+                }
+            })
         };
         match refusal {
             Some(refusal) => reply.refuse(&refusal),
-            None => {
-                // A proposal of its own is given up for one by a lower node: it has not founded, or it would belong.
-                self.save(|identity| identity.pledge = Some(propose));
-                reply.send(encode_id(id));
-            }
+            None => reply.send(encode_id(id)),
         }
     }
 
@@ -397,10 +513,9 @@ impl<C: Container> Core<C> {
         }
     }
 
-    fn save(&self, change: impl FnOnce(&mut Identity)) {
-        let mut identity = self.identity();
-        change(&mut identity);
-        self.disk.save_identity(identity);
+    /// Looks at the identity and changes it in one step: messages and the founding task meet here.
+    fn save<R>(&self, change: impl FnOnce(&mut Identity) -> R) -> R {
+        self.disk.change_identity(change).expect("an open node has an identity on its disk")
     }
 
     pub(crate) fn identity(&self) -> Identity {

@@ -6,16 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use conflux_core::{Container, NodeName};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::founding::silence;
 use crate::node::Core;
 use crate::raft::{Member, View};
+use crate::status::Role;
 
 /// Those who asked this leader to be let in.
 #[derive(Default)]
 pub(crate) struct Joining {
     waiting: Mutex<BTreeMap<NodeName, Member>>,
     ring: Notify,
+    /// When this leadership began.
+    leading_since: Mutex<Option<Instant>>,
 }
 
 /// The most nodes that may wait to be let in: names come from the network.
@@ -42,13 +46,13 @@ impl<C: Container> Core<C> {
     fn running_namesake<'a>(&self, view: &'a View, member: &Member) -> Option<&'a Member> {
         let all = view.voters.iter().chain(&view.learners);
         let mut namesakes = all.filter(|other| other.name == member.name && other.incarnation != member.incarnation);
+        let led_for =
+            self.joining.leading_since.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed());
         namesakes.find(|other| {
-            *other == self.me()
-                || self
-                    .engine
-                    .progress(other)
-                    .and_then(|progress| progress.silent)
-                    .is_some_and(|silent| silent < silence(&self.options.timing))
+            // One that this leader has never heard is silent for as long as it leads.
+            let heard = self.engine.progress(other).and_then(|progress| progress.silent);
+            let silent = heard.or(led_for).unwrap_or_default();
+            *other == self.me() || silent < silence(&self.options.timing)
         })
     }
 
@@ -57,7 +61,12 @@ impl<C: Container> Core<C> {
         let mut watcher = self.engine.watch();
         let pause = self.options.timing.heartbeat * 2;
         loop {
-            let busy = self.engine.leading().is_some() && self.step().await;
+            let leads = watcher.view().role == Role::Leader;
+            {
+                let mut since = self.joining.leading_since.lock().unwrap_or_else(PoisonError::into_inner);
+                *since = if leads { since.or_else(|| Some(Instant::now())) } else { None };
+            }
+            let busy = leads && self.step().await;
             // While something is under way its progress is looked at again; else a change wakes this.
             tokio::select! {
                 biased;
@@ -73,7 +82,7 @@ impl<C: Container> Core<C> {
         let view = self.engine.view();
         if view.joint {
             // Begun by an earlier leader, or by this one before it was cut off: finish it.
-            let _ = self.engine.set_voters(view.target_voters).await;
+            let _ = self.engine.set_voters(&view, view.target_voters.clone()).await;
             return true;
         }
         let joining: Vec<Member> = {
@@ -89,6 +98,8 @@ impl<C: Container> Core<C> {
                 if !earlier.is_empty() {
                     let _ = self.engine.remove_learners(earlier).await;
                 }
+                // What `view` says is not so any more: look again.
+                return true;
             }
         }
         let mut seats = view.voters.clone();
@@ -106,7 +117,7 @@ impl<C: Container> Core<C> {
             }
         }
         if seats != view.voters {
-            let _ = self.engine.set_voters(seats).await;
+            let _ = self.engine.set_voters(&view, seats).await;
         }
         !joining.is_empty() || waiting_for_seat
     }

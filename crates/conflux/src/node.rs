@@ -10,8 +10,8 @@ use bytes::Bytes;
 use conflux_core::{
     ChosenId, Committed, Container, Digest, Failure, Found, Incarnation, Index, NodeName, Payload, Random, RequestId,
 };
-use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -148,9 +148,10 @@ impl<S> std::ops::Deref for Snapshot<S> {
 pub enum Asked<C: Container> {
     /// It was decided.
     Decided(Performed<C>),
-    /// It has not been decided: it may still be.
+    /// The log does not know it: it may be on its way, and still take effect. Of a chosen id it cannot be told whether
+    /// it is on its way, was forgotten after its time, or was never used.
     Undecided,
-    /// It was decided and is not held any more, or its session has expired, or nobody ever performed it.
+    /// It was decided and is not held any more, or its session has expired.
     Forgotten,
 }
 
@@ -190,8 +191,10 @@ impl<C: Container> Node<C> {
         core.read_barrier(core.options.deadline).await?;
         let store = core.local.store();
         let found: Found<C> = match id {
+            // A session that is not open yet is as unknown as one that was forgotten; its own node can tell.
+            RequestId::Call(session, _) if core.origin.is_opening(session) => Found::Undecided,
             RequestId::Call(session, number) => store.sessions().find(session, *number),
-            RequestId::Chosen(text) => store.sessions().find_chosen(text).map_or(Found::Forgotten, Found::Decided),
+            RequestId::Chosen(text) => store.sessions().find_chosen(text).map_or(Found::Undecided, Found::Decided),
         };
         Ok(match found {
             Found::Decided(outcome) => Asked::Decided(answer(outcome, || id.clone())),
@@ -329,6 +332,7 @@ impl<C: Container> Core<C> {
                 incarnation: Incarnation(random.next_u64()),
                 starts: 1,
                 pledge: None,
+                freed: None,
                 cluster: 0,
             },
         };
@@ -371,6 +375,7 @@ impl<C: Container> Core<C> {
             ring,
             stopped,
         });
+        core.finish_founding().await?;
         core.start(inbox);
         Ok(Node { handle: Arc::new(Handle { core, runtime: tokio::runtime::Handle::current() }) })
     }
@@ -504,12 +509,13 @@ impl<C: Container> Core<C> {
         let mut leader: Option<Member> = None;
         let mut stuck = (Instant::now(), self.origin.first());
         loop {
-            let now = watcher.view().leader;
+            let View { leader: now, voters, .. } = watcher.view();
             if now != leader {
                 leader = now;
                 self.origin.rewind(None, None);
             }
-            let elsewhere = leader.as_ref().filter(|leader| *leader != self.me());
+            // A node that has not been let in knows nothing of the time: its sessions could not be told from old ones.
+            let elsewhere = leader.as_ref().filter(|leader| *leader != self.me() && !voters.is_empty());
             if let Some(leader) = elsewhere {
                 let as_of = self.local.store().stamps().elapsed;
                 while let Some(calls) = self.origin.take_remote(as_of) {
@@ -562,8 +568,8 @@ impl<C: Container> Core<C> {
 
     /// The task that keeps the log short.
     async fn keep_house(self: Arc<Self>) {
-        let mut news = self.local.news();
-        while news.changed().await.is_ok() {
+        loop {
+            self.local.applied.notified().await;
             self.engine.compact().await;
         }
     }
@@ -613,7 +619,8 @@ impl<C: Container> Core<C> {
 
     fn status(&self) -> Status {
         let View { role, term, leader, voters, learners, .. } = self.engine.view();
-        let names = |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
+        let names =
+            |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
         let stopped = self.stopped.borrow().clone().or_else(|| self.engine.stopped());
         let cluster = self.cluster.load(Ordering::Relaxed);
         Status {
@@ -659,6 +666,10 @@ impl<C: Container> Core<C> {
             tracing::error!("{} stops: {stop}", self.me());
             self.origin.close();
             self.local.close();
+            self.wire.close();
+            // It must not go on leading: others can serve.
+            let engine = self.engine.clone();
+            tokio::spawn(async move { engine.shutdown().await });
         }
     }
 
@@ -675,17 +686,62 @@ impl<C: Container> Core<C> {
 
     async fn shutdown(&self) {
         let mut closed = self.closing.lock().await;
-        if std::mem::replace(&mut *closed, true) {
+        if *closed {
             return;
         }
         self.stop_listening();
         self.engine.shutdown().await;
         self.disk.release();
+        // Only now: a closing that was cut off is taken up by the next one.
+        *closed = true;
         let mut said = false;
         self.stopped.modify(|stopped| {
             said = stopped.is_none();
             stopped.get_or_insert_with(|| "it was closed".into());
             said
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conflux_core::{Context, Never};
+
+    use super::*;
+    use crate::channel::MemoryChannel;
+
+    /// A container in which there is never anything to do.
+    struct Idle;
+
+    impl Container for Idle {
+        type State = u64;
+        type Method = u64;
+        type Action = u64;
+        type Rejection = Never;
+
+        fn initial(&self) -> u64 {
+            0
+        }
+
+        fn decide(&self, _: &u64, _: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+            Ok(None)
+        }
+
+        fn reduce(&self, _: &mut u64, _: &u64, _: &Context<'_>) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_compacted_when_nothing_changes_too() {
+        let disk = MemoryDisk::new();
+        let builder = Node::builder(Idle, "a").cluster_size(1).channel(MemoryChannel::new());
+        let node = builder.disk(disk.clone()).compaction(16, 1 << 20).open().await.expect("the options are good");
+        for n in 0..200 {
+            assert!(node.perform(n).await.expect("it serves").action.is_none());
+        }
+        assert_eq!(node.state().index(), Index(0));
+        // Compaction runs beside; the clock is simulated, so looking again costs nothing.
+        while disk.size().0 > 16 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }

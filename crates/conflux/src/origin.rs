@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conflux_core::container::ACTION_BYTES_MAX;
 use conflux_core::{
-    CallNumber, ChosenId, Container, Found, NodeName, Incarnation, Outcome, Payload, Request, RequestId, SessionId,
+    CallNumber, ChosenId, Container, Found, Incarnation, NodeName, Outcome, Payload, Request, RequestId, SessionId,
     SessionKey, Store,
 };
 use tokio::sync::{Notify, oneshot};
@@ -19,7 +19,7 @@ use crate::perform::{PerformError, Performed, Prediction, Started, answer};
 /// How many outcomes of calls that were answered "unknown" are kept for `outcome`.
 const LATE_MAX: usize = 4096;
 /// The most calls in one message, and about the most bytes.
-const MESSAGE_CALLS_MAX: usize = 1024;
+const MESSAGE_CALLS_MAX: usize = 256;
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// The sending side of this node's session.
@@ -39,6 +39,8 @@ struct Line<C: Container> {
     session: SessionId,
     /// This node's store has seen the session open.
     opened: bool,
+    /// How far this node's store was when it first asked for the session to be opened.
+    asked: Option<Duration>,
     first: CallNumber,
     pending: VecDeque<Pending<C>>,
     /// The call to be handed to the present leader next.
@@ -101,31 +103,43 @@ impl<C: Container> Line<C> {
     }
 
     /// Starts the next session: the log has forgotten this one, so nothing of it can be decided any more.
-    /// `undecided`: this node has seen all that the session came to, so what has no outcome here never took effect.
+    /// `undecided`: this node has seen all that the session came to, so what has no outcome here never took effect, and
+    /// goes on in the next session, in order. Otherwise only what never left this node does.
     fn renew(&mut self, undecided: bool) {
-        for (at, pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            let Some(sender) = pending.answer else { continue };
-            let error = if undecided || !pending.left {
-                PerformError::NeverProposed { reason: "the session expired before the call was decided".into() }
-            } else {
+        for (at, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            if undecided || !pending.left {
+                // What was given up needs no void any more.
+                if pending.method.is_some() {
+                    pending.left = false;
+                    self.pending.push_back(pending);
+                }
+            } else if let Some(sender) = pending.answer {
                 let number = CallNumber(self.first.0 + at as u64);
-                PerformError::Unknown { request_id: self.request_id(number, pending.chosen.as_ref()) }
-            };
-            let _ = sender.send(Err(error));
+                let request_id = self.request_id(number, pending.chosen.as_ref());
+                let _ = sender.send(Err(PerformError::Unknown { request_id }));
+            }
         }
         self.late.clear();
         self.session.number += 1;
         self.opened = false;
+        self.asked = None;
         self.first = CallNumber::FIRST;
         self.cursor = CallNumber::FIRST;
     }
 }
 
 impl<C: Container> Origin<C> {
-    pub(crate) fn new(node: NodeName, incarnation: Incarnation, session: u64, in_flight_max: usize, ring: Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        node: NodeName,
+        incarnation: Incarnation,
+        session: u64,
+        in_flight_max: usize,
+        ring: Arc<Notify>,
+    ) -> Self {
         let line = Line {
             session: SessionId { node, incarnation, number: session },
             opened: false,
+            asked: None,
             first: CallNumber::FIRST,
             pending: VecDeque::new(),
             cursor: CallNumber::FIRST,
@@ -214,10 +228,6 @@ impl<C: Container> Origin<C> {
             };
             let _ = answer.send(Err(error));
         }
-        // Nobody has ever heard of these, so their numbers can be given again.
-        while line.pending.back().is_some_and(|last| last.method.is_none() && !last.left) {
-            line.pending.pop_back();
-        }
         line.cursor = line.cursor.min(line.end());
         drop(line);
         self.ring.notify_one();
@@ -226,6 +236,10 @@ impl<C: Container> Origin<C> {
     /// The log says what became of calls of this session, in order.
     pub(crate) fn resolve(&self, outcomes: impl IntoIterator<Item = (CallNumber, Outcome<C>)>) {
         let mut line = self.lock();
+        // Those who waited were told that the node is closed; the log may go on for a moment.
+        if line.closed {
+            return;
+        }
         for (number, outcome) in outcomes {
             line.resolve(number, outcome);
         }
@@ -237,9 +251,13 @@ impl<C: Container> Origin<C> {
         let mut line = self.lock();
         let Some(key) = store.sessions().key(&line.session) else {
             let sent = line.first > CallNumber::FIRST || line.pending.iter().any(|pending| pending.left);
-            if line.opened || (after_snapshot && sent) {
+            // A session is seen last when it is opened, or later: while none that was seen since this node asked has
+            // expired, this one is open, or yet to be opened, after what the snapshot holds.
+            let swept = line.asked.is_none_or(|asked| asked < store.sessions().swept_before());
+            if line.opened || (after_snapshot && sent && swept) {
                 // A session that was open once must not be opened again: its calls may have been decided.
                 line.renew(!after_snapshot);
+                self.ring.notify_one();
             }
             return;
         };
@@ -258,6 +276,12 @@ impl<C: Container> Origin<C> {
     /// The key of this session, if the store has it open.
     pub(crate) fn key(&self, store: &Store<C>) -> Option<SessionKey> {
         store.sessions().key(&self.lock().session)
+    }
+
+    /// Whether this is the present session of this node, and the log has not opened it yet.
+    pub(crate) fn is_opening(&self, session: &SessionId) -> bool {
+        let line = self.lock();
+        !line.opened && line.session == *session
     }
 
     /// What became of a call that was answered "unknown" before.
@@ -303,6 +327,11 @@ impl<C: Container> Origin<C> {
         Some(Taken { session, open, floor, first: number, calls })
     }
 
+    /// This node's own sequencer asks for the session to be opened.
+    pub(crate) fn asks(&self, as_of: Duration) {
+        self.lock().asked.get_or_insert(as_of);
+    }
+
     /// The next calls as a message for a leader elsewhere. `None` when there are none.
     pub(crate) fn take_remote(&self, as_of: Duration) -> Option<Calls> {
         let mut line = self.lock();
@@ -338,6 +367,7 @@ impl<C: Container> Origin<C> {
         let first = line.cursor;
         line.cursor = CallNumber(first.0 + calls.len() as u64);
         let open = if line.opened { None } else { Some(as_of) };
+        line.asked = line.asked.or(open);
         Some(Calls { session: line.session.clone(), open, floor: line.first, first, calls })
     }
 

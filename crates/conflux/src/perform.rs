@@ -256,9 +256,9 @@ impl<C: Container> Future for Started<C> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Performed<C>> {
         let this = &mut *self;
         match &mut this.answer {
-            Listening::For(answer) => Pin::new(answer)
-                .poll(context)
-                .map(|answer| answer.unwrap_or_else(|_| Err(PerformError::Closed { request_id: this.request_id.clone() }))),
+            Listening::For(answer) => Pin::new(answer).poll(context).map(|answer| {
+                answer.unwrap_or_else(|_| Err(PerformError::Closed { request_id: this.request_id.clone() }))
+            }),
             Listening::Ready(answer) => Poll::Ready(answer.take().expect("a call was polled after its end")),
         }
     }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use conflux_core::{Applied, Batch, Container, History, Index, Owed, Store};
 
+use tokio::sync::Notify;
+
 use crate::origin::Origin;
 use crate::raft::{Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
@@ -24,6 +26,8 @@ pub(crate) struct Local<C: Container> {
     origin: Arc<Origin<C>>,
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
+    /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
+    pub(crate) applied: Notify,
 }
 
 impl<C: Container> Local<C> {
@@ -31,7 +35,14 @@ impl<C: Container> Local<C> {
         let store = Store::new(container);
         let history = History::new(store.index(), store.state().clone(), history_max);
         let (published, _) = watch::channel(News { index: store.index(), closed: false });
-        Local { store: RwLock::new(store), history: Mutex::new(history), origin, published, stopped: OnceLock::new() }
+        Local {
+            store: RwLock::new(store),
+            history: Mutex::new(history),
+            origin,
+            published,
+            stopped: OnceLock::new(),
+            applied: Notify::new(),
+        }
     }
 
     pub(crate) fn store(&self) -> RwLockReadGuard<'_, Store<C>> {
@@ -118,7 +129,10 @@ impl<C: Container> Replica for Local<C> {
 impl<C: Container> Local<C> {
     fn try_apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
         // Decoded before the lock is taken: readers wait for reducers only.
-        let batches = proposals.iter().map(|proposal| batch::<C>(proposal, Proposal::take_made)).collect::<Result<Vec<_>, _>>()?;
+        let batches = proposals
+            .iter()
+            .map(|proposal| batch::<C>(proposal, Proposal::take_made))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut verdicts = Vec::with_capacity(batches.len());
         let mut resolved = Vec::new();
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
@@ -136,6 +150,9 @@ impl<C: Container> Local<C> {
                 Applied::Changes(new) => {
                     changes.extend(new);
                     if self.origin.key(&store) != mine {
+                        // First what the session came to: a run that decides its last calls may also let it expire,
+                        // and then the numbers begin anew.
+                        self.origin.resolve(std::mem::take(&mut resolved));
                         self.origin.reconcile(&store, false);
                     }
                     Verdict::Applied
@@ -150,6 +167,7 @@ impl<C: Container> Local<C> {
         if index != before {
             self.publish(index);
         }
+        self.applied.notify_one();
         Ok(verdicts)
     }
 

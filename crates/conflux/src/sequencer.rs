@@ -128,6 +128,7 @@ impl<C: Container> Core<C> {
             digest_due: self.options.digest_every,
             wanted: Vec::new(),
             batch_calls_max: BATCH_CALLS_MAX,
+            parked: false,
         };
         self.inbound.clear();
         self.origin.rewind(None, None);
@@ -154,11 +155,13 @@ struct Leadership<'a, C: Container> {
     /// How many calls this container decides in a fraction of a heartbeat: a batch holds up a thread, and heartbeats
     /// must not wait for it.
     batch_calls_max: usize,
+    /// Calls of this node were left aside because their session could not be opened yet.
+    parked: bool,
 }
 
 impl<C: Container> Leadership<'_, C> {
     async fn serve(&mut self, watcher: &mut Watcher) -> Result<End, Stop> {
-        let tick = Duration::from_secs(1);
+        let (heartbeat, tick) = (self.core.options.timing.heartbeat, Duration::from_secs(1));
         loop {
             let mut idle = false;
             while self.in_flight.len() < IN_FLIGHT_MAX && !self.fork.is_damaged() {
@@ -178,6 +181,7 @@ impl<C: Container> Leadership<'_, C> {
                     if proposed != Proposed::Applied {
                         return self.drain(watcher).await;
                     }
+                    self.unpark();
                 }
                 changed = watcher.changed() => {
                     if changed.is_err() {
@@ -189,13 +193,21 @@ impl<C: Container> Leadership<'_, C> {
                     }
                 }
                 () = self.core.ring.notified(), if idle => {}
-                () = tokio::time::sleep(tick), if idle => {
+                () = tokio::time::sleep(if self.parked { heartbeat } else { tick }), if idle => {
+                    self.unpark();
                     // Nobody calls, but something may have to be forgotten.
                     if self.fork.is_due(self.stamps().elapsed) {
                         self.propose(Vec::new()).await?;
                     }
                 }
             }
+        }
+    }
+
+    /// The store has gone on: what was left aside may fit now.
+    fn unpark(&mut self) {
+        if std::mem::take(&mut self.parked) {
+            self.core.origin.rewind(None, None);
         }
     }
 
@@ -231,8 +243,9 @@ impl<C: Container> Leadership<'_, C> {
             if let Some(as_of) = as_of {
                 self.core.origin.asks(as_of);
             }
-            if let Some(key) = self.session(&taken.session, as_of).await? {
-                self.take(key, taken, &mut requests);
+            match self.session(&taken.session, as_of).await? {
+                Some(key) => self.take(key, taken, &mut requests),
+                None => self.parked = true,
             }
         }
         while requests.len() < self.batch_calls_max {
@@ -358,17 +371,18 @@ impl<C: Container> Leadership<'_, C> {
 
     /// Tells those who asked what was decided, before it is committed.
     fn tell(&mut self, batch: &Batch<C>) {
-        let wanted = std::mem::take(&mut self.wanted);
-        if wanted.is_empty() {
+        if self.wanted.is_empty() {
             return;
         }
+        let mut wanted = std::mem::take(&mut self.wanted);
         for record in &batch.records {
             let Record::Call { session, number, verdict, .. } = record else { continue };
             let sessions = self.fork.store().sessions();
             let Some(id) = sessions.get(*session).map(conflux_core::Session::id) else { continue };
-            if !wanted.iter().any(|(session, wanted)| wanted == number && session == id) {
+            let Some(at) = wanted.iter().position(|(session, wanted)| wanted == number && session == id) else {
                 continue;
-            }
+            };
+            wanted.swap_remove(at);
             if id.node == self.core.me().name {
                 if let Some(prediction) = prediction(verdict) {
                     self.core.origin.predict(id, *number, prediction);
@@ -378,6 +392,9 @@ impl<C: Container> Leadership<'_, C> {
                 self.core.post(&id.node, kind::PREDICTED, predicted.encode());
             }
         }
+        // Some may wait for a later batch; many that nothing came of do not matter any more.
+        wanted.truncate(BATCH_CALLS_MAX);
+        self.wanted = wanted;
     }
 }
 
@@ -392,7 +409,9 @@ fn asked<C: Container>(requests: &[Request<C>]) -> BTreeMap<SessionKey, CallNumb
 
 fn number_in<C: Container>(request: &Request<C>, key: SessionKey) -> Option<CallNumber> {
     match request {
-        Request::Call { session, number, .. } | Request::Void { session, number, .. } if *session == key => Some(*number),
+        Request::Call { session, number, .. } | Request::Void { session, number, .. } if *session == key => {
+            Some(*number)
+        }
         _ => None,
     }
 }
@@ -407,4 +426,3 @@ pub(crate) fn prediction<C: Container>(verdict: &Verdict<C>) -> Option<Predictio
         Verdict::Repeated | Verdict::Conflict => return None,
     })
 }
-

@@ -137,7 +137,9 @@ pub trait Container: Send + Sync + 'static {
             let said = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
                 Ok(Ok(Some(action))) => {
                     // What followers will read is what is reduced here too: a field that serde skips cannot differ.
-                    check_written(&action, "action", &mut bytes).and_then(|()| read_back(&bytes)).map(|action| Ok(Some(action)))
+                    check_written(&action, "action", &mut bytes)
+                        .and_then(|()| read_back(&bytes))
+                        .map(|action| Ok(Some(action)))
                 }
                 Ok(Err(rejection)) => check_written(&rejection, "rejection", &mut bytes).map(|()| Err(rejection)),
                 Ok(Ok(None)) => {
@@ -195,8 +197,10 @@ pub trait Container: Send + Sync + 'static {
 }
 
 fn read_back<T: Payload>(bytes: &[u8]) -> Result<T, Failure> {
-    T::decode(bytes)
-        .map_err(|error| Failure { message: format!("the action cannot be read back as it was written: {error}"), at: None })
+    T::decode(bytes).map_err(|error| Failure {
+        message: format!("the action cannot be read back as it was written: {error}"),
+        at: None,
+    })
 }
 
 /// The most bytes of one action or rejection, and about the most of one batch: larger entries would hold up heartbeats.

@@ -53,15 +53,9 @@ pub async fn keeps_order(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
         a.port.send(b.port.name(), numbered(number));
     }
     let heard = settle(&a, &mut b, "after").await;
-    assert!(
-        !heard.is_empty(),
-        "none of 1000 messages on a live link arrived"
-    );
+    assert!(!heard.is_empty(), "none of 1000 messages on a live link arrived");
     assert_in_order(&heard);
-    assert!(
-        heard.iter().all(|message| message.from == *a.port.name()),
-        "a message came under another node's name"
-    );
+    assert!(heard.iter().all(|message| message.from == *a.port.name()), "a message came under another node's name");
 }
 
 /// A node can send to itself.
@@ -76,20 +70,13 @@ pub async fn delivers_to_itself(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
 pub async fn broadcasts_to_all_others(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     let channel = fresh().await;
     let mut a = attach(&channel, "a").await;
-    let mut others = vec![
-        attach(&channel, "b").await,
-        attach(&channel, "c").await,
-        attach(&channel, "d").await,
-    ];
+    let mut others = vec![attach(&channel, "b").await, attach(&channel, "c").await, attach(&channel, "d").await];
     for other in &mut others {
         settle(&a, other, "before").await;
     }
     let mut heard = vec![Vec::new(); others.len()];
     for attempt in 0.. {
-        assert!(
-            attempt < ATTEMPTS,
-            "a broadcast did not reach every other node in {ATTEMPTS} attempts"
-        );
+        assert!(attempt < ATTEMPTS, "a broadcast did not reach every other node in {ATTEMPTS} attempts");
         a.port.broadcast(numbered(attempt as u32));
         for (other, heard) in others.iter_mut().zip(&mut heard) {
             heard.extend(settle(&a, other, &format!("after {attempt}")).await);
@@ -100,17 +87,11 @@ pub async fn broadcasts_to_all_others(fresh: impl AsyncFn() -> Arc<dyn Channel>)
     }
     for heard in &heard {
         assert_in_order(heard);
-        assert!(
-            heard.iter().all(|message| message.from == *a.port.name()),
-            "a broadcast came under another name"
-        );
+        assert!(heard.iter().all(|message| message.from == *a.port.name()), "a broadcast came under another name");
     }
     let itself = a.port.clone();
     let heard = settle_from(&*itself, &mut a, "itself").await;
-    assert!(
-        heard.is_empty(),
-        "a node heard its own broadcast: {heard:?}"
-    );
+    assert!(heard.is_empty(), "a node heard its own broadcast: {heard:?}");
 }
 
 /// A node gets no message that is for another.
@@ -128,16 +109,10 @@ pub async fn keeps_messages_apart(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     }
     settle(&a, &mut b, "after").await;
     let heard = settle(&a, &mut c, "after").await;
-    assert!(
-        heard.is_empty(),
-        "a node heard what was for another: {heard:?}"
-    );
+    assert!(heard.is_empty(), "a node heard what was for another: {heard:?}");
     let itself = a.port.clone();
     let heard = settle_from(&*itself, &mut a, "after").await;
-    assert!(
-        heard.is_empty(),
-        "the sender heard what was for another: {heard:?}"
-    );
+    assert!(heard.is_empty(), "the sender heard what was for another: {heard:?}");
 }
 
 /// A name is free once its node has detached, by closing or by dropping, and works again both ways.
@@ -176,10 +151,7 @@ pub async fn closes(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     }
     drained.retain(|message| !is_probe(&message.frame));
     assert_in_order(&drained);
-    assert!(
-        b.inbox.recv().await.is_none(),
-        "an inbox that had ended went on"
-    );
+    assert!(b.inbox.recv().await.is_none(), "an inbox that had ended went on");
 
     b.port.send(a.port.name(), numbered(0));
     b.port.broadcast(numbered(1));
@@ -188,10 +160,7 @@ pub async fn closes(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     let c = attach(&channel, "c").await;
     let heard = settle(&c, &mut a, "after").await;
     assert!(heard.is_empty(), "a closed node was heard: {heard:?}");
-    assert!(
-        b.inbox.try_recv().is_none(),
-        "a closed node heard something"
-    );
+    assert!(b.inbox.try_recv().is_none(), "a closed node heard something");
 }
 
 /// Of two nodes with one name the second is refused, and the first goes on.
@@ -214,10 +183,7 @@ pub async fn refuses_bad_names(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     for bad in [String::new(), "n".repeat(NAME_BYTES_MAX + 1)] {
         match channel.attach(bad.as_str().into()).await {
             Err(ChannelError::BadName { len }) => assert_eq!(len, bad.len()),
-            Err(other) => panic!(
-                "a name of {} bytes was refused with another error: {other}",
-                bad.len()
-            ),
+            Err(other) => panic!("a name of {} bytes was refused with another error: {other}", bad.len()),
             Ok(_) => panic!("a name of {} bytes was attached", bad.len()),
         }
     }
@@ -234,28 +200,14 @@ pub async fn carries_large_frames(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     let a = attach(&channel, "a").await;
     let mut b = attach(&channel, "b").await;
     settle(&a, &mut b, "before").await;
-    for len in [
-        0,
-        1,
-        4096,
-        65_535,
-        65_536,
-        FRAME_BYTES_MIN - 1,
-        FRAME_BYTES_MIN,
-    ] {
+    for len in [0, 1, 4096, 65_535, 65_536, FRAME_BYTES_MIN - 1, FRAME_BYTES_MIN] {
         let frame = patterned(len);
         let mut attempt = 0;
         loop {
-            assert!(
-                attempt < ATTEMPTS,
-                "a frame of {len} bytes did not arrive in {ATTEMPTS} attempts"
-            );
+            assert!(attempt < ATTEMPTS, "a frame of {len} bytes did not arrive in {ATTEMPTS} attempts");
             a.port.send(b.port.name(), frame.clone());
             let heard = settle(&a, &mut b, &format!("{len}, attempt {attempt}")).await;
-            assert!(
-                heard.iter().all(|message| message.frame == frame),
-                "a frame of {len} bytes arrived changed"
-            );
+            assert!(heard.iter().all(|message| message.frame == frame), "a frame of {len} bytes arrived changed");
             if !heard.is_empty() {
                 break;
             }
@@ -295,15 +247,8 @@ pub async fn takes_many_senders(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     }
     for sender in &senders {
         let name = sender.port.name();
-        let own: Vec<_> = heard
-            .iter()
-            .filter(|message| message.from == *name)
-            .cloned()
-            .collect();
-        assert!(
-            !own.is_empty(),
-            "none of the 200 messages of {name:?} arrived"
-        );
+        let own: Vec<_> = heard.iter().filter(|message| message.from == *name).cloned().collect();
+        assert!(!own.is_empty(), "none of the 200 messages of {name:?} arrived");
         assert_in_order(&own);
     }
 }
@@ -328,21 +273,14 @@ async fn settle_from(from: &dyn super::Port, to: &mut Attachment, mark: &str) ->
         from.send(to.port.name(), probe.clone());
         while let Ok(message) = timeout(AGAIN, to.inbox.recv()).await {
             match message {
-                None => panic!(
-                    "the inbox of {:?} ended although it is attached",
-                    to.port.name()
-                ),
+                None => panic!("the inbox of {:?} ended although it is attached", to.port.name()),
                 Some(message) if message.frame == probe => return heard,
                 Some(message) if is_probe(&message.frame) => {}
                 Some(message) => heard.push(message),
             }
         }
     }
-    panic!(
-        "{:?} heard nothing from {:?} in {ATTEMPTS} attempts ({mark})",
-        to.port.name(),
-        from.name()
-    );
+    panic!("{:?} heard nothing from {:?} in {ATTEMPTS} attempts ({mark})", to.port.name(), from.name());
 }
 
 /// What probes begin with. Earlier ones may still arrive, and are skipped.
@@ -360,16 +298,9 @@ fn numbered(number: u32) -> Bytes {
 
 fn assert_in_order(heard: &[Message]) {
     for pair in heard.windows(2) {
-        let [earlier, later] = pair else {
-            unreachable!("windows of two")
-        };
+        let [earlier, later] = pair else { unreachable!("windows of two") };
         // All frames of `numbered` have one length and are big endian, so they compare as their numbers.
-        assert!(
-            earlier.frame < later.frame,
-            "out of order, or twice: {:?} then {:?}",
-            earlier.frame,
-            later.frame
-        );
+        assert!(earlier.frame < later.frame, "out of order, or twice: {:?} then {:?}", earlier.frame, later.frame);
     }
 }
 

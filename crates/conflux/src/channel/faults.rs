@@ -29,21 +29,14 @@ pub struct Faults {
 impl Default for Faults {
     /// Nothing goes wrong.
     fn default() -> Self {
-        Faults {
-            loss: 0.0,
-            duplicate: 0.0,
-            delay: Duration::ZERO..Duration::ZERO,
-        }
+        Faults { loss: 0.0, duplicate: 0.0, delay: Duration::ZERO..Duration::ZERO }
     }
 }
 
 impl Faults {
     pub(super) fn assert_valid(&self) {
         for (name, probability) in [("loss", self.loss), ("duplicate", self.duplicate)] {
-            assert!(
-                (0.0..=1.0).contains(&probability),
-                "Faults::{name} must be 0 to 1, but {probability} came"
-            );
+            assert!((0.0..=1.0).contains(&probability), "Faults::{name} must be 0 to 1, but {probability} came");
         }
     }
 
@@ -109,10 +102,7 @@ impl Weather {
 
     /// Whether every message can be delivered at once, with no question asked.
     pub(super) fn is_calm(&self) -> bool {
-        self.faults == Faults::default()
-            && self.groups.is_empty()
-            && self.cuts.is_empty()
-            && self.flights.is_empty()
+        self.faults == Faults::default() && self.groups.is_empty() && self.cuts.is_empty() && self.flights.is_empty()
     }
 
     pub(super) fn set_faults(&mut self, faults: Faults) {
@@ -123,10 +113,7 @@ impl Weather {
         self.groups.clear();
         for (number, group) in groups.iter().enumerate() {
             for name in *group {
-                self.groups
-                    .entry(name.as_ref().into())
-                    .or_default()
-                    .insert(number);
+                self.groups.entry(name.as_ref().into()).or_default().insert(number);
             }
         }
     }
@@ -163,22 +150,15 @@ impl Weather {
             return 0;
         }
         let seed = self.seed;
-        let link = self
-            .links
-            .entry((flight.from.clone(), flight.to.clone()))
-            .or_insert_with(|| Link {
-                chance: Chance::for_link(seed, &flight.from, &flight.to),
-                last_due: None,
-                flying: 0,
-            });
+        let link = self.links.entry((flight.from.clone(), flight.to.clone())).or_insert_with(|| Link {
+            chance: Chance::for_link(seed, &flight.from, &flight.to),
+            last_due: None,
+            flying: 0,
+        });
         if link.chance.happens(self.faults.loss) {
             return 0;
         }
-        let copies = if link.chance.happens(self.faults.duplicate) {
-            2
-        } else {
-            1
-        };
+        let copies = if link.chance.happens(self.faults.duplicate) { 2 } else { 1 };
         let mut at_once = 0;
         for _ in 0..copies {
             let due = now + self.faults.delay(&mut link.chance);
@@ -204,16 +184,10 @@ impl Weather {
     /// Take the next message that is due, unless a partition or a cut has come between since.
     pub(super) fn land(&mut self, now: Instant) -> Option<Flight> {
         loop {
-            let next = self
-                .flights
-                .first_entry()
-                .filter(|next| next.key().0 <= now)?;
+            let next = self.flights.first_entry().filter(|next| next.key().0 <= now)?;
             let flight = next.remove();
-            let link = self
-                .links
-                .get_mut(&(flight.from.clone(), flight.to.clone()));
-            link.expect("a flight's link was made when it was sent")
-                .flying -= 1;
+            let link = self.links.get_mut(&(flight.from.clone(), flight.to.clone()));
+            link.expect("a flight's link was made when it was sent").flying -= 1;
             if !self.blocks(&flight.from, &flight.to) {
                 return Some(flight);
             }

@@ -23,10 +23,7 @@ impl Default for InboxLimits {
     /// 65 536 messages and 320 MiB: one message of the largest size that [`wire`](crate::wire) sends by default fits,
     /// although its chunks are all sent at once.
     fn default() -> Self {
-        InboxLimits {
-            messages_max: 65_536,
-            bytes_max: 320 * 1024 * 1024,
-        }
+        InboxLimits { messages_max: 65_536, bytes_max: 320 * 1024 * 1024 }
     }
 }
 
@@ -44,18 +41,8 @@ pub struct Deliver {
 impl Inbox {
     /// Make a queue. The channel keeps the [`Deliver`] and hands out the [`Inbox`].
     pub fn new(limits: InboxLimits) -> (Deliver, Inbox) {
-        let queue = Arc::new(Queue {
-            limits,
-            waiting: Mutex::default(),
-        });
-        (
-            Deliver {
-                end: Arc::new(DeliverEnd {
-                    queue: queue.clone(),
-                }),
-            },
-            Inbox { queue },
-        )
+        let queue = Arc::new(Queue { limits, waiting: Mutex::default() });
+        (Deliver { end: Arc::new(DeliverEnd { queue: queue.clone() }) }, Inbox { queue })
     }
 
     /// The next message, waiting for it; nothing once the node is detached and the queue is drained. Dropping the future
@@ -77,11 +64,7 @@ impl Inbox {
             turn.made_progress();
             return Poll::Ready(None);
         }
-        if !waiting
-            .reader
-            .as_ref()
-            .is_some_and(|reader| reader.will_wake(cx.waker()))
-        {
+        if !waiting.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
             waiting.reader = Some(cx.waker().clone());
         }
         Poll::Pending
@@ -223,18 +206,12 @@ mod tests {
     use super::*;
 
     fn message(text: &'static str) -> Message {
-        Message {
-            from: "a".into(),
-            frame: Bytes::from_static(text.as_bytes()),
-        }
+        Message { from: "a".into(), frame: Bytes::from_static(text.as_bytes()) }
     }
 
     #[test]
     fn what_is_over_the_bounds_is_lost_and_counted() {
-        let (deliver, mut inbox) = Inbox::new(InboxLimits {
-            messages_max: 2,
-            bytes_max: 10,
-        });
+        let (deliver, mut inbox) = Inbox::new(InboxLimits { messages_max: 2, bytes_max: 10 });
         assert!(deliver.deliver(message("123456")));
         assert!(!deliver.deliver(message("12345")), "over the bytes");
         assert!(deliver.deliver(message("1234")));

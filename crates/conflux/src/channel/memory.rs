@@ -60,12 +60,7 @@ impl MemoryChannel {
             pumped: false,
             weather: Weather::new(seed),
         };
-        MemoryChannel {
-            hub: Arc::new(Hub {
-                state: RwLock::new(state),
-                bell: Arc::new(Notify::new()),
-            }),
-        }
+        MemoryChannel { hub: Arc::new(Hub { state: RwLock::new(state), bell: Arc::new(Notify::new()) }) }
     }
 
     /// Part the nodes, in place of any earlier partition. Two nodes hear each other if some group lists both, so a node
@@ -77,8 +72,7 @@ impl MemoryChannel {
 
     /// Lose everything that `from` sends to `to`, and nothing the other way. Cuts add up until [`heal`](Self::heal).
     pub fn cut(&self, from: &str, to: &str) {
-        self.hub
-            .change(|weather| weather.cut(from.into(), to.into()));
+        self.hub.change(|weather| weather.cut(from.into(), to.into()));
     }
 
     /// Lift the partition and all cuts. The [`Faults`] stay as they are.
@@ -154,10 +148,7 @@ impl Port for MemoryPort {
         let state = self.hub.read();
         if state.calm {
             if let (true, Some(node)) = (self.is_open(), state.nodes.get(to)) {
-                node.deliver.deliver(Message {
-                    from: self.name.clone(),
-                    frame,
-                });
+                node.deliver.deliver(Message { from: self.name.clone(), frame });
             }
             return;
         }
@@ -174,10 +165,7 @@ impl Port for MemoryPort {
         if state.calm {
             if self.is_open() {
                 for (_, node) in state.nodes.iter().filter(|(to, _)| **to != self.name) {
-                    node.deliver.deliver(Message {
-                        from: self.name.clone(),
-                        frame: frame.clone(),
-                    });
+                    node.deliver.deliver(Message { from: self.name.clone(), frame: frame.clone() });
                 }
             }
             return;
@@ -185,12 +173,7 @@ impl Port for MemoryPort {
         drop(state);
         self.hub.weathered(|state| {
             if self.is_open() {
-                let others: Vec<Name> = state
-                    .nodes
-                    .keys()
-                    .filter(|to| **to != self.name)
-                    .cloned()
-                    .collect();
+                let others: Vec<Name> = state.nodes.keys().filter(|to| **to != self.name).cloned().collect();
                 for to in others {
                     state.send(&self.name, &to, frame.clone());
                 }
@@ -201,15 +184,8 @@ impl Port for MemoryPort {
     fn close(&self) {
         let mut state = self.hub.write();
         self.closed.store(true, Ordering::Relaxed);
-        let own = state
-            .nodes
-            .get(&self.name)
-            .is_some_and(|node| node.attachment == self.attachment);
-        let node = if own {
-            state.nodes.remove(&self.name)
-        } else {
-            None
-        };
+        let own = state.nodes.get(&self.name).is_some_and(|node| node.attachment == self.attachment);
+        let node = if own { state.nodes.remove(&self.name) } else { None };
         drop(state);
         if let Some(node) = node {
             node.deliver.close();
@@ -266,24 +242,10 @@ impl Hub {
         let (deliver, inbox) = Inbox::new(InboxLimits::default());
         state.attached += 1;
         let attachment = state.attached;
-        state.nodes.insert(
-            name.clone(),
-            Node {
-                attachment,
-                deliver,
-            },
-        );
+        state.nodes.insert(name.clone(), Node { attachment, deliver });
         drop(state);
-        let port = MemoryPort {
-            name,
-            attachment,
-            hub: self.clone(),
-            closed: AtomicBool::new(false),
-        };
-        Ok(Attachment {
-            port: Arc::new(port),
-            inbox,
-        })
+        let port = MemoryPort { name, attachment, hub: self.clone(), closed: AtomicBool::new(false) };
+        Ok(Attachment { port: Arc::new(port), inbox })
     }
 
     fn change(&self, change: impl FnOnce(&mut Weather)) {
@@ -307,18 +269,8 @@ impl Hub {
     /// Deliver what is due; returns when to look again.
     fn land(&self, now: Instant) -> Option<Instant> {
         let mut state = self.write();
-        while let Some(Flight {
-            from,
-            to,
-            attachment,
-            frame,
-        }) = state.weather.land(now)
-        {
-            if let Some(node) = state
-                .nodes
-                .get(&to)
-                .filter(|node| node.attachment == attachment)
-            {
+        while let Some(Flight { from, to, attachment, frame }) = state.weather.land(now) {
+            if let Some(node) = state.nodes.get(&to).filter(|node| node.attachment == attachment) {
                 node.deliver.deliver(Message { from, frame });
             }
         }
@@ -346,17 +298,9 @@ impl State {
         let Some(node) = self.nodes.get(to) else {
             return;
         };
-        let flight = Flight {
-            from: from.clone(),
-            to: to.clone(),
-            attachment: node.attachment,
-            frame: frame.clone(),
-        };
+        let flight = Flight { from: from.clone(), to: to.clone(), attachment: node.attachment, frame: frame.clone() };
         for _ in 0..self.weather.send(flight, Instant::now()) {
-            node.deliver.deliver(Message {
-                from: from.clone(),
-                frame: frame.clone(),
-            });
+            node.deliver.deliver(Message { from: from.clone(), frame: frame.clone() });
         }
     }
 }

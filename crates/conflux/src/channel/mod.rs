@@ -81,17 +81,13 @@ pub struct Message {
 #[non_exhaustive]
 pub enum ChannelError {
     /// Another attached node has this name.
-    #[error(
-        "the name {name:?} is already attached to this channel: close the node that holds it, or use another name"
-    )]
+    #[error("the name {name:?} is already attached to this channel: close the node that holds it, or use another name")]
     NameTaken {
         /// The name asked for.
         name: Name,
     },
     /// The name is empty or too long.
-    #[error(
-        "a node's name has 1 to {NAME_BYTES_MAX} bytes, but {len} bytes came: choose another name"
-    )]
+    #[error("a node's name has 1 to {NAME_BYTES_MAX} bytes, but {len} bytes came: choose another name")]
     BadName {
         /// The length of the name asked for.
         len: usize,

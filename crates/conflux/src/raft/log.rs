@@ -14,6 +14,9 @@ use openraft::{LogIdOptionExt, RaftLogReader};
 use super::types::{EngineVote, Entry, LogId, Payload, Proposal, SnapshotMeta, Types};
 use crate::founding::Identity;
 
+/// About how many bytes of the log go in one message.
+const APPEND_BYTES: usize = 1024 * 1024;
+
 /// A disk made of memory: it outlives the node that writes on it, and not the process.
 ///
 /// Open a node with the same value again and it goes on where it was; with a fresh one, it has lost its memory and
@@ -84,6 +87,11 @@ impl MemoryDisk {
         self.lock().identity.clone()
     }
 
+    /// Changes the identity in one step; `None` when there is none.
+    pub(crate) fn change_identity<R>(&self, change: impl FnOnce(&mut Identity) -> R) -> Option<R> {
+        self.lock().identity.as_mut().map(change)
+    }
+
     pub(crate) fn save_identity(&self, identity: Identity) {
         self.lock().identity = Some(identity);
     }
@@ -103,9 +111,16 @@ impl MemoryDisk {
     }
 
     /// How much is in the log: entries, and bytes of their batches.
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let shelf = self.lock();
         (shelf.entries.len(), shelf.bytes)
+    }
+
+    /// The same, of what a snapshot does not hold.
+    pub(super) fn size_after(&self, snapshot: Option<LogId>) -> (usize, usize) {
+        let shelf = self.lock();
+        let from = shelf.position(snapshot.next_index());
+        (shelf.entries.len() - from, shelf.entries.range(from..).map(bytes_of).sum())
     }
 
     /// Up to which index the log can go, once a snapshot holds everything up to `built`, if a tail of at most `batches`
@@ -140,6 +155,7 @@ impl RaftLogReader<Types> for MemoryDisk {
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
         let shelf = self.lock();
+        // What is purged is left out: the engine's suite wants the rest.
         let from = match range.start_bound() {
             Bound::Included(index) => shelf.position(*index),
             Bound::Excluded(index) => shelf.position(index + 1),
@@ -151,6 +167,20 @@ impl RaftLogReader<Types> for MemoryDisk {
             Bound::Unbounded => shelf.entries.len(),
         };
         Ok(shelf.entries.range(from..to.max(from)).cloned().collect())
+    }
+
+    /// About [`APPEND_BYTES`] at a time, and one entry at least: what one message to a follower carries.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let mut entries = self.try_get_log_entries(start..end).await?;
+        let mut bytes = 0;
+        let fits = entries.iter().take_while(|entry| {
+            let first = bytes == 0;
+            bytes += bytes_of(entry) + 1;
+            first || bytes <= APPEND_BYTES
+        });
+        let fits = fits.count();
+        entries.truncate(fits);
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<EngineVote>, io::Error> {

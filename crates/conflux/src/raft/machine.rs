@@ -148,10 +148,8 @@ impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let saved = self.saved.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
         let snapshot = Bytes::from(saved().map_err(io_error)?);
-        let meta = SnapshotMeta {
-            last_log_id: self.position.applied,
-            last_membership: self.position.membership.clone(),
-        };
+        let meta =
+            SnapshotMeta { last_log_id: self.position.applied, last_membership: self.position.membership.clone() };
         self.disk.save_snapshot(meta.clone(), snapshot.clone());
         Ok(Snapshot { meta, snapshot })
     }

@@ -11,7 +11,7 @@ mod types;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,9 @@ use bytes::Bytes;
 use conflux_core::codec::{CodecError, Reader, Writer};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::raft::{AppendEntriesRequest, SnapshotResponse, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest,
+};
 use openraft::{Config, EmptyNode, LogIdOptionExt, Precondition, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 
 use self::machine::{Machine, Position};
@@ -56,6 +58,8 @@ pub(crate) struct Engine {
     cluster: ClusterId,
     position: Arc<Mutex<Position>>,
     receiving: Mutex<Option<Receiving>>,
+    /// A leader replicated to this member since that was asked last.
+    heard_leader: AtomicBool,
     compaction: Compaction,
 }
 
@@ -78,6 +82,8 @@ pub(crate) struct View {
     pub(crate) joint: bool,
     /// The voters once it is.
     pub(crate) target_voters: BTreeSet<Member>,
+    /// Where in the log all this was said.
+    membership_id: Option<LogId>,
 }
 
 /// What became of a proposal.
@@ -127,10 +133,11 @@ impl Engine {
         let config = config.validate().map_err(|error| Stop::Engine(error.to_string()))?;
         let machine = Machine::open(replica, disk.clone())?;
         let position = machine.position();
-        let peers = Peers { wire, cluster: cluster.clone() };
+        let peers = Peers { wire, cluster: cluster.clone(), append_timeout: timing.election_timeout_max };
         let raft = Raft::new(me.clone(), Arc::new(config), peers, disk.clone(), machine);
         let raft = raft.await.map_err(|error| Stop::Engine(error.to_string()))?;
-        Ok(Engine { raft, me, disk, cluster, position, receiving: Mutex::default(), compaction })
+        let heard_leader = AtomicBool::new(false);
+        Ok(Engine { raft, me, disk, cluster, position, receiving: Mutex::default(), heard_leader, compaction })
     }
 
     /// Who this is.
@@ -178,7 +185,20 @@ impl Engine {
 
     /// The term this node leads, as far as it knows.
     pub(crate) fn leading(&self) -> Option<u64> {
-        self.raft.as_leader().ok().map(|leader| leader.term())
+        // Asked of the same watch that `Watcher` waits on: the engine publishes its several metrics one after another,
+        // and whoever was woken by one and looked at another would miss the news for good.
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow();
+        let leads = metrics.state == ServerState::Leader
+            && metrics.vote.committed
+            && metrics.vote.leader_id.voted_for == self.me;
+        leads.then_some(metrics.vote.leader_id.term)
+    }
+
+    /// Whether a leader has replicated to this member since this was asked last. What the engine tells of the leader
+    /// comes from the vote on its disk, which may be of long ago.
+    pub(crate) fn heard_leader(&self) -> bool {
+        self.heard_leader.swap(false, Ordering::Relaxed)
     }
 
     fn applied_id(&self) -> Option<LogId> {
@@ -236,8 +256,8 @@ impl Engine {
 
     /// Gives the votes to exactly these, who must be members; those who lose theirs leave. Guarded against any change
     /// that came between `view` and this.
-    pub(crate) async fn set_voters(&self, voters: BTreeSet<Member>) -> Result<(), NotLeading> {
-        let seen = *self.raft.server_metrics().borrow().membership_config.log_id();
+    pub(crate) async fn set_voters(&self, view: &View, voters: BTreeSet<Member>) -> Result<(), NotLeading> {
+        let seen = view.membership_id;
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
         let changed = self.raft.change_membership_if(voters, false, [unchanged]).await;
         changed.map(|_| ()).map_err(|error| NotLeading(error.to_string()))
@@ -266,17 +286,23 @@ impl Engine {
     pub(crate) async fn compact(&self) {
         let (entries, bytes) = self.disk.size();
         let Compaction { batches_max, bytes_max } = self.compaction;
+        if entries <= batches_max && bytes <= bytes_max {
+            return;
+        }
         let applied = self.applied_id();
-        let snapshot = self.disk.snapshot().and_then(|(meta, _)| meta.last_log_id);
-        if (entries <= batches_max && bytes <= bytes_max) || applied <= snapshot {
-            return;
+        let mut snapshot = self.disk.snapshot().and_then(|(meta, _)| meta.last_log_id);
+        let (new_entries, new_bytes) = self.disk.size_after(snapshot);
+        // The engine may put a purge off for a follower that is late: that is no reason for another snapshot.
+        if (new_entries > batches_max / 2 || new_bytes > bytes_max / 2) && applied > snapshot {
+            if self.raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+            let mut metrics = self.raft.data_metrics();
+            let built = metrics.find(|metrics| metrics.snapshot.filter(|built| Some(*built) > snapshot)).await;
+            let Ok(built) = built else { return };
+            snapshot = Some(built);
         }
-        if self.raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-        let mut metrics = self.raft.data_metrics();
-        let built = metrics.find(|metrics| metrics.snapshot.filter(|built| Some(*built) > snapshot)).await;
-        let Ok(built) = built else { return };
+        let Some(built) = snapshot else { return };
         // A tail stays behind for followers that are only a little late: half of what the limits allow.
         if let Some(upto) = self.disk.purgeable(built, batches_max / 2, bytes_max / 2) {
             let _ = self.raft.trigger().purge_log(upto).await;
@@ -291,7 +317,10 @@ impl Engine {
 
     /// Handles a message if it is the engine's. The future answers it; polled once at once, so that messages keep
     /// their order on the way in.
-    pub(crate) fn serve(self: &Arc<Self>, arrival: Arrival) -> Result<impl Future<Output = ()> + Send + 'static, Arrival> {
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        arrival: Arrival,
+    ) -> Result<impl Future<Output = ()> + Send + 'static, Arrival> {
         if !matches!(
             arrival.head.kind,
             kind::APPEND | kind::VOTE | kind::PRE_VOTE | kind::SNAPSHOT | kind::TRANSFER | kind::READ_INDEX
@@ -318,7 +347,11 @@ impl Engine {
         Ok(match kind {
             kind::APPEND => {
                 let request: AppendEntriesRequest<Types> = self.addressed(body)?;
-                self.raft.append_entries(request).await?.encode()
+                let response = self.raft.append_entries(request).await?;
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard_leader.store(true, Ordering::Relaxed);
+                }
+                response.encode()
             }
             kind::VOTE => {
                 let request: VoteRequest<Types> = self.addressed(body)?;
@@ -377,7 +410,22 @@ impl Engine {
             let whole = receiving.take().expect("it was just extended");
             Snapshot { meta: whole.meta, snapshot: whole.bytes.into() }
         };
-        Ok(Some(self.raft.install_full_snapshot(piece.vote, snapshot).await?))
+        // The engine (0.10.0-alpha.37) breaks on a snapshot of what its log holds already, uncommitted, and more: it takes
+        // the snapshot's last entry for the end of the log (`log_progress.submit` in `run_state_machine`). A leader that
+        // has just begun may send one. So it is asked first whether the log fits, as by an append of nothing.
+        let append = AppendEntriesRequest {
+            vote: piece.vote.clone(),
+            prev_log_id: snapshot.meta.last_log_id,
+            entries: Vec::new(),
+            leader_commit: snapshot.meta.last_log_id,
+        };
+        match self.raft.append_entries(append).await? {
+            AppendEntriesResponse::Success => Ok(Some(SnapshotResponse::new(piece.vote))),
+            AppendEntriesResponse::HigherVote(vote) => Ok(Some(SnapshotResponse::new(vote))),
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::PartialSuccess(_) => {
+                Ok(Some(self.raft.install_full_snapshot(piece.vote, snapshot).await?))
+            }
+        }
     }
 }
 
@@ -446,6 +494,7 @@ fn view(metrics: &openraft::metrics::RaftServerMetrics<Types>) -> View {
         term: metrics.vote.leader_id.term,
         leader: metrics.current_leader.clone(),
         learners: membership.learner_ids().collect(),
+        membership_id: *metrics.membership_config.log_id(),
         joint: membership.get_joint_config().len() > 1,
         target_voters: membership.get_joint_config().last().cloned().unwrap_or_default(),
         voters,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -34,6 +35,8 @@ pub(crate) type ClusterId = Arc<AtomicU64>;
 pub(super) struct Peers {
     pub(super) wire: Wire,
     pub(super) cluster: ClusterId,
+    /// How long a follower may take to answer an append.
+    pub(super) append_timeout: Duration,
 }
 
 impl RaftNetworkFactory<Types> for Peers {
@@ -105,15 +108,13 @@ impl RaftNetworkV2<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         let link = self.clone();
+        // The engine allows a heartbeat's time, which is right for a heartbeat. An append may carry megabytes.
+        let option = RPCOption::new(option.hard_ttl().max(self.peers.append_timeout));
         let answers = input.map(move |request| {
             let prev = request.prev_log_id;
             let last = request.entries.last().map(|entry| entry.log_id).or(prev);
-            let answer = link.ask::<AppendEntriesResponse<Types>, _>(
-                kind::APPEND,
-                request,
-                RPCTypes::AppendEntries,
-                &option,
-            );
+            let answer =
+                link.ask::<AppendEntriesResponse<Types>, _>(kind::APPEND, request, RPCTypes::AppendEntries, &option);
             answer.map(move |answer| {
                 let partial = matches!(&answer, Ok(AppendEntriesResponse::PartialSuccess(upto)) if *upto != last);
                 let result = answer.map(|answer| answer.into_stream_result(prev, last));
@@ -121,13 +122,13 @@ impl RaftNetworkV2<Types> for Link {
                 (result, ends)
             })
         });
-        let mut ended = false;
-        let results = answers.buffered(APPENDS_IN_FLIGHT).take_while(move |(_, ends)| {
-            let go_on = !ended;
-            ended |= *ends;
-            std::future::ready(go_on)
+        let answers = Box::pin(answers.buffered(APPENDS_IN_FLIGHT));
+        let results = futures_util::stream::unfold(Some(answers), |answers| async move {
+            let mut answers = answers?;
+            let (result, ends) = answers.next().await?;
+            Some((result, (!ends).then_some(answers)))
         });
-        let results: BoxStream<'s, _> = Box::pin(results.map(|(result, _)| result));
+        let results: BoxStream<'s, _> = Box::pin(results);
         std::future::ready(Ok(results)).boxed()
     }
 
@@ -172,7 +173,9 @@ impl RaftNetworkV2<Types> for Link {
             match answer {
                 // The follower says how it went with the last piece; with an earlier one only if it knows better.
                 Some(response) => return Ok(response),
-                None if end == total => return Err(unreachable("the follower did not say how the snapshot went").into()),
+                None if end == total => {
+                    return Err(unreachable("the follower did not say how the snapshot went").into());
+                }
                 None => offset = end,
             }
         }
@@ -188,6 +191,6 @@ impl RaftNetworkV2<Types> for Link {
 
     fn backoff(&self) -> Option<Backoff> {
         // A peer that comes back is heard of within a heartbeat or two, not within a second.
-        Some(Backoff::new(std::iter::repeat(std::time::Duration::from_millis(50))))
+        Some(Backoff::new(std::iter::repeat(Duration::from_millis(50))))
     }
 }

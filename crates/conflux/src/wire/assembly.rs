@@ -47,13 +47,7 @@ struct Partial {
 
 impl Assembly {
     pub(super) fn new(limits: Limits) -> Self {
-        Assembly {
-            limits,
-            partials: Vec::new(),
-            bytes_held: 0,
-            abandoned: 0,
-            closed: false,
-        }
+        Assembly { limits, partials: Vec::new(), bytes_held: 0, abandoned: 0, closed: false }
     }
 
     /// Take in a chunk of a message of several chunks. The frame was decoded under the same limits.
@@ -61,10 +55,7 @@ impl Assembly {
         if self.closed {
             return Ok(Progress::Gap);
         }
-        let known = self
-            .partials
-            .iter()
-            .position(|partial| partial.is_of(from, &frame));
+        let known = self.partials.iter().position(|partial| partial.is_of(from, &frame));
         let at = match known {
             // The first chunk of a message that is known: a duplicate, or a sender that began anew. To begin anew is
             // right for both: a duplicate's later chunks then leave a gap, and nothing is put together wrongly.
@@ -86,10 +77,7 @@ impl Assembly {
         }
         if !partial.goes_on_with(&frame) {
             self.abandon(at);
-            return Err(FrameError::Mismatch {
-                id: frame.id,
-                index: frame.index,
-            });
+            return Err(FrameError::Mismatch { id: frame.id, index: frame.index });
         }
         let Some(at) = self.make_room(at, frame.payload.len()) else {
             return Ok(Progress::Gap);
@@ -102,13 +90,7 @@ impl Assembly {
         }
         let whole = self.remove(at);
         let payload = whole.body.into();
-        Ok(Progress::Whole(Frame {
-            index: 0,
-            count: 1,
-            body_checksum: 0,
-            payload,
-            ..frame
-        }))
+        Ok(Progress::Whole(Frame { index: 0, count: 1, body_checksum: 0, payload, ..frame }))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -132,16 +114,9 @@ impl Assembly {
 
     /// Begin a partial, dropping older ones where the limits ask for it. Returns its place.
     fn begin(&mut self, from: &Name, frame: &Frame) -> usize {
-        let own = self
-            .partials
-            .iter()
-            .filter(|partial| partial.from == *from)
-            .count();
+        let own = self.partials.iter().filter(|partial| partial.from == *from).count();
         if own >= self.limits.partials_per_peer_max {
-            let oldest = self
-                .partials
-                .iter()
-                .position(|partial| partial.from == *from);
+            let oldest = self.partials.iter().position(|partial| partial.from == *from);
             self.abandon(oldest.expect("a peer at its bound has a partial"));
         }
         if self.partials.len() >= self.limits.partials_max {
@@ -170,8 +145,7 @@ impl Assembly {
         if needed <= body.capacity() {
             return Some(at);
         }
-        let total =
-            usize::try_from(self.partials[at].total).expect("decoding bounds the total by a usize");
+        let total = usize::try_from(self.partials[at].total).expect("decoding bounds the total by a usize");
         let capacity = needed.max(body.capacity() * 2).min(total);
         let growth = capacity - body.capacity();
         // A total is at most the bound of all, so this ends at the latest when only this partial is left.
@@ -198,9 +172,7 @@ impl Assembly {
             *weights.entry(&partial.from).or_default() += weight(partial);
         }
         let (heaviest, _) = weights.into_iter().max_by_key(|(_, weight)| *weight)?;
-        self.partials
-            .iter()
-            .position(|partial| partial.from == *heaviest)
+        self.partials.iter().position(|partial| partial.from == *heaviest)
     }
 
     fn abandon(&mut self, at: usize) {
@@ -224,9 +196,7 @@ impl Partial {
     /// chunks after it: at least a byte each, and nothing after the last.
     fn goes_on_with(&self, frame: &Frame) -> bool {
         let after = u64::from(self.count - 1 - self.next);
-        let rest = self
-            .total
-            .checked_sub(self.body.len() as u64 + frame.payload.len() as u64);
+        let rest = self.total.checked_sub(self.body.len() as u64 + frame.payload.len() as u64);
         let fits = rest.is_some_and(|rest| if after == 0 { rest == 0 } else { rest >= after });
         let same = |frame: &Frame| (frame.head, frame.count, frame.total, frame.body_checksum);
         fits && same(frame) == (self.head, self.count, self.total, self.body_checksum)
@@ -250,33 +220,14 @@ mod tests {
     };
 
     fn chunk(id: u64, index: u32, count: u32, total: u64, payload: &[u8]) -> Frame {
-        let head = Head {
-            kind: Kind(1),
-            group: 2,
-            cluster: 3,
-        };
+        let head = Head { kind: Kind(1), group: 2, cluster: 3 };
         let payload = Bytes::copy_from_slice(payload);
-        Frame {
-            head,
-            role: Role::Post,
-            id,
-            index,
-            count,
-            total,
-            body_checksum: 9,
-            payload,
-        }
+        Frame { head, role: Role::Post, id, index, count, total, body_checksum: 9, payload }
     }
 
     /// Chunk `index` of three of the message "abcdefghij".
     fn letters(id: u64, index: u32) -> Frame {
-        chunk(
-            id,
-            index,
-            3,
-            10,
-            [&b"abcd"[..], b"efgh", b"ij"][index as usize],
-        )
+        chunk(id, index, 3, 10, [&b"abcd"[..], b"efgh", b"ij"][index as usize])
     }
 
     /// The first of two chunks, 50 bytes long.
@@ -287,21 +238,12 @@ mod tests {
     fn add(assembly: &mut Assembly, from: &str, frame: Frame) -> Progress {
         let progress = assembly.add(&from.into(), frame).unwrap();
         assert!(assembly.bytes_held <= LIMITS.partial_bytes_max);
-        assert_eq!(
-            assembly.bytes_held,
-            assembly
-                .partials
-                .iter()
-                .map(|partial| partial.body.capacity())
-                .sum::<usize>()
-        );
+        assert_eq!(assembly.bytes_held, assembly.partials.iter().map(|partial| partial.body.capacity()).sum::<usize>());
         progress
     }
 
     fn assert_whole(progress: Progress) {
-        let Progress::Whole(frame) = progress else {
-            panic!("not whole but {progress:?}")
-        };
+        let Progress::Whole(frame) = progress else { panic!("not whole but {progress:?}") };
         assert_eq!(frame.payload, &b"abcdefghij"[..]);
         assert_eq!((frame.index, frame.count, frame.total), (0, 1, 10));
     }
@@ -311,19 +253,13 @@ mod tests {
         let mut assembly = Assembly::new(LIMITS);
         for index in 0..2 {
             for (from, id) in [("a", 1), ("a", 2), ("b", 1)] {
-                assert_eq!(
-                    add(&mut assembly, from, letters(id, index)),
-                    Progress::Partial
-                );
+                assert_eq!(add(&mut assembly, from, letters(id, index)), Progress::Partial);
             }
         }
         for (from, id) in [("b", 1), ("a", 1), ("a", 2)] {
             assert_whole(add(&mut assembly, from, letters(id, 2)));
         }
-        assert_eq!(
-            (assembly.len(), assembly.bytes_held(), assembly.abandoned()),
-            (0, 0, 0)
-        );
+        assert_eq!((assembly.len(), assembly.bytes_held(), assembly.abandoned()), (0, 0, 0));
     }
 
     #[test]
@@ -332,18 +268,11 @@ mod tests {
         assert_eq!(add(&mut assembly, "a", letters(1, 1)), Progress::Gap);
         add(&mut assembly, "a", letters(1, 0));
         assert_eq!(add(&mut assembly, "a", letters(1, 2)), Progress::Gap);
-        assert_eq!(
-            add(&mut assembly, "a", letters(1, 1)),
-            Progress::Gap,
-            "it is gone"
-        );
+        assert_eq!(add(&mut assembly, "a", letters(1, 1)), Progress::Gap, "it is gone");
         assert_eq!((assembly.len(), assembly.abandoned()), (0, 1));
 
         for index in [0, 0, 1, 1] {
-            assert_eq!(
-                add(&mut assembly, "a", letters(1, index)),
-                Progress::Partial
-            );
+            assert_eq!(add(&mut assembly, "a", letters(1, index)), Progress::Partial);
         }
         assert_whole(add(&mut assembly, "a", letters(1, 2)));
         assert_eq!(add(&mut assembly, "a", letters(1, 2)), Progress::Gap);
@@ -365,18 +294,8 @@ mod tests {
             chunk(1, 1, 4, 10, b"efgh"),
             chunk(1, 1, 3, 11, b"efgh"),
             chunk(1, 1, 3, 10, b"efghij"),
-            Frame {
-                head: Head {
-                    kind: Kind(9),
-                    group: 2,
-                    cluster: 3,
-                },
-                ..letters(1, 1)
-            },
-            Frame {
-                body_checksum: 8,
-                ..letters(1, 1)
-            },
+            Frame { head: Head { kind: Kind(9), group: 2, cluster: 3 }, ..letters(1, 1) },
+            Frame { body_checksum: 8, ..letters(1, 1) },
         ];
         for contradiction in contradictions {
             let mut assembly = Assembly::new(LIMITS);
@@ -388,10 +307,7 @@ mod tests {
         let mut assembly = Assembly::new(LIMITS);
         add(&mut assembly, "a", letters(1, 0));
         add(&mut assembly, "a", letters(1, 1));
-        assert!(
-            assembly.add(&"a".into(), chunk(1, 2, 3, 10, b"i")).is_err(),
-            "too short at the end"
-        );
+        assert!(assembly.add(&"a".into(), chunk(1, 2, 3, 10, b"i")).is_err(), "too short at the end");
     }
 
     #[test]
@@ -427,10 +343,7 @@ mod tests {
         add(&mut assembly, "b", chunk(1, 1, 3, 10, b"efgh"));
         add(&mut assembly, "b", fifty(2));
         assert_eq!(assembly.len(), 3, "a's first made room");
-        assert_eq!(
-            add(&mut assembly, "a", chunk(1, 1, 2, 60, &[0; 10])),
-            Progress::Gap
-        );
+        assert_eq!(add(&mut assembly, "a", chunk(1, 1, 2, 60, &[0; 10])), Progress::Gap);
         assert_whole(add(&mut assembly, "b", letters(1, 2)));
     }
 

@@ -96,17 +96,13 @@ pub enum FrameError {
         len: usize,
     },
     /// It does not begin as a frame does.
-    #[error(
-        "a frame begins with {MAGIC:#04x}, but {came:#04x} came: the sender is no conflux node"
-    )]
+    #[error("a frame begins with {MAGIC:#04x}, but {came:#04x} came: the sender is no conflux node")]
     Magic {
         /// The first byte.
         came: u8,
     },
     /// It has a layout that this code does not know.
-    #[error(
-        "frames of version {supported} are understood, but version {came} came: run the same release on all nodes"
-    )]
+    #[error("frames of version {supported} are understood, but version {came} came: run the same release on all nodes")]
     Version {
         /// The frame's version.
         came: u8,
@@ -114,9 +110,7 @@ pub enum FrameError {
         supported: u8,
     },
     /// The payload is longer or shorter than the header says.
-    #[error(
-        "a frame announced {announced} bytes of payload, but {came} came: the channel cut or joined frames"
-    )]
+    #[error("a frame announced {announced} bytes of payload, but {came} came: the channel cut or joined frames")]
     Length {
         /// What the header says.
         announced: u32,
@@ -134,17 +128,13 @@ pub enum FrameError {
         computed: u32,
     },
     /// The flags have no meaning in this version.
-    #[error(
-        "a frame has the flags {came:#x}, which mean nothing in version {VERSION}: the sender is broken"
-    )]
+    #[error("a frame has the flags {came:#x}, which mean nothing in version {VERSION}: the sender is broken")]
     Flags {
         /// The frame's flags.
         came: u32,
     },
     /// The message is over the limit.
-    #[error(
-        "a message of {total} bytes was announced, but the limit is {limit}: raise message_bytes_max on all nodes"
-    )]
+    #[error("a message of {total} bytes was announced, but the limit is {limit}: raise message_bytes_max on all nodes")]
     Oversize {
         /// How long the whole message is said to be.
         total: u64,
@@ -152,9 +142,7 @@ pub enum FrameError {
         limit: usize,
     },
     /// The chunk's place, count and length do not go together.
-    #[error(
-        "chunk {index} of {count} with {len} of {total} bytes came, which cannot be: the sender is broken"
-    )]
+    #[error("chunk {index} of {count} with {len} of {total} bytes came, which cannot be: the sender is broken")]
     Chunk {
         /// The chunk's index.
         index: u32,
@@ -238,10 +226,7 @@ impl Frame {
         if let Some(&came) = bytes.get(1)
             && came != VERSION
         {
-            return Err(FrameError::Version {
-                came,
-                supported: VERSION,
-            });
+            return Err(FrameError::Version { came, supported: VERSION });
         }
         if bytes.len() < HEADER_BYTES {
             return Err(FrameError::TooShort { len: bytes.len() });
@@ -260,25 +245,16 @@ impl Frame {
         let announced = header.get_u32_le();
 
         if len as usize != payload.len() {
-            return Err(FrameError::Length {
-                announced: len,
-                came: payload.len(),
-            });
+            return Err(FrameError::Length { announced: len, came: payload.len() });
         }
         // Before the fields are judged, so that a flipped bit is called one.
         let computed = checksum(&bytes[..CHECKSUM_AT], &payload);
         if announced != computed {
-            return Err(FrameError::Checksum {
-                announced,
-                computed,
-            });
+            return Err(FrameError::Checksum { announced, computed });
         }
         let role = Role::from_flags(flags).ok_or(FrameError::Flags { came: flags })?;
         if total > limits.message_bytes_max as u64 {
-            return Err(FrameError::Oversize {
-                total,
-                limit: limits.message_bytes_max,
-            });
+            return Err(FrameError::Oversize { total, limit: limits.message_bytes_max });
         }
         let len = payload.len() as u64;
         let fits = match count {
@@ -288,28 +264,10 @@ impl Frame {
             _ => index < count && len > 0 && len + u64::from(count - 1) <= total,
         };
         if !fits {
-            return Err(FrameError::Chunk {
-                index,
-                count,
-                len: payload.len(),
-                total,
-            });
+            return Err(FrameError::Chunk { index, count, len: payload.len(), total });
         }
-        let head = Head {
-            kind,
-            group,
-            cluster,
-        };
-        Ok(Frame {
-            head,
-            role,
-            id,
-            index,
-            count,
-            total,
-            body_checksum,
-            payload,
-        })
+        let head = Head { kind, group, cluster };
+        Ok(Frame { head, role, id, index, count, total, body_checksum, payload })
     }
 }
 
@@ -326,11 +284,7 @@ mod tests {
 
     fn frame() -> Frame {
         Frame {
-            head: Head {
-                kind: Kind(0x0102),
-                group: 0x0304_0506,
-                cluster: 0x0708_090a_0b0c_0d0e,
-            },
+            head: Head { kind: Kind(0x0102), group: 0x0304_0506, cluster: 0x0708_090a_0b0c_0d0e },
             role: Role::Response,
             id: 0x1112_1314_1516_1718,
             index: 1,
@@ -382,64 +336,21 @@ mod tests {
     fn each_malformation_has_its_error() {
         let good = frame().encode().to_vec();
         assert_eq!(decode(vec![]), Err(FrameError::TooShort { len: 0 }));
-        assert_eq!(
-            decode(good[..55].to_vec()),
-            Err(FrameError::TooShort { len: 55 })
-        );
-        assert_eq!(
-            decode(b"GET / HTTP/1.1".to_vec()),
-            Err(FrameError::Magic { came: b'G' })
-        );
-        assert_eq!(
-            decode(vec![MAGIC, 9]),
-            Err(FrameError::Version {
-                came: 9,
-                supported: 1
-            })
-        );
-        assert_eq!(
-            decode(good[..60].to_vec()),
-            Err(FrameError::Length {
-                announced: 5,
-                came: 4
-            })
-        );
+        assert_eq!(decode(good[..55].to_vec()), Err(FrameError::TooShort { len: 55 }));
+        assert_eq!(decode(b"GET / HTTP/1.1".to_vec()), Err(FrameError::Magic { came: b'G' }));
+        assert_eq!(decode(vec![MAGIC, 9]), Err(FrameError::Version { came: 9, supported: 1 }));
+        assert_eq!(decode(good[..60].to_vec()), Err(FrameError::Length { announced: 5, came: 4 }));
         let joined = [&good[..], &good[..]].concat();
-        assert_eq!(
-            decode(joined),
-            Err(FrameError::Length {
-                announced: 5,
-                came: 66
-            })
-        );
+        assert_eq!(decode(joined), Err(FrameError::Length { announced: 5, came: 66 }));
         for at in (2..44).chain(48..61) {
             let mut changed = good.clone();
             changed[at] ^= 0x10;
-            assert!(
-                matches!(decode(changed), Err(FrameError::Checksum { .. })),
-                "byte {at}"
-            );
+            assert!(matches!(decode(changed), Err(FrameError::Checksum { .. })), "byte {at}");
         }
         assert_eq!(decode(forged(4, 4)), Err(FrameError::Flags { came: 4 }));
-        assert_eq!(
-            decode(forged(7, 0x80)),
-            Err(FrameError::Flags { came: 0x8000_0002 })
-        );
-        assert_eq!(
-            decode(forged(43, 1)),
-            Err(FrameError::Oversize {
-                total: (1 << 56) + 11,
-                limit: 256 << 20
-            })
-        );
-        let chunk = |index, count, total| {
-            Err(FrameError::Chunk {
-                index,
-                count,
-                len: 5,
-                total,
-            })
-        };
+        assert_eq!(decode(forged(7, 0x80)), Err(FrameError::Flags { came: 0x8000_0002 }));
+        assert_eq!(decode(forged(43, 1)), Err(FrameError::Oversize { total: (1 << 56) + 11, limit: 256 << 20 }));
+        let chunk = |index, count, total| Err(FrameError::Chunk { index, count, len: 5, total });
         assert_eq!(decode(forged(28, 3)), chunk(3, 3, 11));
         assert_eq!(decode(forged(32, 0)), chunk(1, 0, 11));
         assert_eq!(decode(forged(32, 1)), chunk(1, 1, 11));

@@ -23,20 +23,14 @@ fn fate() -> impl Strategy<Value = Fate> {
 /// tells them apart; else one wire sends all, and the group is the body's number.
 fn encode(bodies: &[Vec<u8>], chunk_bytes: usize, restarts: bool) -> Vec<Vec<Bytes>> {
     let tape = Tape::new("a");
-    let limits = Limits {
-        chunk_bytes,
-        ..LIMITS
-    };
+    let limits = Limits { chunk_bytes, ..LIMITS };
     let mut wire = Wire::new(tape.clone(), limits);
     let mut frames = Vec::new();
     for (number, body) in bodies.iter().enumerate() {
         if restarts {
             wire = Wire::new(tape.clone(), limits);
         }
-        let head = Head {
-            group: if restarts { 0 } else { number as u32 },
-            ..HEAD
-        };
+        let head = Head { group: if restarts { 0 } else { number as u32 }, ..HEAD };
         wire.post(&"b".into(), head, body.clone().into());
         frames.push(tape.frames());
     }
@@ -47,58 +41,31 @@ fn encode(bodies: &[Vec<u8>], chunk_bytes: usize, restarts: bool) -> Vec<Vec<Byt
 fn forged() -> impl Strategy<Value = Bytes> {
     let small_or_any = |small: u32| prop_oneof![4 => 0..small, 1 => any::<u32>()];
     let total = prop_oneof![4 => 0..200u64, 1 => 0..=10_000u64, 1 => any::<u64>()];
-    let fields = (
-        0..4usize,
-        0..3u64,
-        small_or_any(5),
-        small_or_any(5),
-        total,
-        0..2u32,
-        vec(any::<u8>(), 0..100),
-    );
+    let fields = (0..4usize, 0..3u64, small_or_any(5), small_or_any(5), total, 0..2u32, vec(any::<u8>(), 0..100));
     fields.prop_map(|(role, id, index, count, total, body_checksum, payload)| {
         let role = [Role::Post, Role::Request, Role::Response, Role::Refusal][role];
-        Frame {
-            head: HEAD,
-            role,
-            id,
-            index,
-            count,
-            total,
-            body_checksum,
-            payload: payload.into(),
-        }
-        .encode()
+        Frame { head: HEAD, role, id, index, count, total, body_checksum, payload: payload.into() }.encode()
     })
 }
 
 /// A good frame with some bytes changed, and cut short or lengthened.
 fn mutated() -> impl Strategy<Value = Bytes> {
     let changes = vec((any::<Index>(), any::<u8>()), 0..4);
-    (
-        vec(any::<u8>(), 0..50),
-        changes,
-        any::<Index>(),
-        vec(any::<u8>(), 0..4),
-    )
-        .prop_map(|(body, changes, cut, more)| {
-            let mut bytes = encode(&[body], 16, false)[0][0].to_vec();
-            for (at, byte) in changes {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            bytes.truncate(cut.index(2 * bytes.len()));
-            bytes.extend(more);
-            bytes.into()
-        })
+    (vec(any::<u8>(), 0..50), changes, any::<Index>(), vec(any::<u8>(), 0..4)).prop_map(|(body, changes, cut, more)| {
+        let mut bytes = encode(&[body], 16, false)[0][0].to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.index(2 * bytes.len()));
+        bytes.extend(more);
+        bytes.into()
+    })
 }
 
 fn hostile() -> impl Strategy<Value = (u8, Bytes)> {
     let random = vec(any::<u8>(), 0..200).prop_map(Bytes::from);
-    (
-        0..12u8,
-        prop_oneof![1 => random, 2 => mutated(), 6 => forged()],
-    )
+    (0..12u8, prop_oneof![1 => random, 2 => mutated(), 6 => forged()])
 }
 
 proptest! {

@@ -38,36 +38,16 @@ impl Limits {
         let bounds = [
             ("chunk_bytes", self.chunk_bytes, 1, u32::MAX as usize),
             // So that the number of chunks fits the frame.
-            (
-                "message_bytes_max",
-                self.message_bytes_max,
-                1,
-                self.chunk_bytes.saturating_mul(u32::MAX as usize),
-            ),
-            (
-                "partials_per_peer_max",
-                self.partials_per_peer_max,
-                1,
-                usize::MAX,
-            ),
+            ("message_bytes_max", self.message_bytes_max, 1, self.chunk_bytes.saturating_mul(u32::MAX as usize)),
+            ("partials_per_peer_max", self.partials_per_peer_max, 1, usize::MAX),
             ("partials_max", self.partials_max, 1, usize::MAX),
             // Otherwise the largest message could never be put together.
-            (
-                "partial_bytes_max",
-                self.partial_bytes_max,
-                self.message_bytes_max,
-                usize::MAX,
-            ),
+            ("partial_bytes_max", self.partial_bytes_max, self.message_bytes_max, usize::MAX),
             ("requests_max", self.requests_max, 1, usize::MAX),
         ];
         for (name, came, least, most) in bounds {
             if !(least..=most).contains(&came) {
-                return Err(LimitsError {
-                    name,
-                    came,
-                    least,
-                    most,
-                });
+                return Err(LimitsError { name, came, least, most });
             }
         }
         Ok(())
@@ -97,38 +77,17 @@ mod tests {
         let good = Limits::default();
         assert_eq!(good.check(), Ok(()));
         let bad = [
-            Limits {
-                chunk_bytes: 0,
-                ..good
-            },
-            Limits {
-                message_bytes_max: 0,
-                ..good
-            },
-            Limits {
-                partials_per_peer_max: 0,
-                ..good
-            },
-            Limits {
-                partials_max: 0,
-                ..good
-            },
-            Limits {
-                partial_bytes_max: good.message_bytes_max - 1,
-                ..good
-            },
-            Limits {
-                requests_max: 0,
-                ..good
-            },
+            Limits { chunk_bytes: 0, ..good },
+            Limits { message_bytes_max: 0, ..good },
+            Limits { partials_per_peer_max: 0, ..good },
+            Limits { partials_max: 0, ..good },
+            Limits { partial_bytes_max: good.message_bytes_max - 1, ..good },
+            Limits { requests_max: 0, ..good },
         ];
         for bad in bad {
             assert!(bad.check().is_err(), "{bad:?}");
         }
         let error = bad[0].check().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the wire limit chunk_bytes must be 1 to 4294967295, but 0 came"
-        );
+        assert_eq!(error, "the wire limit chunk_bytes must be 1 to 4294967295, but 0 came");
     }
 }

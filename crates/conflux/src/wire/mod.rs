@@ -116,9 +116,7 @@ impl Wire {
             counters: Counters::default(),
             closed: AtomicBool::new(false),
         };
-        Wire {
-            shared: Arc::new(shared),
-        }
+        Wire { shared: Arc::new(shared) }
     }
 
     /// The name under which the node is attached.
@@ -166,20 +164,14 @@ impl Wire {
         if shared.closed.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let accepted =
-            Frame::decode(frame, &shared.limits).and_then(|frame| shared.assemble(&from, frame));
+        let accepted = Frame::decode(frame, &shared.limits).and_then(|frame| shared.assemble(&from, frame));
         let Some(whole) = accepted.inspect_err(|error| shared.counters.refused(error))? else {
             return Ok(None);
         };
         let (head, body) = (whole.head, whole.payload);
         let reply = match whole.role {
             Role::Post => None,
-            Role::Request => Some(Reply {
-                wire: self.clone(),
-                to: from.clone(),
-                head,
-                id: whole.id,
-            }),
+            Role::Request => Some(Reply { wire: self.clone(), to: from.clone(), head, id: whole.id }),
             Role::Response => {
                 shared.answer(whole.id, &from, Ok(body));
                 return Ok(None);
@@ -189,12 +181,7 @@ impl Wire {
                 return Ok(None);
             }
         };
-        Ok(Some(Arrival {
-            from,
-            head,
-            body,
-            reply,
-        }))
+        Ok(Some(Arrival { from, head, body, reply }))
     }
 
     /// Detach, fail every pending request with [`RequestError::Closed`], and drop what was half received. Later requests
@@ -221,10 +208,7 @@ impl Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire")
-            .field("name", self.name())
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("Wire").field("name", self.name()).field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -238,37 +222,18 @@ impl Shared {
         let limit = self.limits.message_bytes_max;
         if body.len() > limit {
             self.counters.unsent_too_large();
-            tracing::warn!(
-                len = body.len(),
-                limit,
-                kind = head.kind.0,
-                "a message over the limit was not sent"
-            );
+            tracing::warn!(len = body.len(), limit, kind = head.kind.0, "a message over the limit was not sent");
             return;
         }
         let total = body.len() as u64;
         // An empty body is one empty chunk.
         let count = body.len().div_ceil(self.limits.chunk_bytes).max(1);
         let count = u32::try_from(count).expect("Limits::check bounds the chunks of a message");
-        let body_checksum = if count == 1 {
-            0
-        } else {
-            crc32fast::hash(&body)
-        };
+        let body_checksum = if count == 1 { 0 } else { crc32fast::hash(&body) };
         let mut rest = body;
         for index in 0..count {
             let payload = rest.split_to(rest.len().min(self.limits.chunk_bytes));
-            let frame = Frame {
-                head,
-                role,
-                id,
-                index,
-                count,
-                total,
-                body_checksum,
-                payload,
-            }
-            .encode();
+            let frame = Frame { head, role, id, index, count, total, body_checksum, payload }.encode();
             match to {
                 Some(to) => self.port.send(to, frame),
                 None => self.port.broadcast(frame),

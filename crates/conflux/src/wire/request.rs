@@ -35,9 +35,7 @@ pub enum RequestError {
         limit: usize,
     },
     /// The body is over the limit. The request was not sent.
-    #[error(
-        "a request has at most {limit} bytes, but {len} came: send less, or raise message_bytes_max on all nodes"
-    )]
+    #[error("a request has at most {limit} bytes, but {len} came: send less, or raise message_bytes_max on all nodes")]
     TooLarge {
         /// The body's length.
         len: usize,
@@ -74,15 +72,11 @@ enum PendingState {
 
 impl Pending {
     pub(super) fn failed(error: RequestError) -> Pending {
-        Pending {
-            state: PendingState::Failed(Some(error)),
-        }
+        Pending { state: PendingState::Failed(Some(error)) }
     }
 
     pub(super) fn waiting(id: u64, answer: Answer, wire: Weak<Shared>) -> Pending {
-        Pending {
-            state: PendingState::Waiting { id, answer, wire },
-        }
+        Pending { state: PendingState::Waiting { id, answer, wire } }
     }
 }
 
@@ -91,9 +85,7 @@ impl Future for Pending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.state {
-            PendingState::Failed(error) => {
-                Poll::Ready(Err(error.take().expect("polled after it was ready")))
-            }
+            PendingState::Failed(error) => Poll::Ready(Err(error.take().expect("polled after it was ready"))),
             // The sending half goes unused only when the wire itself is gone.
             PendingState::Waiting { answer, .. } => {
                 Poll::Ready(ready!(Pin::new(answer).poll(cx)).unwrap_or(Err(RequestError::Closed)))
@@ -116,10 +108,7 @@ impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
             PendingState::Failed(error) => f.debug_tuple("Pending").field(error).finish(),
-            PendingState::Waiting { id, .. } => f
-                .debug_struct("Pending")
-                .field("id", id)
-                .finish_non_exhaustive(),
+            PendingState::Waiting { id, .. } => f.debug_struct("Pending").field("id", id).finish_non_exhaustive(),
         }
     }
 }
@@ -131,14 +120,10 @@ impl Reply {
         if len > limit {
             self.wire.shared.counters.unsent_too_large();
             let advice = "ask for less, or raise message_bytes_max on all nodes";
-            self.refuse(&format!(
-                "the answer has {len} bytes, over the limit of {limit}: {advice}"
-            ));
+            self.refuse(&format!("the answer has {len} bytes, over the limit of {limit}: {advice}"));
             return;
         }
-        self.wire
-            .shared
-            .send(Some(&self.to), Role::Response, self.head, self.id, body);
+        self.wire.shared.send(Some(&self.to), Role::Response, self.head, self.id, body);
     }
 
     /// Refuse, with a reason for people. What is over [`REFUSAL_BYTES_MAX`] is cut.
@@ -146,9 +131,7 @@ impl Reply {
         let limit = REFUSAL_BYTES_MAX.min(self.wire.shared.limits.message_bytes_max);
         let message = &message[..message.floor_char_boundary(limit)];
         let body = Bytes::copy_from_slice(message.as_bytes());
-        self.wire
-            .shared
-            .send(Some(&self.to), Role::Refusal, self.head, self.id, body);
+        self.wire.shared.send(Some(&self.to), Role::Refusal, self.head, self.id, body);
     }
 }
 
@@ -192,10 +175,7 @@ struct Waiting {
 
 impl Requests {
     pub(super) fn new(limit: usize) -> Self {
-        Requests {
-            limit,
-            table: Mutex::default(),
-        }
+        Requests { limit, table: Mutex::default() }
     }
 
     pub(super) fn begin(&self, id: u64, to: Name) -> Result<Answer, RequestError> {
@@ -213,20 +193,13 @@ impl Requests {
 
     /// Whether an answer with this id is waited for from this node.
     pub(super) fn expects(&self, id: u64, from: &Name) -> bool {
-        self.table()
-            .waiting
-            .get(&id)
-            .is_some_and(|waiting| waiting.to == *from)
+        self.table().waiting.get(&id).is_some_and(|waiting| waiting.to == *from)
     }
 
     /// Give a request its answer. False if none waits for it from this node.
     pub(super) fn end(&self, id: u64, from: &Name, answer: Result<Bytes, RequestError>) -> bool {
         let mut table = self.table();
-        if table
-            .waiting
-            .get(&id)
-            .is_none_or(|waiting| waiting.to != *from)
-        {
+        if table.waiting.get(&id).is_none_or(|waiting| waiting.to != *from) {
             return false;
         }
         let waiting = table.waiting.remove(&id);

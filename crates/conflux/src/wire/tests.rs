@@ -13,18 +13,12 @@ pub(super) struct Tape {
 
 impl Tape {
     pub(super) fn new(name: &str) -> Arc<Tape> {
-        Arc::new(Tape {
-            name: name.into(),
-            sent: Mutex::default(),
-        })
+        Arc::new(Tape { name: name.into(), sent: Mutex::default() })
     }
 
     /// Take the frames sent since the last time.
     pub(super) fn frames(&self) -> Vec<Bytes> {
-        std::mem::take(&mut *self.sent.lock().unwrap())
-            .into_iter()
-            .map(|(_, frame)| frame)
-            .collect()
+        std::mem::take(&mut *self.sent.lock().unwrap()).into_iter().map(|(_, frame)| frame).collect()
     }
 }
 
@@ -41,11 +35,7 @@ impl Port for Tape {
     fn close(&self) {}
 }
 
-pub(super) const HEAD: Head = Head {
-    kind: Kind(7),
-    group: 8,
-    cluster: 9,
-};
+pub(super) const HEAD: Head = Head { kind: Kind(7), group: 8, cluster: 9 };
 
 /// Small enough that tests meet them.
 pub(super) const LIMITS: Limits = Limits {
@@ -58,10 +48,7 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 pub(super) fn message(from: &str, frame: Bytes) -> Message {
-    Message {
-        from: from.into(),
-        frame,
-    }
+    Message { from: from.into(), frame }
 }
 
 struct Node {
@@ -71,10 +58,7 @@ struct Node {
 
 async fn node(channel: &MemoryChannel, name: &str) -> Node {
     let Attachment { port, inbox } = channel.attach(name.into()).await.unwrap();
-    Node {
-        wire: Wire::new(port, LIMITS),
-        inbox,
-    }
+    Node { wire: Wire::new(port, LIMITS), inbox }
 }
 
 async fn two() -> (Node, Node) {
@@ -86,11 +70,7 @@ impl Node {
     /// Accept everything that is waiting.
     fn arrivals(&mut self) -> Vec<Arrival> {
         std::iter::from_fn(|| self.inbox.try_recv())
-            .filter_map(|message| {
-                self.wire
-                    .accept(message)
-                    .expect("only good frames are sent")
-            })
+            .filter_map(|message| self.wire.accept(message).expect("only good frames are sent"))
             .collect()
     }
 
@@ -114,12 +94,7 @@ async fn a_post_arrives_with_its_head_and_without_a_reply() {
     let (a, mut b) = two().await;
     for len in [0, 1, 15, 16, 17, 32, 10_000] {
         a.wire.post(b.wire.name(), HEAD, long(len));
-        let Arrival {
-            from,
-            head,
-            body,
-            reply,
-        } = b.arrival();
+        let Arrival { from, head, body, reply } = b.arrival();
         assert_eq!((&*from, head, body), ("a", HEAD, long(len)));
         assert!(reply.is_none());
     }
@@ -128,11 +103,7 @@ async fn a_post_arrives_with_its_head_and_without_a_reply() {
 #[tokio::test]
 async fn a_broadcast_reaches_the_others() {
     let channel = MemoryChannel::new();
-    let [mut a, mut b, mut c] = [
-        node(&channel, "a").await,
-        node(&channel, "b").await,
-        node(&channel, "c").await,
-    ];
+    let [mut a, mut b, mut c] = [node(&channel, "a").await, node(&channel, "b").await, node(&channel, "c").await];
     a.wire.broadcast(HEAD, long(100));
     assert_eq!(b.arrival().body, long(100));
     assert_eq!(c.arrival().body, long(100));
@@ -147,17 +118,11 @@ async fn a_request_is_answered_whatever_the_order_and_the_size() {
     arrivals.reverse();
     for arrival in arrivals {
         assert_eq!(arrival.head, HEAD);
-        arrival
-            .reply
-            .unwrap()
-            .send([&arrival.body[..], &arrival.body].concat().into());
+        arrival.reply.unwrap().send([&arrival.body[..], &arrival.body].concat().into());
     }
     assert!(a.arrivals().is_empty(), "answers are matched inside");
     for (pending, len) in pending.into_iter().zip([3, 30, 300]) {
-        assert_eq!(
-            pending.await,
-            Ok([&long(len)[..], &long(len)].concat().into())
-        );
+        assert_eq!(pending.await, Ok([&long(len)[..], &long(len)].concat().into()));
     }
     assert_eq!(a.wire.stats(), Stats::default());
 }
@@ -180,16 +145,10 @@ async fn a_refusal_carries_its_reason_cut_to_the_limit() {
         a.arrivals();
         pending
     };
-    assert_eq!(
-        ask("not today").await,
-        Err(RequestError::Refused("not today".into()))
-    );
+    assert_eq!(ask("not today").await, Err(RequestError::Refused("not today".into())));
     // 3 bytes each: 4096 falls inside of one.
     let cut = ask(&"€".repeat(2000)).await;
-    assert_eq!(
-        cut,
-        Err(RequestError::Refused("€".repeat(REFUSAL_BYTES_MAX / 3)))
-    );
+    assert_eq!(cut, Err(RequestError::Refused("€".repeat(REFUSAL_BYTES_MAX / 3))));
 }
 
 #[tokio::test]
@@ -219,20 +178,12 @@ async fn only_the_node_that_was_asked_can_answer_and_only_once() {
     let request = a.frames().remove(0);
     for answer in ["first", "second"] {
         // The request came twice.
-        let arrival = wire_b
-            .accept(message("a", request.clone()))
-            .unwrap()
-            .unwrap();
+        let arrival = wire_b.accept(message("a", request.clone())).unwrap().unwrap();
         arrival.reply.unwrap().send(answer.into());
     }
     let answers = b.frames();
     for from in ["c", "a"] {
-        assert!(
-            wire_a
-                .accept(message(from, answers[0].clone()))
-                .unwrap()
-                .is_none()
-        );
+        assert!(wire_a.accept(message(from, answers[0].clone())).unwrap().is_none());
         assert!(poll(&mut pending).is_pending());
     }
     for answer in answers {
@@ -250,22 +201,13 @@ async fn chunks_of_an_answer_nobody_waits_for_are_not_kept() {
     b.arrival().reply.unwrap().send(long(100));
     assert!(a.arrivals().is_empty());
     let stats = a.wire.stats();
-    assert_eq!(
-        (
-            stats.partials,
-            stats.partials_abandoned,
-            stats.unexpected_answers
-        ),
-        (0, 0, 7)
-    );
+    assert_eq!((stats.partials, stats.partials_abandoned, stats.unexpected_answers), (0, 0, 7));
 }
 
 #[tokio::test]
 async fn requests_over_the_bound_fail_unsent() {
     let (a, mut b) = two().await;
-    let waiting: Vec<_> = (0..3)
-        .map(|_| a.wire.request(b.wire.name(), HEAD, "x".into()))
-        .collect();
+    let waiting: Vec<_> = (0..3).map(|_| a.wire.request(b.wire.name(), HEAD, "x".into())).collect();
     let over = a.wire.request(b.wire.name(), HEAD, "x".into());
     assert_eq!(over.await, Err(RequestError::Overloaded { limit: 3 }));
     assert_eq!(b.arrivals().len(), 3);
@@ -277,14 +219,8 @@ async fn requests_over_the_bound_fail_unsent() {
 #[tokio::test]
 async fn bodies_over_the_limit_are_not_sent() {
     let (mut a, mut b) = two().await;
-    let too_large = RequestError::TooLarge {
-        len: 10_001,
-        limit: 10_000,
-    };
-    assert_eq!(
-        a.wire.request(b.wire.name(), HEAD, long(10_001)).await,
-        Err(too_large)
-    );
+    let too_large = RequestError::TooLarge { len: 10_001, limit: 10_000 };
+    assert_eq!(a.wire.request(b.wire.name(), HEAD, long(10_001)).await, Err(too_large));
     a.wire.post(b.wire.name(), HEAD, long(10_001));
     a.wire.broadcast(HEAD, long(10_001));
     assert!(b.arrivals().is_empty());
@@ -293,13 +229,8 @@ async fn bodies_over_the_limit_are_not_sent() {
     let pending = a.wire.request(b.wire.name(), HEAD, "x".into());
     b.arrival().reply.unwrap().send(long(10_001));
     a.arrivals();
-    let Err(RequestError::Refused(reason)) = pending.await else {
-        panic!("an answer over the limit came")
-    };
-    assert!(
-        reason.starts_with("the answer has 10001 bytes, over the limit of 10000"),
-        "{reason}"
-    );
+    let Err(RequestError::Refused(reason)) = pending.await else { panic!("an answer over the limit came") };
+    assert!(reason.starts_with("the answer has 10001 bytes, over the limit of 10000"), "{reason}");
 }
 
 #[tokio::test]
@@ -310,10 +241,7 @@ async fn closing_fails_what_waits_and_what_comes_later() {
     a.wire.close();
     a.wire.close();
     assert_eq!(waiting.await, Err(RequestError::Closed));
-    assert_eq!(
-        a.wire.request(b.wire.name(), HEAD, "x".into()).await,
-        Err(RequestError::Closed)
-    );
+    assert_eq!(a.wire.request(b.wire.name(), HEAD, "x".into()).await, Err(RequestError::Closed));
     assert!(a.arrivals().is_empty());
     assert_eq!(a.inbox.recv().await, None, "the node is detached");
     b.arrival().reply.unwrap().send("too late".into());
@@ -356,10 +284,7 @@ fn chunks_of_two_messages_with_one_id_are_not_mixed() {
     for (body, chunks) in [(vec![1; 32], 0..1), (vec![2; 32], 1..2)] {
         Wire::new(a.clone(), LIMITS).post(&"b".into(), HEAD, body.into());
         for frame in a.frames().drain(chunks) {
-            assert!(
-                !matches!(wire_b.accept(message("a", frame)), Ok(Some(_))),
-                "a mixed body came"
-            );
+            assert!(!matches!(wire_b.accept(message("a", frame)), Ok(Some(_))), "a mixed body came");
         }
     }
     assert_eq!(wire_b.stats().refused_mismatch, 1);
@@ -389,51 +314,16 @@ fn refused_frames_are_counted_by_reason() {
         version.into(),
         good.slice(..57),
         flipped.into(),
-        Frame {
-            total: 10_001,
-            ..frame.clone()
-        }
-        .encode(),
-        Frame {
-            count: 0,
-            ..frame.clone()
-        }
-        .encode(),
-        Frame {
-            index: 1,
-            count: 3,
-            ..frame.clone()
-        }
-        .encode(),
+        Frame { total: 10_001, ..frame.clone() }.encode(),
+        Frame { count: 0, ..frame.clone() }.encode(),
+        Frame { index: 1, count: 3, ..frame.clone() }.encode(),
     ];
     for bad in bad {
         assert!(wire.accept(message("b", bad)).is_err());
     }
     assert!(wire.accept(message("b", good)).unwrap().is_none());
-    assert!(
-        wire.accept(message(
-            "b",
-            Frame {
-                index: 1,
-                ..frame.clone()
-            }
-            .encode()
-        ))
-        .is_err()
-    );
-    assert!(
-        wire.accept(message(
-            "b",
-            Frame {
-                index: 1,
-                payload: "z".into(),
-                ..frame
-            }
-            .encode()
-        ))
-        .unwrap()
-        .is_none()
-    );
+    assert!(wire.accept(message("b", Frame { index: 1, ..frame.clone() }.encode())).is_err());
+    assert!(wire.accept(message("b", Frame { index: 1, payload: "z".into(), ..frame }.encode())).unwrap().is_none());
     let stats = wire.stats();
     assert_eq!(stats.refused(), 9);
     let expected = Stats {
@@ -455,11 +345,5 @@ fn refused_frames_are_counted_by_reason() {
 #[test]
 #[should_panic(expected = "the wire limit chunk_bytes must be 1 to 4294967295, but 0 came")]
 fn limits_that_cannot_work_are_refused() {
-    Wire::new(
-        Tape::new("a"),
-        Limits {
-            chunk_bytes: 0,
-            ..LIMITS
-        },
-    );
+    Wire::new(Tape::new("a"), Limits { chunk_bytes: 0, ..LIMITS });
 }

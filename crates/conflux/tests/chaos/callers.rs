@@ -17,10 +17,10 @@ pub(crate) async fn call(world: Arc<World>, slot: usize) {
     let mut random = world.random(3000 + slot as u64);
     let mut ids = 0;
     while world.is_going() {
-        let idle = world.plan.short_sessions && chance(&mut random, 2);
+        let idle = world.plan.short_sessions && chance(&mut random, 5);
         let pause = if idle { 9_000 + random.below(3_000) } else { within(&mut random, &world.plan.pause_ms) };
         sleep(Duration::from_millis(pause)).await;
-        let burst = if chance(&mut random, 15) { 1 + random.below(20) } else { 1 };
+        let burst = if chance(&mut random, 10) { 1 + random.below(20) } else { 1 };
         for _ in 0..burst {
             let kind = pick(&mut random, &KINDS);
             let padding = if chance(&mut random, 3) { random.below(3000) as usize } else { 0 };
@@ -71,7 +71,8 @@ fn perform(
     }
     drop(node);
     let number = world.began(method, slot, opening, chosen);
-    let waiter = Waiter { world: world.clone(), number, first, patience, random: Random::new(random.next_u64()) };
+    let (begun, random) = (Instant::now(), &mut Random::new(random.next_u64()));
+    let waiter = Waiter { world: world.clone(), number, first, begun, patience, random: random.clone() };
     match random.below(20) {
         0 | 1 => {
             // Polled at once, or its place in the order would be another than that of its try.
@@ -86,7 +87,9 @@ fn perform(
         }
         2 => drop_it(world, number, Box::pin(wish)),
         _ => {
-            tokio::spawn(waiter.wait(wish.start()));
+            let started = wish.start();
+            world.has_session(opening, started.request_id());
+            tokio::spawn(waiter.wait(started));
         }
     }
 }
@@ -107,14 +110,13 @@ struct Waiter {
     world: Arc<World>,
     number: usize,
     first: Instant,
+    begun: Instant,
     patience: Duration,
     random: Random,
 }
 
-type Predicted = Result<
-    (conflux::Prediction<Ledger>, conflux::Started<Ledger>),
-    conflux::PerformError<crate::container::Rejection>,
->;
+type Predicted =
+    Result<(conflux::Prediction<Ledger>, conflux::Started<Ledger>), conflux::PerformError<crate::container::Rejection>>;
 
 impl Waiter {
     async fn wait(self, started: conflux::Started<Ledger>) {
@@ -124,7 +126,17 @@ impl Waiter {
             self.world.wrong(format!("try {} has no answer after its deadline, {:?}", self.number, self.patience));
             return self.world.stopped_waiting();
         };
-        self.told(Claim::of(answer));
+        let claim = Claim::of(answer);
+        if matches!(claim, Claim::Unknown { .. }) && Instant::now() < self.begun + self.patience {
+            self.world.count("answer: unknown before the deadline");
+            self.world.trace.say(format_args!(
+                "early: {} after {:?} of {:?}",
+                self.number,
+                self.begun.elapsed(),
+                self.patience
+            ));
+        }
+        self.told(claim);
     }
 
     async fn wait_proposed(self, predicted: impl Future<Output = Predicted>) {

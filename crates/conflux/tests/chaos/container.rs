@@ -88,14 +88,27 @@ pub(crate) struct State {
     ballast: Arc<str>,
 }
 
-/// One action that took effect.
+/// One action that took effect. Written short, as a run has thousands of them in each of many snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "[u64; 4]", from = "[u64; 4]")]
 pub(crate) struct Entry {
     pub(crate) tag: u64,
     /// What the method saw.
     pub(crate) seen: Seen,
     /// The hash of the state after it.
     pub(crate) after: u64,
+}
+
+impl From<Entry> for [u64; 4] {
+    fn from(Entry { tag, seen, after }: Entry) -> Self {
+        [tag, seen.length, seen.hash, after]
+    }
+}
+
+impl From<[u64; 4]> for Entry {
+    fn from([tag, length, hash, after]: [u64; 4]) -> Self {
+        Entry { tag, seen: Seen { length, hash }, after }
+    }
 }
 
 impl State {

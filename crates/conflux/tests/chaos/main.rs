@@ -73,6 +73,9 @@ seeds! {
 #[test]
 fn the_seeds_of_the_environment() {
     if let Some(seed) = number("CHAOS_SEED") {
+        // With RUST_LOG, what the engine says is printed in between.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).with_test_writer().init();
         let report = run::run(seed, true);
         println!("{}", report.tally);
         println!("{} actions", report.actions);
@@ -97,7 +100,11 @@ const HASH: &str = "trace hash ";
 fn a_seed_is_one_trace() {
     for seed in 0..12 {
         let (first, second) = (run::run(seed, false), run::run(seed, false));
-        assert_eq!(first.hash, second.hash, "seed {seed} went another way; its end:\n{}\n\n{}", first.tail, second.tail);
+        assert_eq!(
+            first.hash, second.hash,
+            "seed {seed} went another way; its end:\n{}\n\n{}",
+            first.tail, second.tail
+        );
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) pause_ms: Range<u64>,
 }
 
+/// More actions than a run has: a subscriber that is reset all the same met a snapshot.
+pub(crate) const HISTORY_LONG: usize = 16_384;
 /// The longest session in runs with short ones; deadlines are a quarter of it at most.
 pub(crate) const SHORT_SESSION: Duration = Duration::from_secs(8);
 /// How long a chosen id is remembered in those runs. Nobody retries for longer than [`RETRY_MAX`] and a deadline.
@@ -52,15 +54,22 @@ pub(crate) fn pick<T: Clone>(random: &mut Random, all: &[T]) -> T {
 impl Plan {
     pub(crate) fn draw(seed: u64) -> Self {
         let random = &mut Random::new(seed ^ 0x0c4a_05c4_a05c);
-        let short_sessions = chance(random, 30);
+        // What must not be left to chance alone: some runs are made for sessions that expire, some for snapshots.
+        let short_sessions = seed % 4 == 1;
+        let snapshots = seed % 4 == 2;
         let (election_ms, heartbeat_ms) = pick(random, &[((300, 500), 50), ((300, 500), 50), ((150, 280), 20)]);
+        let nodes = pick(random, &[3, 3, 3, 3, 3, 3, 5, 5, 4, 2, 1]);
         Plan {
             seed,
-            nodes: pick(random, &[3, 3, 3, 3, 3, 3, 5, 5, 4, 2, 1]),
-            named: chance(random, 40),
+            nodes,
+            // By size alone, fewer than twice that many nodes may start before the cluster has formed.
+            named: nodes < 3 || chance(random, 40),
             late_comer: chance(random, 25),
-            compaction: pick(random, &[(8_192, 16 << 20), (16, 64 * 1024), (4, 64 * 1024), (2, 1024), (10_000, 4096)]),
-            history: pick(random, &[0, 4, 64, 16_384]),
+            compaction: match snapshots {
+                true => pick(random, &[(16, 64 * 1024), (4, 64 * 1024), (2, 1024), (10_000, 4096)]),
+                false => pick(random, &[(8_192, 16 << 20), (8_192, 16 << 20), (16, 64 * 1024), (4, 64 * 1024)]),
+            },
+            history: if snapshots { HISTORY_LONG } else { pick(random, &[0, 4, 64, HISTORY_LONG]) },
             short_sessions,
             digest_every: chance(random, 60).then(|| 1 + random.below(20)),
             in_flight_max: pick(random, &[65_536, 65_536, 65_536, 8]),
@@ -69,8 +78,9 @@ impl Plan {
             heartbeat_ms,
             rough_start: chance(random, 50),
             length: Duration::from_millis(if short_sessions { 40_000 } else { 10_000 + random.below(15_000) }),
-            calm_ms: pick(random, &[50..400, 200..1500, 1000..4000]),
-            pause_ms: pick(random, &[1..60, 20..400, 100..1500]),
+            // An opening must be older than a session's life for its session to expire.
+            calm_ms: if short_sessions { 1500..6000 } else { pick(random, &[50..400, 200..1500, 1000..4000]) },
+            pause_ms: pick(random, &[10..120, 20..400, 100..1500]),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conflux::{Done, Performed, PerformError, RequestId};
+use conflux::{Done, PerformError, Performed, RequestId};
 
 use crate::container::{Action, Ledger, Method, Rejection, Seen};
 
@@ -20,14 +20,28 @@ pub(crate) struct Try {
 /// What a caller is told of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Claim {
-    Done { index: u64, action: Option<Arc<Action>> },
-    Rejected { index: u64, rejection: Arc<Rejection> },
-    Failed { index: u64 },
-    NeverProposed { reason: String },
-    Unknown { id: RequestId },
+    Done {
+        index: u64,
+        action: Option<Arc<Action>>,
+    },
+    Rejected {
+        index: u64,
+        rejection: Arc<Rejection>,
+    },
+    Failed {
+        index: u64,
+    },
+    NeverProposed {
+        reason: String,
+    },
+    Unknown {
+        id: RequestId,
+    },
     Conflict,
     /// The node was closed; whether the call may have left it.
-    Closed { id: Option<RequestId> },
+    Closed {
+        id: Option<RequestId>,
+    },
 }
 
 impl Claim {
@@ -85,9 +99,20 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// It subscribed: to what comes after this place.
-    Began { slot: usize, after: u64 },
-    Change { previous: u64, index: u64, action: Action, state: Seen },
-    Reset { index: u64, state: Seen },
+    Began {
+        slot: usize,
+        after: u64,
+    },
+    Change {
+        previous: u64,
+        index: u64,
+        action: Action,
+        state: Seen,
+    },
+    Reset {
+        index: u64,
+        state: Seen,
+    },
 }
 
 /// A state that was read from a node.

@@ -67,7 +67,13 @@ pub(crate) fn run(seed: u64, print: bool) -> Report {
             }
             Err(error) => broken.push(error),
         }
-        Report { hash: world.trace.hash(), tally: world.known().tally.clone(), broken, tail: world.trace.tail(), actions }
+        Report {
+            hash: world.trace.hash(),
+            tally: world.known().tally.clone(),
+            broken,
+            tail: world.trace.tail(),
+            actions,
+        }
     });
     drop(runtime);
     let panics = std::mem::take(&mut *PANICS.lock().expect("the hook does not panic"));
@@ -152,7 +158,9 @@ async fn recover(world: &Arc<World>) -> Result<State, String> {
     let (name, index, state, digest) = states.first().cloned().ok_or("no node is open")?;
     for (other, its_index, its_state, its_digest) in &states {
         if (its_index, its_state, its_digest) != (&index, &state, &digest) {
-            return Err(format!("in the end {name} is at {index}, {digest:?}, and {other} at {its_index}, {its_digest:?}"));
+            return Err(format!(
+                "in the end {name} is at {index}, {digest:?}, and {other} at {its_index}, {its_digest:?}"
+            ));
         }
     }
     world.trace.say(format_args!("the end, at {index}: {digest:?}"));

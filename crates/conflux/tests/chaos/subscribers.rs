@@ -7,7 +7,7 @@ use conflux::{Event, Index};
 use tokio::time::sleep;
 
 use crate::container::Ledger;
-use crate::plan::{Plan, chance, pick};
+use crate::plan::{HISTORY_LONG, Plan, chance, pick};
 use crate::record::{Heard, Listener};
 use crate::world::World;
 
@@ -33,6 +33,10 @@ fn note(world: &World, listener: usize, heard: Heard) {
         }
         Heard::Reset { index, .. } => {
             world.count("subscription: reset");
+            if world.plan.history == HISTORY_LONG {
+                let resumed = matches!(world.known().listeners[listener].heard.last(), Some(Heard::Began { .. }));
+                world.count(if resumed { "snapshot: started from" } else { "snapshot: installed" });
+            }
             world.trace.say(format_args!("listener {listener} starts again at {index}"));
         }
     }

@@ -36,7 +36,8 @@ pub(crate) const WANTED: &[&str] = &[
     "id tried again",
     "subscription: resumed",
     "subscription: reset",
-    "snapshot",
+    "snapshot: started from",
+    "snapshot: installed",
     "session expired",
     "proposed",
 ];

@@ -38,6 +38,8 @@ pub(crate) struct Known {
     /// Performs whose answers are still waited for.
     pub(crate) waiting: u64,
     leaders: BTreeMap<usize, (u64, String)>,
+    /// The number of the session of each opening.
+    sessions: BTreeMap<u64, u64>,
 }
 
 /// The place of one node, which comes and goes.
@@ -68,6 +70,7 @@ impl World {
             going: true,
             waiting: 0,
             leaders: BTreeMap::new(),
+            sessions: BTreeMap::new(),
         };
         let channel = MemoryChannel::seeded(plan.seed);
         Arc::new(World { plan, channel, trace: Trace::new(print), known: Mutex::new(known) })
@@ -166,11 +169,7 @@ impl World {
         if let Some(actions) = plan.digest_every {
             builder = builder.digest_every(actions);
         }
-        if plan.named {
-            builder.founders((0..plan.nodes).map(Plan::name))
-        } else {
-            builder.cluster_size(plan.nodes)
-        }
+        if plan.named { builder.founders((0..plan.nodes).map(Plan::name)) } else { builder.cluster_size(plan.nodes) }
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
@@ -209,12 +208,10 @@ impl World {
         let state = {
             let mut known = self.known();
             known.tally.count(claim.kind());
-            if matches!(&claim, Claim::NeverProposed { reason } if reason.contains("session expired")) {
-                known.tally.count("session expired");
-            }
             known.told = known.told.max(claim.index().unwrap_or(0));
             let Try { slot, opening, .. } = known.tries[number];
-            let state = known.slots[slot].node.as_ref().map(Node::state).filter(|_| known.slots[slot].opening == opening);
+            let state =
+                known.slots[slot].node.as_ref().map(Node::state).filter(|_| known.slots[slot].opening == opening);
             let seen = state.map(|state| (state.index().0, slot));
             known.tries[number].claims.push(claim.clone());
             seen
@@ -224,6 +221,15 @@ impl World {
             && index < told
         {
             self.wrong(format!("{} was told of {told} and shows {index}", Plan::name(slot)));
+        }
+    }
+
+    /// Takes note of the session that an opening's calls are in: another one than before means that that one expired.
+    pub(crate) fn has_session(&self, opening: u64, id: Option<&RequestId>) {
+        let Some(RequestId::Call(session, _)) = id else { return };
+        let mut known = self.known();
+        if known.sessions.insert(opening, session.number).is_some_and(|before| before != session.number) {
+            known.tally.count("session expired");
         }
     }
 

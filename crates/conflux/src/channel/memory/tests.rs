@@ -40,11 +40,7 @@ async fn keeps_the_contract_on_many_threads() {
 async fn keeps_the_contract_under_loss_and_delay() {
     contract::all(async || {
         let channel = MemoryChannel::seeded(7);
-        channel.set_faults(Faults {
-            loss: 0.3,
-            delay: millis(0)..millis(40),
-            ..Faults::default()
-        });
+        channel.set_faults(Faults { loss: 0.3, delay: millis(0)..millis(40), ..Faults::default() });
         Arc::new(channel) as Arc<dyn Channel>
     })
     .await;
@@ -68,13 +64,7 @@ fn text(text: &'static str) -> Bytes {
 
 fn drain(node: &mut Attachment) -> Vec<String> {
     std::iter::from_fn(|| node.inbox.try_recv())
-        .map(|message| {
-            format!(
-                "{}: {}",
-                message.from,
-                String::from_utf8_lossy(&message.frame)
-            )
-        })
+        .map(|message| format!("{}: {}", message.from, String::from_utf8_lossy(&message.frame)))
         .collect()
 }
 
@@ -107,34 +97,18 @@ async fn a_partition_parts_its_groups_and_the_unlisted_are_one_more() {
     assert_eq!(chatter(&mut nodes), whole);
 
     channel.partition(&[&["a"], &["b", "c"]]);
-    assert_eq!(
-        chatter(&mut nodes),
-        [vec!["a: x"], vec!["b: x", "c: x"], vec!["b: x", "c: x"]]
-    );
+    assert_eq!(chatter(&mut nodes), [vec!["a: x"], vec!["b: x", "c: x"], vec!["b: x", "c: x"]]);
     nodes[0].port.broadcast(text("lost"));
     nodes[1].port.broadcast(text("heard"));
-    assert_eq!(
-        nodes.each_mut().map(drain),
-        [vec![], vec![], vec!["b: heard".to_string()]]
-    );
+    assert_eq!(nodes.each_mut().map(drain), [vec![], vec![], vec!["b: heard".to_string()]]);
 
     // In place of the one before; b and c are not listed.
     channel.partition(&[&["a"]]);
-    assert_eq!(
-        chatter(&mut nodes),
-        [vec!["a: x"], vec!["b: x", "c: x"], vec!["b: x", "c: x"]]
-    );
+    assert_eq!(chatter(&mut nodes), [vec!["a: x"], vec!["b: x", "c: x"], vec!["b: x", "c: x"]]);
 
     // b bridges.
     channel.partition(&[&["a", "b"], &["b", "c"]]);
-    assert_eq!(
-        chatter(&mut nodes),
-        [
-            vec!["a: x", "b: x"],
-            vec!["a: x", "b: x", "c: x"],
-            vec!["b: x", "c: x"]
-        ]
-    );
+    assert_eq!(chatter(&mut nodes), [vec!["a: x", "b: x"], vec!["a: x", "b: x", "c: x"], vec!["b: x", "c: x"]]);
 
     channel.heal();
     assert_eq!(chatter(&mut nodes), whole);
@@ -145,22 +119,11 @@ async fn a_cut_is_one_way_and_cuts_add_up() {
     let channel = MemoryChannel::new();
     let mut nodes = three(&channel).await;
     channel.cut("a", "b");
-    assert_eq!(
-        chatter(&mut nodes),
-        [
-            vec!["a: x", "b: x", "c: x"],
-            vec!["b: x", "c: x"],
-            vec!["a: x", "b: x", "c: x"]
-        ]
-    );
+    assert_eq!(chatter(&mut nodes), [vec!["a: x", "b: x", "c: x"], vec!["b: x", "c: x"], vec!["a: x", "b: x", "c: x"]]);
     channel.cut("c", "b");
     assert_eq!(chatter(&mut nodes)[1], ["b: x"]);
     channel.cut("b", "b");
-    assert_eq!(
-        chatter(&mut nodes)[1],
-        ["b: x"],
-        "a node always hears itself"
-    );
+    assert_eq!(chatter(&mut nodes)[1], ["b: x"], "a node always hears itself");
     channel.heal();
     assert_eq!(chatter(&mut nodes)[1], ["a: x", "b: x", "c: x"]);
 }
@@ -169,11 +132,7 @@ async fn a_cut_is_one_way_and_cuts_add_up() {
 async fn lost_and_doubled(seed: u64, noise: usize) -> Vec<u8> {
     let channel = MemoryChannel::seeded(seed);
     let [a, mut b, c] = three(&channel).await;
-    channel.set_faults(Faults {
-        loss: 0.3,
-        duplicate: 0.2,
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { loss: 0.3, duplicate: 0.2, ..Faults::default() });
     for number in 0..200 {
         a.port.send(b.port.name(), Bytes::from(vec![number]));
         for _ in 0..noise {
@@ -181,55 +140,32 @@ async fn lost_and_doubled(seed: u64, noise: usize) -> Vec<u8> {
         }
     }
     let heard = std::iter::from_fn(|| b.inbox.try_recv());
-    heard
-        .filter(|message| &*message.from == "a")
-        .map(|message| message.frame[0])
-        .collect()
+    heard.filter(|message| &*message.from == "a").map(|message| message.frame[0]).collect()
 }
 
 #[tokio::test]
 async fn the_same_seed_gives_the_same_losses_and_another_seed_others() {
     let heard = lost_and_doubled(1, 0).await;
     assert_eq!(heard, lost_and_doubled(1, 0).await);
-    assert_eq!(
-        heard,
-        lost_and_doubled(1, 2).await,
-        "other links' traffic makes no difference"
-    );
+    assert_eq!(heard, lost_and_doubled(1, 2).await, "other links' traffic makes no difference");
     assert_ne!(heard, lost_and_doubled(2, 0).await);
 
-    assert!(
-        heard.is_sorted(),
-        "duplicates come right behind their originals"
-    );
+    assert!(heard.is_sorted(), "duplicates come right behind their originals");
     let mut once = heard.clone();
     once.dedup();
     let (lost, doubled) = (200 - once.len(), heard.len() - once.len());
     assert!((30..90).contains(&lost), "{lost} of 200 lost at 0.3");
-    assert!(
-        (10..50).contains(&doubled),
-        "{doubled} of {} doubled at 0.2",
-        once.len()
-    );
+    assert!((10..50).contains(&doubled), "{doubled} of {} doubled at 0.2", once.len());
 }
 
 #[tokio::test]
 async fn certain_loss_loses_all_and_certain_duplication_doubles_all() {
     let channel = MemoryChannel::new();
     let mut nodes = three(&channel).await;
-    channel.set_faults(Faults {
-        loss: 1.0,
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { loss: 1.0, ..Faults::default() });
     assert_eq!(chatter(&mut nodes), [["a: x"], ["b: x"], ["c: x"]]);
-    channel.set_faults(Faults {
-        duplicate: 1.0,
-        ..Faults::default()
-    });
-    assert_eq!(
-        chatter(&mut nodes)[0],
-        ["a: x", "b: x", "b: x", "c: x", "c: x"]
-    );
+    channel.set_faults(Faults { duplicate: 1.0, ..Faults::default() });
+    assert_eq!(chatter(&mut nodes)[0], ["a: x", "b: x", "b: x", "c: x", "c: x"]);
     channel.set_faults(Faults::default());
     assert_eq!(chatter(&mut nodes)[0], ["a: x", "b: x", "c: x"]);
 }
@@ -238,10 +174,7 @@ async fn certain_loss_loses_all_and_certain_duplication_doubles_all() {
 async fn a_delay_holds_a_message_back_for_its_time() {
     let channel = MemoryChannel::new();
     let [a, mut b, _c] = three(&channel).await;
-    channel.set_faults(Faults {
-        delay: millis(30)..millis(30),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(30)..millis(30), ..Faults::default() });
     let begun = Instant::now();
     a.port.send(b.port.name(), text("late"));
     a.port.send(a.port.name(), text("to itself"));
@@ -255,11 +188,7 @@ async fn a_delay_holds_a_message_back_for_its_time() {
 async fn delays(seed: u64) -> Vec<(Duration, u8)> {
     let channel = MemoryChannel::seeded(seed);
     let [a, mut b, _c] = three(&channel).await;
-    channel.set_faults(Faults {
-        delay: millis(0)..millis(50),
-        duplicate: 0.2,
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(0)..millis(50), duplicate: 0.2, ..Faults::default() });
     let begun = Instant::now();
     let port = a.port.clone();
     tokio::spawn(async move {
@@ -289,10 +218,7 @@ async fn delays_differ_but_keep_the_order_and_follow_the_seed() {
 async fn a_message_without_delay_does_not_overtake_a_delayed_one() {
     let channel = MemoryChannel::new();
     let [a, mut b, c] = three(&channel).await;
-    channel.set_faults(Faults {
-        delay: millis(30)..millis(30),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(30)..millis(30), ..Faults::default() });
     a.port.send(b.port.name(), text("first"));
     channel.set_faults(Faults::default());
     a.port.send(b.port.name(), text("second"));
@@ -307,16 +233,10 @@ async fn a_message_without_delay_does_not_overtake_a_delayed_one() {
 async fn a_shorter_delay_on_another_link_wakes_the_pump_early() {
     let channel = MemoryChannel::new();
     let [a, mut b, c] = three(&channel).await;
-    channel.set_faults(Faults {
-        delay: millis(500)..millis(500),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(500)..millis(500), ..Faults::default() });
     a.port.send(b.port.name(), text("slow"));
     tokio::task::yield_now().await;
-    channel.set_faults(Faults {
-        delay: millis(5)..millis(5),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(5)..millis(5), ..Faults::default() });
     let begun = Instant::now();
     c.port.send(b.port.name(), text("fast"));
     assert_eq!(b.inbox.recv().await.unwrap().frame, "fast");
@@ -328,10 +248,7 @@ async fn a_shorter_delay_on_another_link_wakes_the_pump_early() {
 async fn a_partition_also_loses_what_is_on_its_way() {
     let channel = MemoryChannel::new();
     let [a, mut b, _c] = three(&channel).await;
-    channel.set_faults(Faults {
-        delay: millis(10)..millis(10),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(10)..millis(10), ..Faults::default() });
     a.port.send(b.port.name(), text("lost"));
     tokio::time::advance(millis(5)).await;
     a.port.send(b.port.name(), text("passes"));
@@ -346,10 +263,7 @@ async fn a_partition_also_loses_what_is_on_its_way() {
 async fn what_is_on_its_way_to_an_earlier_attachment_is_lost() {
     let channel = MemoryChannel::new();
     let [a, mut b, _c] = three(&channel).await;
-    channel.set_faults(Faults {
-        delay: millis(10)..millis(10),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(10)..millis(10), ..Faults::default() });
     a.port.send(b.port.name(), text("to the earlier b"));
     b.port.close();
     assert_eq!(b.inbox.recv().await, None);
@@ -367,16 +281,10 @@ async fn what_is_on_its_way_to_an_earlier_attachment_is_lost() {
 async fn the_pump_ends_with_the_hub() {
     let channel = MemoryChannel::new();
     let a = channel.attach("a".into()).await.unwrap();
-    channel.set_faults(Faults {
-        delay: millis(10)..millis(20),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(10)..millis(20), ..Faults::default() });
     let tasks = || Handle::current().metrics().num_alive_tasks();
     assert_eq!(tasks(), 1);
-    channel.set_faults(Faults {
-        delay: millis(20)..millis(30),
-        ..Faults::default()
-    });
+    channel.set_faults(Faults { delay: millis(20)..millis(30), ..Faults::default() });
     assert_eq!(tasks(), 1, "one pump is enough");
     a.port.send(a.port.name(), text("x"));
     drop((channel, a));
@@ -395,17 +303,11 @@ async fn closing_the_channel_detaches_everyone() {
         node.port.broadcast(text("x"));
         node.port.close();
     }
-    assert!(matches!(
-        channel.attach("d".into()).await,
-        Err(ChannelError::Closed)
-    ));
+    assert!(matches!(channel.attach("d".into()).await, Err(ChannelError::Closed)));
 }
 
 #[test]
 #[should_panic(expected = "Faults::loss must be 0 to 1, but 1.5 came")]
 fn a_probability_over_one_is_refused() {
-    MemoryChannel::new().set_faults(Faults {
-        loss: 1.5,
-        ..Faults::default()
-    });
+    MemoryChannel::new().set_faults(Faults { loss: 1.5, ..Faults::default() });
 }

@@ -105,7 +105,8 @@ fn order(known: &Known, places: &BTreeMap<u64, Vec<u64>>) -> Vec<String> {
         if let Some((before, last)) = last.insert(one.opening, (number, place))
             && last > place
         {
-            broken.push(format!("try {before} is at {last}, try {number} of the same node came later and is at {place}"));
+            broken
+                .push(format!("try {before} is at {last}, try {number} of the same node came later and is at {place}"));
         }
     }
     broken

@@ -23,7 +23,8 @@ pub(crate) fn all(known: &Known, end: &State) -> Vec<String> {
         ("promise 6, reads", reads::check),
         ("promise 7, subscriptions have no holes", subscriptions::check),
     ];
-    checks.into_iter().flat_map(|(promise, check)| {
-        check(known, end).into_iter().map(move |broken| format!("{promise}: {broken}"))
-    }).collect()
+    checks
+        .into_iter()
+        .flat_map(|(promise, check)| check(known, end).into_iter().map(move |broken| format!("{promise}: {broken}")))
+        .collect()
 }

@@ -7,9 +7,12 @@ use crate::world::Known;
 
 pub(super) fn check(known: &Known, end: &State) -> Vec<String> {
     let mut broken = Vec::new();
-    for (listener, heard) in known.listeners.iter().enumerate().flat_map(|(listener, all)| {
-        all.heard.iter().map(move |heard| (listener, heard))
-    }) {
+    for (listener, heard) in known
+        .listeners
+        .iter()
+        .enumerate()
+        .flat_map(|(listener, all)| all.heard.iter().map(move |heard| (listener, heard)))
+    {
         match heard {
             Heard::Began { .. } => {}
             Heard::Change { index, action, state, .. } => {

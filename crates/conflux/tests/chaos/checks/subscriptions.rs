@@ -15,7 +15,8 @@ pub(super) fn check(known: &Known, end: &State) -> Vec<String> {
                 Heard::Began { slot, after } => {
                     at = Plan::name(*slot);
                     if last.is_some_and(|last| last != *after) {
-                        broken.push(format!("listener {listener} asked {at} for what comes after {after}, not {last:?}"));
+                        broken
+                            .push(format!("listener {listener} asked {at} for what comes after {after}, not {last:?}"));
                     }
                     last = Some(*after);
                 }
