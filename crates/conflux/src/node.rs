@@ -14,6 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use crate::builder::{NodeBuilder, Options};
@@ -462,7 +463,15 @@ impl<C: Container> Core<C> {
                     };
                     self.welcome(arrival.head.cluster);
                     match self.engine.serve(arrival) {
-                        Ok(answer) => answers.push(answer),
+                        Ok(answer) => {
+                            // Into the engine's queue at once, even when this task has used up its turn: else those that
+                            // come after a long burst would overtake each other in `answers`, and the engine takes an
+                            // append that overtook another for a follower that lost its log.
+                            let mut answer = Box::pin(unconstrained(answer));
+                            if (&mut answer).now_or_never().is_none() {
+                                answers.push(answer);
+                            }
+                        }
                         Err(arrival) => self.handle(arrival),
                     }
                 }

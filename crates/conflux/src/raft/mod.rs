@@ -315,8 +315,8 @@ impl Engine {
         let _ = self.raft.shutdown().await;
     }
 
-    /// Handles a message if it is the engine's. The future answers it; polled once at once, so that messages keep
-    /// their order on the way in.
+    /// Handles a message if it is the engine's. The future answers it. It must be polled at once, and without a bound on
+    /// the task's turn, so that messages keep their order on the way in.
     pub(crate) fn serve(
         self: &Arc<Self>,
         arrival: Arrival,
