@@ -49,6 +49,9 @@ fn outcome_value(method: &str, outcome: JsonOutcome) -> Value {
         JsonOutcome::Failed(failure) => json!({"method": method, "failed": failure.message, "at": failure.at}),
         JsonOutcome::NeverProposed(why) => json!({"method": method, "never_proposed": why}),
         JsonOutcome::Unknown { request_id } => json!({"method": method, "unknown": request_id}),
+        JsonOutcome::NotVisible { request_id, index } => {
+            json!({"method": method, "index": index, "not_visible": request_id})
+        }
         JsonOutcome::Forgotten => json!({"method": method, "error": "what became of it is forgotten"}),
         JsonOutcome::Closed => json!({"method": method, "error": "the node was closed before it could answer"}),
         JsonOutcome::Conflict { request_id } => {
@@ -98,6 +101,10 @@ mod tests {
         assert_eq!(
             written(JsonOutcome::Unknown { request_id: "a/1/1/9".into() }),
             ("{\"method\":\"append\",\"unknown\":\"a/1/1/9\"}\n".into(), true)
+        );
+        assert_eq!(
+            written(JsonOutcome::NotVisible { request_id: "a/1/1/9".into(), index: Index(7) }),
+            ("{\"method\":\"append\",\"index\":7,\"not_visible\":\"a/1/1/9\"}\n".into(), true)
         );
         assert!(written(JsonOutcome::Closed).1);
     }

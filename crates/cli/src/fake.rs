@@ -190,18 +190,15 @@ impl JsonNode for FakeNode {
         }
     }
 
-    fn status_after(&self, seen: Status) -> BoxFuture<'static, Status> {
+    fn watch_status(&self) -> BoxStream<'static, Status> {
         let node = FakeNode { name: self.name.clone(), ground: self.ground.clone() };
-        Box::pin(async move {
-            let mut changed = node.ground.shared.changed.subscribe();
-            loop {
-                let status = node.status();
-                if status != seen {
-                    return status;
-                }
-                changed.changed().await.expect("the ground outlives its nodes");
+        let changed = node.ground.shared.changed.subscribe();
+        Box::pin(futures_util::stream::unfold((node, changed, false), |(node, mut changed, began)| async move {
+            if began {
+                changed.changed().await.ok()?;
             }
-        })
+            Some((node.status(), (node, changed, true)))
+        }))
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), String>> {

@@ -9,9 +9,10 @@ use conflux_core::{Container, NodeName, Random, Retention};
 
 use crate::channel::{Channel, ChannelError};
 use crate::clock::WallClock;
+use crate::core::Core;
 use crate::founding::Founders;
 use crate::message::FOUNDERS_MAX;
-use crate::node::{Core, Node};
+use crate::node::Node;
 use crate::options::{BadOption, Timing};
 use crate::raft::{Compaction, MemoryDisk};
 use crate::stop::Stop;
@@ -213,7 +214,7 @@ impl<C: Container> NodeBuilder<C> {
         let opened =
             Core::open(self.container, name, options, disk.clone(), attached.port.clone(), attached.inbox, random)
                 .await;
-        opened.map_err(|stop| {
+        opened.map(Node::of).map_err(|stop| {
             attached.port.close();
             disk.release();
             stop.into()

@@ -17,10 +17,11 @@ use conflux_core::{Container, Incarnation, NodeName, Random};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::message::{Hello, Join, Propose, Standing, decode_id, encode_id, kind};
-use crate::node::Core;
+use crate::core::Core;
+use crate::message::{Hello, Join, Propose, Source, Standing, decode_id, encode_id, kind};
 use crate::raft::Member;
 use crate::stop::Stop;
+use crate::watch;
 use crate::wire::{Arrival, Head};
 
 /// What a node must remember of itself.
@@ -77,6 +78,8 @@ pub(crate) struct Meeting {
     inner: Mutex<Heard>,
     /// Rings when this node is welcomed.
     ring: Notify,
+    /// What stands in the way.
+    notice: watch::Sender<Option<String>>,
 }
 
 struct Heard {
@@ -91,7 +94,6 @@ struct Heard {
     /// A message came from the cluster that this node's pledge became.
     welcomed: Option<u64>,
     random: Random,
-    notice: Option<String>,
 }
 
 impl Meeting {
@@ -103,9 +105,8 @@ impl Meeting {
             pledges: BTreeSet::new(),
             welcomed: None,
             random,
-            notice: None,
         };
-        Meeting { inner: Mutex::new(heard), ring: Notify::new() }
+        Meeting { inner: Mutex::new(heard), ring: Notify::new(), notice: watch::channel(None).0 }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -114,15 +115,27 @@ impl Meeting {
 
     /// What stands in the way, in words.
     pub(crate) fn notice(&self) -> Option<String> {
-        self.lock().notice.clone()
+        self.notice.borrow().clone()
     }
 
-    /// Says what stands in the way; logs it when it is news.
+    /// Waits on what stands in the way.
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.notice.subscribe()
+    }
+
+    /// Says what is waited for; `true` when it is news.
+    fn note(&self, notice: Option<String>) -> bool {
+        self.notice.modify(|said| {
+            let news = *said != notice;
+            *said = notice;
+            news
+        })
+    }
+
+    /// Says what was refused; logs it when it is news.
     pub(crate) fn say(&self, notice: String) {
-        let mut heard = self.lock();
-        if heard.notice.as_ref() != Some(&notice) {
+        if self.note(Some(notice.clone())) {
             tracing::warn!("{notice}");
-            heard.notice = Some(notice);
         }
     }
 }
@@ -145,7 +158,8 @@ impl<C: Container> Core<C> {
     fn hello(&self) -> Bytes {
         let hello = Hello {
             incarnation: self.me().incarnation,
-            cluster: self.cluster.load(Ordering::Relaxed),
+            source: self.source(),
+            cluster: self.cluster(),
             leads: self.engine.leading().is_some(),
         };
         hello.encode()
@@ -155,7 +169,7 @@ impl<C: Container> Core<C> {
     pub(crate) async fn found_or_join(self: Arc<Self>) {
         let pause = self.options.timing.heartbeat * 2;
         loop {
-            let cluster = self.cluster.load(Ordering::Relaxed);
+            let cluster = self.cluster();
             if cluster == 0 {
                 self.wire.broadcast(head(0, kind::HELLO), self.hello());
                 self.try_found().await;
@@ -171,6 +185,7 @@ impl<C: Container> Core<C> {
                 } else {
                     self.rejoin(cluster).await;
                 }
+                self.look_for_quorum();
                 tokio::time::sleep(pause * 5).await;
             }
         }
@@ -227,10 +242,10 @@ impl<C: Container> Core<C> {
                     let count = self.options.founders.count();
                     if known.len() < count {
                         let (here, of) = (known.len(), count);
-                        heard.notice = Some(format!("waiting for {of} nodes to found a cluster, {here} are here"));
+                        self.meeting.note(Some(format!("waiting for {of} nodes to found a cluster, {here} are here")));
                     }
                     let chosen = self.options.founders.choose(&known).filter(|set| set.first() == Some(&me));
-                    chosen.map(|founders| Propose { founders, nonce: heard.random.next_u64() })
+                    chosen.map(|founders| Propose { founders, nonce: heard.random.next_u64(), source: self.source() })
                 };
                 if let Some(propose) = chosen {
                     self.meeting.lock().pledges = BTreeSet::from([me]);
@@ -294,7 +309,7 @@ impl<C: Container> Core<C> {
                 // Refused, or silent: it may be pledged elsewhere, or be no more.
                 answer => {
                     if let Ok(Err(error)) = answer {
-                        self.meeting.lock().notice = Some(format!("{} does not pledge itself: {error}", founder.name));
+                        self.meeting.note(Some(format!("{} does not pledge itself: {error}", founder.name)));
                     }
                     all = false;
                 }
@@ -360,14 +375,13 @@ impl<C: Container> Core<C> {
     }
 
     async fn ask_to_join(&self, cluster: u64, leader: &NodeName) {
-        let join = Join { incarnation: self.me().incarnation };
+        let join = Join { incarnation: self.me().incarnation, source: self.source() };
         let answer = self.wire.request(leader, head(cluster, kind::JOIN), join.encode());
         match timeout(self.options.timing.heartbeat * 4, answer).await {
             Ok(Ok(body)) if decode_id(&body) == Ok(cluster) => self.belong(cluster),
             Ok(Err(error)) => {
-                let mut heard = self.meeting.lock();
-                heard.notice = Some(format!("{leader} does not let this node in: {error}"));
-                heard.leader = None;
+                self.meeting.say(format!("{leader} does not let this node in: {error}"));
+                self.meeting.lock().leader = None;
             }
             // No answer, or no leader: wait until one says hello.
             _ => self.meeting.lock().leader = None,
@@ -376,7 +390,7 @@ impl<C: Container> Core<C> {
 
     /// From now on this node belongs to that cluster.
     fn belong(&self, cluster: u64) {
-        if self.cluster.load(Ordering::Relaxed) == 0 {
+        if self.cluster() == 0 {
             self.save(|identity| {
                 identity.cluster = cluster;
                 identity.pledge = None;
@@ -384,12 +398,12 @@ impl<C: Container> Core<C> {
             });
             self.cluster.store(cluster, Ordering::Relaxed);
         }
-        self.meeting.lock().notice = None;
+        self.meeting.note(None);
     }
 
     /// The first message of the engine's from the cluster that this node's pledge became.
     pub(crate) fn welcome(&self, cluster: u64) {
-        if cluster != 0 && self.cluster.load(Ordering::Relaxed) == 0 && self.promised(cluster).is_some() {
+        if cluster != 0 && self.cluster() == 0 && self.promised(cluster).is_some() {
             self.meeting.lock().welcomed = Some(cluster);
             self.meeting.ring.notify_one();
         }
@@ -418,7 +432,10 @@ impl<C: Container> Core<C> {
 
     fn hear(&self, arrival: &Arrival) {
         let Ok(hello) = Hello::decode(&arrival.body) else { return };
-        let mine = self.cluster.load(Ordering::Relaxed);
+        if let Err(refusal) = self.same_source(&arrival.from, hello.source) {
+            return self.meeting.say(refusal);
+        }
+        let mine = self.cluster();
         if hello.cluster == 0 {
             if mine != 0 {
                 // Whether it leads or not: the other must know that a cluster exists.
@@ -461,6 +478,8 @@ impl<C: Container> Core<C> {
             Some("it knows of a cluster that exists".to_owned())
         } else if propose.founders.first().is_none_or(|first| first.name != arrival.from) {
             Some("only the lowest of the founders proposes".to_owned())
+        } else if let Err(refusal) = self.same_source(&arrival.from, propose.source) {
+            Some(refusal)
         } else if !propose.founders.contains(self.me()) {
             Some(format!("it is {}, which is not among the founders", self.me()))
         } else if propose.founders.len() != count {
@@ -485,8 +504,23 @@ impl<C: Container> Core<C> {
         }
     }
 
+    fn source(&self) -> Source {
+        let store = self.local.store();
+        Source { version: store.container().version(), code: store.container().code() }
+    }
+
+    /// Nodes that run another container are refused at the door: their first batch would stop one side or the other.
+    fn same_source(&self, from: &NodeName, came: Source) -> Result<(), String> {
+        let is = self.source();
+        if came == is {
+            return Ok(());
+        }
+        let me = &self.me().name;
+        Err(format!("refused: {from} runs {came} of the container, {me} runs {is}; start both with the same source"))
+    }
+
     fn standing(&self, id: u64) -> Standing {
-        if self.cluster.load(Ordering::Relaxed) == id {
+        if self.cluster() == id {
             Standing::Founded
         } else if self.identity().pledge.is_some_and(|pledge| pledge.id() == id) {
             Standing::Waiting
@@ -497,7 +531,7 @@ impl<C: Container> Core<C> {
 
     fn let_in(&self, arrival: Arrival) {
         let Some(reply) = arrival.reply else { return };
-        let cluster = self.cluster.load(Ordering::Relaxed);
+        let cluster = self.cluster();
         if arrival.head.cluster != cluster {
             return reply.refuse("that is not this node's cluster");
         }
@@ -506,7 +540,10 @@ impl<C: Container> Core<C> {
         }
         match Join::decode(&arrival.body) {
             Err(error) => reply.refuse(&error.to_string()),
-            Ok(join) => match self.admit(Member { name: arrival.from, incarnation: join.incarnation }) {
+            Ok(join) => match self
+                .same_source(&arrival.from, join.source)
+                .and_then(|()| self.admit(Member { name: arrival.from, incarnation: join.incarnation }))
+            {
                 Ok(()) => reply.send(encode_id(cluster)),
                 Err(refusal) => reply.refuse(&refusal),
             },

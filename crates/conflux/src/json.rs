@@ -46,6 +46,13 @@ pub enum JsonOutcome {
         /// What to ask again by.
         request_id: String,
     },
+    /// It is committed, but this node's state has not come so far yet: what it came to is told when asked again.
+    NotVisible {
+        /// What to ask again by.
+        request_id: String,
+        /// The place it was judged at.
+        index: Index,
+    },
     /// It was decided, so long ago that what became of it is forgotten.
     Forgotten,
     /// The node is closed.
@@ -131,8 +138,8 @@ pub trait JsonNode: Send + Sync {
     /// How the node is.
     fn status(&self) -> Status;
 
-    /// Waits until the status is other than `seen` in anything but its index, and gives the new one.
-    fn status_after(&self, seen: Status) -> BoxFuture<'static, Status>;
+    /// How the node is, now and whenever anything of it changes; ends when the node is closed.
+    fn watch_status(&self) -> BoxStream<'static, Status>;
 
     /// Closes the node.
     fn close(&self) -> BoxFuture<'static, Result<(), String>>;

@@ -28,6 +28,9 @@ fn outcome<A: Payload, R: Payload + Debug + Display>(performed: Result<Done<A>, 
         Err(PerformError::Failed { failure, .. }) => JsonOutcome::Failed((*failure).clone()),
         Err(PerformError::NeverProposed { reason }) => JsonOutcome::NeverProposed(reason),
         Err(PerformError::Unknown { request_id }) => JsonOutcome::Unknown { request_id: request_id.to_string() },
+        Err(PerformError::NotVisible { request_id, index }) => {
+            JsonOutcome::NotVisible { request_id: request_id.to_string(), index }
+        }
         Err(PerformError::Conflict { request_id }) => JsonOutcome::Conflict { request_id: request_id.to_string() },
         Err(PerformError::Closed { .. }) => JsonOutcome::Closed,
     }
@@ -124,9 +127,8 @@ impl<C: Container> JsonNode for Node<C> {
         Node::status(self)
     }
 
-    fn status_after(&self, seen: Status) -> BoxFuture<'static, Status> {
-        let node = self.clone();
-        async move { Node::status_after(&node, &seen).await }.boxed()
+    fn watch_status(&self) -> BoxStream<'static, Status> {
+        Node::watch_status(self).boxed()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), String>> {

@@ -8,8 +8,8 @@ use conflux_core::{Container, NodeName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::core::Core;
 use crate::founding::silence;
-use crate::node::Core;
 use crate::raft::{Member, View};
 use crate::status::Role;
 

@@ -1,13 +1,14 @@
 //! The messages between nodes that are not the engine's, and the numbers of all kinds.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::codec::{CodecError, Reader, Writer};
 use conflux_core::ids::REQUEST_ID_BYTES_MAX;
-use conflux_core::{CallNumber, ChosenId, Incarnation, SessionId};
+use conflux_core::{CallNumber, ChosenId, Digest, Incarnation, Index, SessionId};
 
 use crate::raft::Member;
 
@@ -29,15 +30,26 @@ pub(crate) mod kind {
     pub(crate) const EXPECT: Kind = Kind(33);
     pub(crate) const LEADING: Kind = Kind(34);
     pub(crate) const PREDICTED: Kind = Kind(35);
+    pub(crate) const DECIDED: Kind = Kind(36);
 }
 
 /// The most founders a cluster may have.
 pub(crate) const FOUNDERS_MAX: usize = 64;
 
+/// What a node runs: those that run another container do not work together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The container's version.
+    pub(crate) version: u32,
+    /// The digest of its code, where there is one.
+    pub(crate) code: Digest,
+}
+
 /// "I am here": sent to all, by nodes without a cluster until they have one, and by leaders now and then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) incarnation: Incarnation,
+    pub(crate) source: Source,
     /// The cluster it belongs to; 0 for none.
     pub(crate) cluster: u64,
     /// Whether it leads that cluster, so that one can ask it to be let in.
@@ -50,12 +62,15 @@ pub(crate) struct Propose {
     pub(crate) founders: BTreeSet<Member>,
     /// Drawn by the proposer, so that no two proposals have one id.
     pub(crate) nonce: u64,
+    /// What the founders run.
+    pub(crate) source: Source,
 }
 
 /// "Let me in": to the leader of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Join {
     pub(crate) incarnation: Incarnation,
+    pub(crate) source: Source,
 }
 
 /// How a proposal stands, as its proposer knows it.
@@ -102,6 +117,16 @@ pub(crate) struct Expect {
     pub(crate) next: CallNumber,
 }
 
+/// "Those calls are committed, and judged at these places": from the leader, to an origin that sends them again because
+/// its own log has not come so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) session: SessionId,
+    pub(crate) first: CallNumber,
+    /// Of the calls from `first` on.
+    pub(crate) places: Vec<Index>,
+}
+
 /// "I decided that call so": from the leader, before the commit. The record is a batch of that one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Predicted {
@@ -117,10 +142,28 @@ fn whole<T>(body: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, CodecEr
     Ok(message)
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} with code {}", self.version, self.code)
+    }
+}
+
+impl Source {
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.put_u32(self.version);
+        bytes.put_digest(self.code);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        Ok(Source { version: reader.u32("a container's version")?, code: reader.digest("a container's code")? })
+    }
+}
+
 impl Hello {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(17);
+        let mut bytes = Vec::with_capacity(37);
         bytes.put_u64(self.incarnation.0);
+        self.source.write(&mut bytes);
         bytes.put_u64(self.cluster);
         bytes.put_u8(u8::from(self.leads));
         bytes.into()
@@ -128,8 +171,8 @@ impl Hello {
 
     pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
         whole(body, |reader| {
-            let incarnation = Incarnation(reader.u64("an incarnation")?);
-            Ok(Hello { incarnation, cluster: reader.u64("a cluster id")?, leads: reader.flag("a leadership")? })
+            let (incarnation, source) = (Incarnation(reader.u64("an incarnation")?), Source::read(reader)?);
+            Ok(Hello { incarnation, source, cluster: reader.u64("a cluster id")?, leads: reader.flag("a leadership")? })
         })
     }
 }
@@ -144,6 +187,7 @@ impl Propose {
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = Vec::new();
         bytes.put_u64(self.nonce);
+        self.source.write(&mut bytes);
         bytes.put_varint(self.founders.len() as u64);
         for founder in &self.founders {
             bytes.put_bytes(founder.name.as_bytes());
@@ -154,7 +198,7 @@ impl Propose {
 
     pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
         whole(body, |reader| {
-            let nonce = reader.u64("a nonce")?;
+            let (nonce, source) = (reader.u64("a nonce")?, Source::read(reader)?);
             let count = reader.count("the founders", 10)?;
             if count > FOUNDERS_MAX {
                 return Err(CodecError::invalid("the founders", count));
@@ -164,20 +208,24 @@ impl Propose {
                 let name = reader.node_name()?;
                 founders.insert(Member { name, incarnation: Incarnation(reader.u64("an incarnation")?) });
             }
-            Ok(Propose { founders, nonce })
+            Ok(Propose { founders, nonce, source })
         })
     }
 }
 
 impl Join {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(8);
+        let mut bytes = Vec::with_capacity(28);
         bytes.put_u64(self.incarnation.0);
+        self.source.write(&mut bytes);
         bytes.into()
     }
 
     pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
-        whole(body, |reader| Ok(Join { incarnation: Incarnation(reader.u64("an incarnation")?) }))
+        whole(body, |reader| {
+            let incarnation = Incarnation(reader.u64("an incarnation")?);
+            Ok(Join { incarnation, source: Source::read(reader)? })
+        })
     }
 }
 
@@ -297,6 +345,32 @@ impl Expect {
     }
 }
 
+impl Decided {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(64 + self.places.len() * 4);
+        bytes.put_session_id(&self.session);
+        bytes.put_varint(self.first.0);
+        bytes.put_varint(self.places.len() as u64);
+        for place in &self.places {
+            bytes.put_varint(place.0);
+        }
+        bytes.into()
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        whole(body, |reader| {
+            let session = reader.session_id()?;
+            let first = CallNumber(reader.varint("a call's number")?);
+            let count = reader.count("the places of calls", 1)?;
+            if first.0.checked_add(count as u64).is_none() {
+                return Err(CodecError::invalid("a call's number", first.0));
+            }
+            let places = (0..count).map(|_| Ok(Index(reader.varint("a place")?))).collect::<Result<_, _>>()?;
+            Ok(Decided { session, first, places })
+        })
+    }
+}
+
 impl Predicted {
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(64 + self.verdict.len());
@@ -318,7 +392,6 @@ impl Predicted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use conflux_core::Digest;
     use proptest::prelude::*;
 
     #[test]
@@ -342,6 +415,18 @@ mod tests {
         assert_eq!(Calls::decode(&calls.encode()), Ok(calls));
     }
 
+    #[test]
+    fn what_was_decided_is_read_back() {
+        let session = SessionId { node: "b".into(), incarnation: Incarnation(3), number: 1 };
+        let decided = Decided { session, first: CallNumber(7), places: vec![Index(300), Index(0)] };
+        assert_eq!(Decided::decode(&decided.encode()), Ok(decided));
+        let source = Source { version: 2, code: Digest(9) };
+        let hello = Hello { incarnation: Incarnation(1), source, cluster: 4, leads: true };
+        assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        let join = Join { incarnation: Incarnation(1), source };
+        assert_eq!(Join::decode(&join.encode()), Ok(join));
+    }
+
     proptest! {
         #[test]
         fn hostile_bytes_are_errors(bytes: Vec<u8>) {
@@ -353,6 +438,7 @@ mod tests {
             let _ = Calls::decode(&bytes);
             let _ = Expect::decode(&bytes);
             let _ = Predicted::decode(&bytes);
+            let _ = Decided::decode(&bytes);
         }
     }
 }

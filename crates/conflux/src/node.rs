@@ -1,37 +1,16 @@
 //! A node: what an application embeds.
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use conflux_core::{
-    ChosenId, Committed, Container, Digest, Failure, Found, Incarnation, Index, NodeName, Payload, Random, RequestId,
-};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
-use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, timeout_at};
+use conflux_core::{Committed, Container, Digest, Found, Index, NodeName, Payload, RequestId};
 
-use crate::builder::{NodeBuilder, Options};
-use crate::channel::Inbox;
-use crate::founding::Meeting;
-use crate::members::Joining;
-use crate::message::{Calls, Expect, Predicted, kind};
-use crate::origin::Origin;
-use crate::perform::{Perform, PerformError, Performed, Prediction, Started, Wish, answer};
-use crate::raft::{ClusterId, Engine, Member, MemoryDisk, NotLeading, View, decode_read_index};
-use crate::replica::Local;
-use crate::sequencer::{Inbound, prediction};
-use crate::status::{Role, Status};
-use crate::stop::Stop;
+use crate::builder::NodeBuilder;
+use crate::core::Core;
+use crate::perform::{Perform, Performed, answer};
+use crate::reads::ReadError;
+use crate::status::{Status, StatusWatch};
 use crate::subscription::{Event, Guard, Subscription};
-use crate::watch;
-use crate::wire::{Arrival, Head, Kind, Wire};
 
 /// One replica of a container, in this process.
 ///
@@ -86,29 +65,6 @@ impl<C: Container> Drop for Handle<C> {
     }
 }
 
-/// Everything a node is made of.
-pub(crate) struct Core<C: Container> {
-    pub(crate) options: Options,
-    pub(crate) disk: MemoryDisk,
-    pub(crate) wire: Wire,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) local: Arc<Local<C>>,
-    pub(crate) origin: Arc<Origin<C>>,
-    pub(crate) inbound: Inbound,
-    pub(crate) meeting: Meeting,
-    pub(crate) joining: Joining,
-    pub(crate) cluster: ClusterId,
-    /// Rings for the sequencer, and for the courier to a leader elsewhere: only one of them has work.
-    pub(crate) ring: Arc<Notify>,
-    batches: Mutex<(u64, Random)>,
-    /// Why the node stopped, and a count of what is worth looking at again.
-    stopped: watch::Sender<Option<String>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    /// Its tasks may end: somebody closes it.
-    stopping: AtomicBool,
-    closing: tokio::sync::Mutex<bool>,
-}
-
 /// A committed state: a snapshot that stays as it is, and knows its place.
 #[derive(Debug)]
 pub struct Snapshot<S> {
@@ -156,18 +112,11 @@ pub enum Asked<C: Container> {
     Forgotten,
 }
 
-/// A read that could not be served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// No leader answered before the deadline.
-    #[error("no leader answered within {0:?}: {1}")]
-    Deadline(Duration, String),
-    /// The node is closed.
-    #[error("the node is closed")]
-    Closed,
-}
-
 impl<C: Container> Node<C> {
+    pub(crate) fn of(core: Arc<Core<C>>) -> Node<C> {
+        Node { handle: Arc::new(Handle { core, runtime: tokio::runtime::Handle::current() }) }
+    }
+
     /// Begins to describe a node.
     pub fn builder(container: C, id: impl Into<String>) -> NodeBuilder<C> {
         NodeBuilder::new(container, id.into())
@@ -255,9 +204,10 @@ impl<C: Container> Node<C> {
         self.handle.core.status()
     }
 
-    /// Waits until the node is other than `seen` in anything but its index, and says how.
-    pub async fn status_after(&self, seen: &Status) -> Status {
-        self.handle.core.status_after(seen).await
+    /// How the node is, now and whenever anything of it changes, until it is closed.
+    #[must_use]
+    pub fn watch_status(&self) -> StatusWatch {
+        StatusWatch::new(self.handle.core.clone())
     }
 
     /// The state as it was at a place, if this node still holds that much history.
@@ -309,415 +259,13 @@ impl<C: Container> Node<C> {
     }
 }
 
-impl<C: Container> Core<C> {
-    pub(crate) fn me(&self) -> &Member {
-        self.engine.me()
-    }
-
-    /// Makes a node of its options.
-    pub(crate) async fn open(
-        container: C,
-        name: NodeName,
-        options: Options,
-        disk: MemoryDisk,
-        port: Arc<dyn crate::channel::Port>,
-        inbox: Inbox,
-        mut random: Random,
-    ) -> Result<Node<C>, Stop> {
-        let identity = match disk.identity() {
-            Some(mut identity) => {
-                identity.starts += 1;
-                identity
-            }
-            None => crate::founding::Identity {
-                incarnation: Incarnation(random.next_u64()),
-                starts: 1,
-                pledge: None,
-                freed: None,
-                cluster: 0,
-            },
-        };
-        disk.save_identity(identity.clone());
-        let me = Member { name, incarnation: identity.incarnation };
-        let cluster: ClusterId = Arc::new(AtomicU64::new(identity.cluster));
-        let wire = Wire::seeded(port, crate::wire::Limits::default(), random.next_u64());
-        let ring: Arc<Notify> = Arc::default();
-        // The sessions of earlier openings may still be open under this incarnation: numbers never meet.
-        let session = (identity.starts << 32) + 1;
-        let origin =
-            Arc::new(Origin::new(me.name.clone(), me.incarnation, session, options.in_flight_max, ring.clone()));
-        let local = Arc::new(Local::new(Arc::new(container), origin.clone(), options.history_max));
-        let engine = Engine::open(
-            me,
-            &options.timing,
-            options.compaction,
-            disk.clone(),
-            wire.clone(),
-            cluster.clone(),
-            local.clone(),
-        )
-        .await?;
-        let (stopped, _) = watch::channel(None);
-        let core = Arc::new(Core {
-            meeting: Meeting::new(Random::new(random.next_u64())),
-            joining: Joining::default(),
-            inbound: Inbound::new(ring.clone()),
-            batches: Mutex::new((0, Random::new(random.next_u64()))),
-            tasks: Mutex::default(),
-            stopping: AtomicBool::new(false),
-            closing: tokio::sync::Mutex::new(false),
-            engine: Arc::new(engine),
-            options,
-            disk,
-            wire,
-            local,
-            origin,
-            cluster,
-            ring,
-            stopped,
-        });
-        core.finish_founding().await?;
-        core.start(inbox);
-        Ok(Node { handle: Arc::new(Handle { core, runtime: tokio::runtime::Handle::current() }) })
-    }
-
-    fn start(self: &Arc<Self>, inbox: Inbox) {
-        let tasks = vec![
-            tokio::spawn(self.clone().guard(self.clone().pump(inbox))),
-            tokio::spawn(self.clone().guard(self.clone().sequence())),
-            tokio::spawn(self.clone().guard(self.clone().carry())),
-            tokio::spawn(self.clone().guard(self.clone().watch_deadlines())),
-            tokio::spawn(self.clone().guard(self.clone().found_or_join())),
-            tokio::spawn(self.clone().guard(self.clone().drive_members())),
-            tokio::spawn(self.clone().guard(self.clone().keep_house())),
-        ];
-        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
-    }
-
-    /// Runs a task. Closing aborts it; when it ends by itself or panics, the node cannot go on, and says why.
-    async fn guard(self: Arc<Self>, task: impl Future<Output = ()> + Send) {
-        let ended = AssertUnwindSafe(task).catch_unwind().await;
-        let stop = match ended {
-            Err(panic) => Stop::Engine(Failure::of_panic("a task of the node", &*panic).message),
-            Ok(()) => self.local.stopped().unwrap_or_else(|| {
-                Stop::Engine(self.engine.stopped().unwrap_or_else(|| "the channel was closed".into()))
-            }),
-        };
-        if !self.stopping.load(Ordering::Acquire) {
-            self.halt(&stop);
-        }
-    }
-
-    /// Gives a call its place. The other end of [`Perform`].
-    pub(crate) fn begin(wish: Wish<C>, predict: Option<oneshot::Sender<Prediction<C>>>) -> Started<C> {
-        let Wish { core, method, timeout, request_id } = wish;
-        let refuse = |reason: String| Started::ready(None, Err(PerformError::NeverProposed { reason }));
-        let chosen = match request_id {
-            None => None,
-            Some(id) if id.len() > conflux_core::ids::REQUEST_ID_BYTES_MAX => {
-                let max = conflux_core::ids::REQUEST_ID_BYTES_MAX;
-                return refuse(format!("the request id has {} bytes, at most {max} are allowed", id.len()));
-            }
-            Some(id) if id.is_empty() => return refuse("the request id is empty".into()),
-            Some(id) if !matches!(RequestId::parse(&id), RequestId::Chosen(_)) => {
-                return refuse(format!("the request id {id:?} has the form of the ids that conflux gives itself"));
-            }
-            Some(id) => match method.digest() {
-                Ok(call) => Some(ChosenId { id, call }),
-                Err(error) => return refuse(format!("the method cannot be written: {error}")),
-            },
-        };
-        // A deadline must be over before the session that carries the call can expire.
-        let longest = core.options.retention.session / 4;
-        let deadline = Instant::now() + timeout.unwrap_or(core.options.deadline).min(longest);
-        core.origin.begin(method, chosen, deadline, predict)
-    }
-
-    /// The counter and the seed of the next batch.
-    pub(crate) fn next_batch(&self) -> (u64, u64) {
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.0 += 1;
-        (batches.0, batches.1.next_u64())
-    }
-
-    pub(crate) fn post(&self, to: &NodeName, kind: Kind, body: Bytes) {
-        let cluster = self.cluster.load(Ordering::Relaxed);
-        self.wire.post(to, Head { kind, group: 0, cluster }, body);
-    }
-
-    /// The task that takes messages in, in order, and answers them.
-    async fn pump(self: Arc<Self>, mut inbox: Inbox) {
-        let mut answers = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                biased;
-                message = inbox.recv() => {
-                    let Some(message) = message else { return };
-                    let arrival = match self.wire.accept(message) {
-                        Ok(Some(arrival)) => arrival,
-                        Ok(None) => continue,
-                        Err(error) => {
-                            tracing::debug!("a frame was refused: {error}");
-                            continue;
-                        }
-                    };
-                    self.welcome(arrival.head.cluster);
-                    match self.engine.serve(arrival) {
-                        Ok(answer) => {
-                            // Into the engine's queue at once, even when this task has used up its turn: else those that
-                            // come after a long burst would overtake each other in `answers`, and the engine takes an
-                            // append that overtook another for a follower that lost its log.
-                            let mut answer = Box::pin(unconstrained(answer));
-                            if (&mut answer).now_or_never().is_none() {
-                                answers.push(answer);
-                            }
-                        }
-                        Err(arrival) => self.handle(arrival),
-                    }
-                }
-                Some(()) = answers.next(), if !answers.is_empty() => {}
-            }
-        }
-    }
-
-    fn handle(&self, arrival: Arrival) {
-        let cluster = self.cluster.load(Ordering::Relaxed);
-        match arrival.head.kind {
-            kind::HELLO | kind::PROPOSE | kind::IS_ON | kind::JOIN => self.meet(arrival),
-            // The rest is between members of one cluster.
-            _ if cluster == 0 || arrival.head.cluster != cluster => {}
-            kind::CALLS => {
-                if let Ok(calls) = Calls::decode(&arrival.body)
-                    && calls.session.node == arrival.from
-                {
-                    self.inbound.push(calls, arrival.body.len());
-                }
-            }
-            kind::EXPECT => {
-                if let Ok(Expect { session, next }) = Expect::decode(&arrival.body) {
-                    self.origin.rewind(Some(&session), Some(next));
-                }
-            }
-            kind::LEADING => self.origin.rewind(None, None),
-            kind::PREDICTED => {
-                if let Ok(Predicted { session, number, verdict }) = Predicted::decode(&arrival.body)
-                    && let Ok(verdict) = conflux_core::Verdict::<C>::from_bytes(&verdict)
-                    && let Some(prediction) = prediction(&verdict)
-                {
-                    self.origin.predict(&session, number, prediction);
-                }
-            }
-            other => tracing::debug!("a message of unknown kind {other:?} came from {}", arrival.from),
-        }
-    }
-
-    /// The task that carries this node's calls to a leader elsewhere, and sends them again when nothing comes of them.
-    async fn carry(self: Arc<Self>) {
-        let again = self.options.timing.heartbeat * 4;
-        let mut watcher = self.engine.watch();
-        let mut leader: Option<Member> = None;
-        let mut stuck = (Instant::now(), self.origin.first());
-        loop {
-            let View { leader: now, voters, .. } = watcher.view();
-            if now != leader {
-                leader = now;
-                self.origin.rewind(None, None);
-            }
-            // A node that has not been let in knows nothing of the time: its sessions could not be told from old ones.
-            let elsewhere = leader.as_ref().filter(|leader| *leader != self.me() && !voters.is_empty());
-            if let Some(leader) = elsewhere {
-                let as_of = self.local.store().stamps().elapsed;
-                while let Some(calls) = self.origin.take_remote(as_of) {
-                    self.post(&leader.name, kind::CALLS, calls.encode());
-                }
-            }
-            let waiting = self.origin.is_waiting();
-            tokio::select! {
-                biased;
-                changed = watcher.changed() => if changed.is_err() { return },
-                () = self.ring.notified(), if elsewhere.is_some() => {}
-                () = tokio::time::sleep_until(stuck.0 + again), if waiting => {
-                    let first = self.origin.first();
-                    if first == stuck.1 {
-                        self.origin.rewind(None, None);
-                    }
-                    stuck = (Instant::now(), first);
-                }
-            }
-        }
-    }
-
-    /// The task that gives up calls whose deadline has passed.
-    async fn watch_deadlines(self: Arc<Self>) {
-        loop {
-            let earliest = self.origin.earliest();
-            let far = Instant::now() + Duration::from_secs(3600);
-            tokio::select! {
-                biased;
-                () = self.origin.sooner.notified() => {}
-                () = tokio::time::sleep_until(earliest.unwrap_or(far)) => {
-                    self.origin.expire(Instant::now(), || self.waiting_for());
-                }
-            }
-        }
-    }
-
-    /// What a call that is not served waits for, in words.
-    fn waiting_for(&self) -> String {
-        if let Some(notice) = self.meeting.notice() {
-            return notice;
-        }
-        let view = self.engine.view();
-        match (view.role, view.leader) {
-            (Role::Waiting, _) => "this node has not been let into a cluster yet".into(),
-            (_, None) => "there was no leader".into(),
-            (_, Some(leader)) => format!("{} led, but did not reach a majority", leader.name),
-        }
-    }
-
-    /// The task that keeps the log short.
-    async fn keep_house(self: Arc<Self>) {
-        loop {
-            self.local.applied.notified().await;
-            self.engine.compact().await;
-        }
-    }
-
-    /// Ends when this node's published state holds everything that was committed anywhere when this began.
-    async fn read_barrier(&self, patience: Duration) -> Result<(), ReadError> {
-        let deadline = Instant::now() + patience;
-        let mut watcher = self.engine.watch();
-        let pause = self.options.timing.heartbeat;
-        loop {
-            let read = timeout_at(deadline, self.read_index(watcher.view())).await;
-            match read {
-                Ok(Ok(index)) => {
-                    return match timeout_at(deadline, self.engine.wait_applied(index)).await {
-                        Ok(Ok(())) => Ok(()),
-                        Ok(Err(_)) => Err(ReadError::Closed),
-                        Err(_) => Err(ReadError::Deadline(patience, "this node is behind the leader".into())),
-                    };
-                }
-                Ok(Err(NotLeading(_))) if Instant::now() + pause < deadline => {
-                    // Another leader may be known in a moment.
-                    if matches!(tokio::time::timeout(pause, watcher.changed()).await, Ok(Err(_))) {
-                        return Err(ReadError::Closed);
-                    }
-                }
-                _ => return Err(ReadError::Deadline(patience, self.waiting_for())),
-            }
-        }
-    }
-
-    async fn read_index(&self, view: View) -> Result<u64, NotLeading> {
-        match view.leader {
-            None => Err(NotLeading("there is no leader".into())),
-            Some(leader) if leader == *self.me() => self.engine.read_index().await,
-            Some(leader) => {
-                let cluster = self.cluster.load(Ordering::Relaxed);
-                let head = Head { kind: kind::READ_INDEX, group: 0, cluster };
-                let answer = self.wire.request(&leader.name, head, Bytes::new());
-                let answer = tokio::time::timeout(self.options.timing.election_timeout_max, answer).await;
-                let body = answer
-                    .map_err(|_| NotLeading("the leader did not answer".into()))?
-                    .map_err(|error| NotLeading(error.to_string()))?;
-                decode_read_index(&body).map_err(|error| NotLeading(error.to_string()))
-            }
-        }
-    }
-
-    fn status(&self) -> Status {
-        let View { role, term, leader, voters, learners, .. } = self.engine.view();
-        let names =
-            |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
-        let stopped = self.stopped.borrow().clone().or_else(|| self.engine.stopped());
-        let cluster = self.cluster.load(Ordering::Relaxed);
-        Status {
-            id: self.me().name.clone(),
-            incarnation: self.me().incarnation,
-            role: if stopped.is_some() { Role::Stopped } else { role },
-            term,
-            leader: leader.map(|leader| leader.name),
-            index: self.local.store().index(),
-            cluster: (cluster != 0).then_some(cluster),
-            voters: names(voters),
-            learners: names(learners),
-            notice: self.meeting.notice(),
-            stopped,
-        }
-    }
-
-    async fn status_after(&self, seen: &Status) -> Status {
-        let mut watcher = self.engine.watch();
-        let mut stopped = self.stopped.subscribe();
-        loop {
-            let _ = watcher.view();
-            let status = self.status();
-            if (Status { index: seen.index, ..status.clone() }) != *seen {
-                return status;
-            }
-            tokio::select! {
-                biased;
-                changed = watcher.changed() => if changed.is_err() { return self.status() },
-                changed = stopped.changed() => if changed.is_err() { return self.status() },
-            }
-        }
-    }
-
-    /// Stops serving because of an error that must not be passed over.
-    pub(crate) fn halt(&self, stop: &Stop) {
-        let first = self.stopped.modify(|stopped| {
-            let first = stopped.is_none();
-            stopped.get_or_insert_with(|| stop.to_string());
-            first
-        });
-        if first {
-            tracing::error!("{} stops: {stop}", self.me());
-            self.origin.close();
-            self.local.close();
-            self.wire.close();
-            // It must not go on leading: others can serve.
-            let engine = self.engine.clone();
-            tokio::spawn(async move { engine.shutdown().await });
-        }
-    }
-
-    /// Takes no more calls or messages, and ends what listens. The first half of closing, which needs no waiting.
-    fn stop_listening(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.origin.close();
-        self.local.close();
-        self.wire.close();
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            task.abort();
-        }
-    }
-
-    async fn shutdown(&self) {
-        let mut closed = self.closing.lock().await;
-        if *closed {
-            return;
-        }
-        self.stop_listening();
-        self.engine.shutdown().await;
-        self.disk.release();
-        // Only now: a closing that was cut off is taken up by the next one.
-        *closed = true;
-        let mut said = false;
-        self.stopped.modify(|stopped| {
-            said = stopped.is_none();
-            stopped.get_or_insert_with(|| "it was closed".into());
-            said
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use conflux_core::{Context, Never};
 
     use super::*;
     use crate::channel::MemoryChannel;
+    use crate::raft::MemoryDisk;
 
     /// A container in which there is never anything to do.
     struct Idle;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use conflux_core::container::ACTION_BYTES_MAX;
 use conflux_core::{
-    CallNumber, ChosenId, Container, Found, Incarnation, NodeName, Outcome, Payload, Request, RequestId, SessionId,
-    SessionKey, Store,
+    CallNumber, ChosenId, Container, Found, Incarnation, Index, NodeName, Outcome, Payload, Request, RequestId,
+    SessionId, SessionKey, Store,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -59,6 +59,8 @@ struct Pending<C: Container> {
     deadline: Instant,
     /// It was handed to a leader: from then on only the log knows whether it takes effect.
     left: bool,
+    /// A leader says that it is committed, judged at this place, though this node's log has not come so far.
+    decided: Option<Index>,
 }
 
 impl<C: Container> Line<C> {
@@ -180,6 +182,7 @@ impl<C: Container> Origin<C> {
             predict,
             deadline,
             left: false,
+            decided: None,
         });
         let sooner = line.earliest.is_none_or(|earliest| deadline < earliest);
         if sooner {
@@ -215,11 +218,14 @@ impl<C: Container> Origin<C> {
             pending.method = None;
             pending.predict = None;
             let answer = pending.answer.take().expect("it was seen above");
-            expired.push((CallNumber(first.0 + at as u64), pending.left, pending.chosen.clone(), answer));
+            let number = CallNumber(first.0 + at as u64);
+            expired.push((number, pending.left, pending.decided, pending.chosen.clone(), answer));
         }
         line.earliest = earliest;
-        for (number, left, chosen, answer) in expired {
-            let error = if left {
+        for (number, left, decided, chosen, answer) in expired {
+            let error = if let Some(index) = decided {
+                PerformError::NotVisible { request_id: line.request_id(number, chosen.as_ref()), index }
+            } else if left {
                 // It is named again as a void: if it was not decided yet, it never will be.
                 line.cursor = line.cursor.min(number);
                 PerformError::Unknown { request_id: line.request_id(number, chosen.as_ref()) }
@@ -381,6 +387,19 @@ impl<C: Container> Origin<C> {
         if let Some(sender) = sender {
             // Nobody may listen any more.
             let _ = sender.send(prediction);
+        }
+    }
+
+    /// The leader says that these calls are committed, and where they were judged.
+    pub(crate) fn decided(&self, session: &SessionId, first: CallNumber, places: &[Index]) {
+        let mut line = self.lock();
+        if line.session != *session {
+            return;
+        }
+        for (at, place) in places.iter().enumerate() {
+            if let Some(at) = line.position(CallNumber(first.0 + at as u64)) {
+                line.pending[at].decided = Some(*place);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use conflux_core::{Container, Failure, Index, Outcome, RequestId};
 use tokio::sync::oneshot;
 
-use crate::node::Core;
+use crate::core::Core;
 
 /// A perform that succeeded: it is committed, durable, and visible on this node.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ impl<A> Clone for Done<A> {
     }
 }
 
-/// Why a perform did not succeed. Only [`Unknown`](PerformError::Unknown) leaves open whether it takes effect.
+/// Why a perform did not succeed. [`Unknown`](PerformError::Unknown) leaves open whether it takes effect, and so does
+/// [`Closed`](PerformError::Closed) with a request id.
 #[derive(Debug, thiserror::Error)]
 pub enum PerformError<R: std::fmt::Debug + std::fmt::Display> {
     /// The method refused, judged on a state that is committed.
@@ -58,6 +59,15 @@ pub enum PerformError<R: std::fmt::Debug + std::fmt::Display> {
         /// What to ask again by.
         request_id: RequestId,
     },
+    /// It is committed, but the deadline passed before this node's own state had come so far: it is behind. What it came
+    /// to is told by [`Node::outcome`](crate::Node::outcome), here later or on any other node now.
+    #[error("committed, judged at {index}, but not yet visible on this node; ask again by request id {request_id}")]
+    NotVisible {
+        /// What to ask by.
+        request_id: RequestId,
+        /// The place of its action; of what made none, the place it was judged at.
+        index: Index,
+    },
     /// The request id was used before, for another method or other arguments.
     #[error("request id {request_id} was used for another call")]
     Conflict {
@@ -81,6 +91,9 @@ impl<R: std::fmt::Debug + std::fmt::Display> Clone for PerformError<R> {
             PerformError::Failed { failure, index } => PerformError::Failed { failure: failure.clone(), index: *index },
             PerformError::NeverProposed { reason } => PerformError::NeverProposed { reason: reason.clone() },
             PerformError::Unknown { request_id } => PerformError::Unknown { request_id: request_id.clone() },
+            PerformError::NotVisible { request_id, index } => {
+                PerformError::NotVisible { request_id: request_id.clone(), index: *index }
+            }
             PerformError::Conflict { request_id } => PerformError::Conflict { request_id: request_id.clone() },
             PerformError::Closed { request_id } => PerformError::Closed { request_id: request_id.clone() },
         }
@@ -158,7 +171,8 @@ impl<C: Container> Perform<C> {
     }
 
     /// Names the call: the same id with the same method is performed once, from whichever node and however often.
-    /// Remembered for five minutes after it was decided.
+    /// Remembered for as long as the cluster's [`Retention`](conflux_core::Retention) says after it was decided: five
+    /// minutes unless told otherwise.
     ///
     /// # Panics
     /// When the future was polled already.

@@ -6,21 +6,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{
-    Batch, CallNumber, ChosenId, Container, Fork, Payload, Record, Request, SessionId, SessionKey, Verdict,
+    Batch, CallNumber, ChosenId, Container, Fork, Found, Index, Payload, Record, Request, SessionId, SessionKey,
+    Verdict,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::message::{Calls, Expect, Predicted, RemoteCall, kind};
-use crate::node::Core;
+use crate::core::Core;
+use crate::message::{Calls, Decided, Expect, Predicted, RemoteCall, kind};
 use crate::origin::{Taken, request};
 use crate::perform::Prediction;
 use crate::raft::{Proposal, Proposed, Watcher};
@@ -138,7 +138,7 @@ impl<C: Container> Core<C> {
 
     /// To all nodes of this cluster.
     pub(crate) fn broadcast(&self, kind: crate::wire::Kind, body: Bytes) {
-        let cluster = self.cluster.load(Ordering::Relaxed);
+        let cluster = self.cluster();
         self.wire.broadcast(Head { kind, group: 0, cluster }, body);
     }
 }
@@ -292,6 +292,9 @@ impl<C: Container> Leadership<'_, C> {
         if calls.first > next {
             return self.expect(&calls.session, next);
         }
+        if calls.first < next {
+            self.tell_decided(key, &calls);
+        }
         let mut number = calls.first;
         for call in calls.calls {
             if number >= next {
@@ -366,6 +369,25 @@ impl<C: Container> Leadership<'_, C> {
         } else {
             let expect = Expect { session: session.clone(), next };
             self.core.post(&session.node, kind::EXPECT, expect.encode());
+        }
+    }
+
+    /// Tells an origin that sends calls again which of them are committed: its own log has not come so far.
+    fn tell_decided(&self, key: SessionKey, calls: &Calls) {
+        let places: Vec<Index> = {
+            let store = self.core.local.store();
+            let Some(session) = store.sessions().get(key) else { return };
+            let numbers = (0..calls.calls.len() as u64).map(|at| session.find(CallNumber(calls.first.0 + at)));
+            numbers
+                .map_while(|found| match found {
+                    Found::Decided(outcome) => Some(outcome.index().unwrap_or_default()),
+                    Found::Undecided | Found::Forgotten => None,
+                })
+                .collect()
+        };
+        if !places.is_empty() {
+            let decided = Decided { session: calls.session.clone(), first: calls.first, places };
+            self.core.post(&calls.session.node, kind::DECIDED, decided.encode());
         }
     }
 

@@ -1,8 +1,18 @@
 //! How a node is, for people and programs.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use conflux_core::{Incarnation, Index, NodeName};
+use conflux_core::{Container, Incarnation, Index, NodeName};
+use futures_core::Stream;
+
+use crate::core::Core;
+use crate::raft::Watcher;
+use crate::replica::News;
+use crate::watch;
 
 /// What a node is in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +69,67 @@ pub struct Status {
     pub notice: Option<String>,
     /// Why it stopped by itself, if it did.
     pub stopped: Option<String>,
+}
+
+/// A stream of a node's status: the present one first, then whenever anything of it is another than the last one seen.
+/// What changes faster than it is looked at is seen once. Ends after the status that says the node is closed.
+pub struct StatusWatch {
+    look: Box<dyn Fn() -> Status + Send + Sync>,
+    engine: Watcher,
+    published: watch::Receiver<News>,
+    notices: [watch::Receiver<Option<String>>; 3],
+    seen: Option<Status>,
+}
+
+impl StatusWatch {
+    pub(crate) fn new<C: Container>(core: Arc<Core<C>>) -> Self {
+        let notices = [core.stopped.subscribe(), core.meeting.watch(), core.quorum.watch()];
+        let (engine, published) = (core.engine.watch(), core.local.news());
+        StatusWatch { look: Box::new(move || core.status()), engine, published, notices, seen: None }
+    }
+
+    /// The next status that is another than the last; `None` once the node is closed.
+    pub async fn next(&mut self) -> Option<Status> {
+        poll_fn(|context| self.poll_status(context)).await
+    }
+
+    /// Waits for a status in which `wanted` finds what it looks for; `None` when the node is closed before.
+    pub async fn find<R>(&mut self, mut wanted: impl FnMut(&Status) -> Option<R>) -> Option<R> {
+        loop {
+            if let Some(found) = wanted(&self.next().await?) {
+                return Some(found);
+            }
+        }
+    }
+
+    fn poll_status(&mut self, context: &mut Context<'_>) -> Poll<Option<Status>> {
+        if self.seen.as_ref().is_some_and(|seen| seen.role == Role::Stopped) {
+            return Poll::Ready(None);
+        }
+        loop {
+            let status = (self.look)();
+            if self.seen.as_ref() != Some(&status) {
+                self.seen = Some(status.clone());
+                return Poll::Ready(Some(status));
+            }
+            // Whoever is pending has taken note of the waker; whoever is ready may have brought news. A sender that is
+            // gone brings none any more: what stops a node is told by `stopped`, which the node holds to its end.
+            let mut news = self.engine.poll_changed(context) == Poll::Ready(Ok(()));
+            news |= self.published.poll_changed(context) == Poll::Ready(Ok(()));
+            for notice in &mut self.notices {
+                news |= notice.poll_changed(context) == Poll::Ready(Ok(()));
+            }
+            if !news {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Stream for StatusWatch {
+    type Item = Status;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Status>> {
+        self.poll_status(context)
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Action, Method, Words, append, open, open_one, serving};
 use conflux::{
-    Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Role,
+    Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Role, Status,
 };
 
 #[tokio::test]
@@ -156,10 +156,11 @@ async fn a_late_comer_learns_and_a_wiped_node_takes_its_seat_again() {
     nodes.remove(1).close().await;
     let wiped = open_one(&channel, "b", MemoryDisk::new()).await;
     wiped.perform(append("from b")).await.expect("it is let in");
-    let mut status = wiped.status();
-    while status.role == Role::Learner || status.role == Role::Waiting || status.voters.len() != 3 {
-        status = wiped.status_after(&status).await;
-    }
+    let seated = |status: &Status| {
+        let waits = matches!(status.role, Role::Learner | Role::Waiting) || status.voters.len() != 3;
+        (!waits).then(|| status.clone())
+    };
+    let status = wiped.watch_status().find(seated).await.expect("it is open");
     assert_eq!(status.voters.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!(*wiped.linearizable_state().await.expect("it serves"), ["first", "from d", "from b"]);
 }

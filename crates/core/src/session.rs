@@ -58,6 +58,20 @@ impl<C: Container> Clone for Outcome<C> {
     }
 }
 
+impl<C: Container> Outcome<C> {
+    /// The place of its action; of what made none, the place it was judged at. A void and a conflict have none.
+    #[must_use]
+    pub fn index(&self) -> Option<Index> {
+        match self {
+            Outcome::Committed { index, .. }
+            | Outcome::Nothing { index }
+            | Outcome::Rejected { index, .. }
+            | Outcome::Failed { index, .. } => Some(*index),
+            Outcome::Void | Outcome::Conflict => None,
+        }
+    }
+}
+
 /// A batch that fits the chain but not the table. Every replica would find the same, so nothing can be right: stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Corrupt {
@@ -275,12 +289,6 @@ impl<C: Container> Sessions<C> {
         let due = self.open.values().any(|session| session.last_seen < sessions_before)
             || self.chosen_order.front().is_some_and(|(decided, _)| *decided < ids_before);
         due.then_some(Record::Sweep { sessions_before, ids_before })
-    }
-
-    /// Whether there is anything that a sweep will have to forget some day.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.chosen_order.is_empty()
     }
 
     /// Takes the table through one record; `index` is the place after it. Forks and stores run this same function.

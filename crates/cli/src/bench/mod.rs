@@ -7,7 +7,7 @@ mod run;
 
 use std::time::Duration;
 
-use conflux::Node;
+use conflux::{Node, Status};
 use conflux_core::{Container, NodeName};
 use futures_util::future;
 use tokio::time::timeout;
@@ -92,11 +92,6 @@ async fn row<F: Factory>(
 /// Waits for a leader that the first node knows of.
 async fn leader<C: Container>(nodes: &[Node<C>]) -> &Node<C> {
     let first = &nodes[0];
-    let mut status = first.status();
-    loop {
-        if let Some(leader) = nodes.iter().find(|node| status.leader.as_ref() == Some(&node.status().id)) {
-            return leader;
-        }
-        status = first.status_after(&status).await;
-    }
+    let leader = |status: &Status| nodes.iter().find(|node| status.leader.as_ref() == Some(node.id()));
+    first.watch_status().find(leader).await.expect("the node is open")
 }

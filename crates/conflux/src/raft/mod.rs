@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -470,6 +471,10 @@ pub(crate) struct Watcher(watch::Receiver<openraft::metrics::RaftServerMetrics<T
 impl Watcher {
     pub(crate) fn view(&mut self) -> View {
         view(&self.0.borrow_and_update())
+    }
+
+    pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), watch::Gone>> {
+        self.0.poll_changed(context)
     }
 
     /// Waits for another view; an error when the engine has stopped.

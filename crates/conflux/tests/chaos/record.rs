@@ -37,6 +37,11 @@ pub(crate) enum Claim {
     Unknown {
         id: RequestId,
     },
+    /// Committed, and not visible on its node yet.
+    NotVisible {
+        id: RequestId,
+        index: u64,
+    },
     Conflict,
     /// The node was closed; whether the call may have left it.
     Closed {
@@ -52,6 +57,7 @@ impl Claim {
             Err(PerformError::Failed { index, .. }) => Claim::Failed { index: index.0 },
             Err(PerformError::NeverProposed { reason }) => Claim::NeverProposed { reason },
             Err(PerformError::Unknown { request_id }) => Claim::Unknown { id: request_id },
+            Err(PerformError::NotVisible { request_id, index }) => Claim::NotVisible { id: request_id, index: index.0 },
             Err(PerformError::Conflict { .. }) => Claim::Conflict,
             Err(PerformError::Closed { request_id }) => Claim::Closed { id: request_id },
         }
@@ -60,7 +66,10 @@ impl Claim {
     /// The place at which the call was judged, or that it took.
     pub(crate) fn index(&self) -> Option<u64> {
         match self {
-            Claim::Done { index, .. } | Claim::Rejected { index, .. } | Claim::Failed { index } => Some(*index),
+            Claim::Done { index, .. }
+            | Claim::Rejected { index, .. }
+            | Claim::Failed { index }
+            | Claim::NotVisible { index, .. } => Some(*index),
             _ => None,
         }
     }
@@ -73,6 +82,7 @@ impl Claim {
             Claim::Failed { .. } => "answer: failed",
             Claim::NeverProposed { .. } => "answer: never proposed",
             Claim::Unknown { .. } => "answer: unknown",
+            Claim::NotVisible { .. } => "answer: not visible",
             Claim::Conflict => "answer: conflict",
             Claim::Closed { .. } => "answer: closed",
         }

@@ -322,7 +322,7 @@ impl World {
     /// What a call can be asked for again by, if its fate is open.
     pub(crate) fn open_question(claim: &Claim) -> Option<RequestId> {
         match claim {
-            Claim::Unknown { id } | Claim::Closed { id: Some(id) } => Some(id.clone()),
+            Claim::Unknown { id } | Claim::NotVisible { id, .. } | Claim::Closed { id: Some(id) } => Some(id.clone()),
             _ => None,
         }
     }

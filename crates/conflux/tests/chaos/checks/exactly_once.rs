@@ -53,7 +53,7 @@ fn denies(claim: &Claim) -> bool {
         Claim::Done { action, .. } => action.is_none(),
         Claim::Rejected { .. } | Claim::Failed { .. } | Claim::NeverProposed { .. } | Claim::Conflict => true,
         Claim::Closed { id } => id.is_none(),
-        Claim::Unknown { .. } => false,
+        Claim::Unknown { .. } | Claim::NotVisible { .. } => false,
     }
 }
 
@@ -65,6 +65,7 @@ fn verdict(claim: &Claim) -> Option<&Claim> {
 fn holds(claim: &Claim, place: Option<u64>, chosen: bool) -> Result<(), String> {
     match (claim, place) {
         (Claim::Done { index, action: Some(_) }, place) if place != Some(*index) => Err(format!("it is at {place:?}")),
+        (Claim::NotVisible { index, .. }, Some(place)) if place != *index => Err(format!("it is at {place}")),
         // Under a chosen id, another try may have taken effect after this one was given up.
         (Claim::NeverProposed { .. } | Claim::Closed { id: None }, Some(_)) if chosen => Ok(()),
         (claim, Some(place)) if denies(claim) => Err(format!("it took effect at {place}")),

@@ -1,0 +1,420 @@
+//! What a node is made of, and the tasks that keep it going.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use conflux_core::{ChosenId, Container, Failure, Incarnation, NodeName, Payload, Random, RequestId};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
+
+use crate::builder::Options;
+use crate::channel::Inbox;
+use crate::founding::Meeting;
+use crate::members::Joining;
+use crate::message::{Calls, Decided, Expect, Predicted, kind};
+use crate::origin::Origin;
+use crate::perform::{PerformError, Prediction, Started, Wish};
+use crate::quorum::Quorum;
+use crate::raft::{ClusterId, Engine, Member, MemoryDisk, View};
+use crate::reads::Reads;
+use crate::replica::Local;
+use crate::sequencer::{Inbound, prediction};
+use crate::status::{Role, Status};
+use crate::stop::Stop;
+use crate::watch;
+use crate::wire::{Arrival, Head, Kind, Wire};
+
+/// Everything a node is made of.
+pub(crate) struct Core<C: Container> {
+    pub(crate) options: Options,
+    pub(crate) disk: MemoryDisk,
+    pub(crate) wire: Wire,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) local: Arc<Local<C>>,
+    pub(crate) origin: Arc<Origin<C>>,
+    pub(crate) inbound: Inbound,
+    pub(crate) meeting: Meeting,
+    pub(crate) joining: Joining,
+    pub(crate) quorum: Quorum,
+    pub(crate) reads: Reads,
+    pub(crate) cluster: ClusterId,
+    /// Rings for the sequencer, and for the courier to a leader elsewhere: only one of them has work.
+    pub(crate) ring: Arc<Notify>,
+    batches: Mutex<(u64, Random)>,
+    /// Why the node stopped.
+    pub(crate) stopped: watch::Sender<Option<String>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Its tasks may end: somebody closes it.
+    stopping: AtomicBool,
+    closing: tokio::sync::Mutex<bool>,
+}
+
+impl<C: Container> Core<C> {
+    pub(crate) fn me(&self) -> &Member {
+        self.engine.me()
+    }
+
+    /// The cluster this node belongs to; 0 for none.
+    pub(crate) fn cluster(&self) -> u64 {
+        self.cluster.load(Ordering::Relaxed)
+    }
+
+    /// Makes a node of its options.
+    pub(crate) async fn open(
+        container: C,
+        name: NodeName,
+        options: Options,
+        disk: MemoryDisk,
+        port: Arc<dyn crate::channel::Port>,
+        inbox: Inbox,
+        mut random: Random,
+    ) -> Result<Arc<Core<C>>, Stop> {
+        let identity = match disk.identity() {
+            Some(mut identity) => {
+                identity.starts += 1;
+                identity
+            }
+            None => crate::founding::Identity {
+                incarnation: Incarnation(random.next_u64()),
+                starts: 1,
+                pledge: None,
+                freed: None,
+                cluster: 0,
+            },
+        };
+        disk.save_identity(identity.clone());
+        let me = Member { name, incarnation: identity.incarnation };
+        let cluster: ClusterId = Arc::new(AtomicU64::new(identity.cluster));
+        let wire = Wire::seeded(port, crate::wire::Limits::default(), random.next_u64());
+        let ring: Arc<Notify> = Arc::default();
+        // The sessions of earlier openings may still be open under this incarnation: numbers never meet.
+        let session = (identity.starts << 32) + 1;
+        let origin =
+            Arc::new(Origin::new(me.name.clone(), me.incarnation, session, options.in_flight_max, ring.clone()));
+        let local = Arc::new(Local::new(Arc::new(container), origin.clone(), options.history_max));
+        let engine = Engine::open(
+            me,
+            &options.timing,
+            options.compaction,
+            disk.clone(),
+            wire.clone(),
+            cluster.clone(),
+            local.clone(),
+        )
+        .await?;
+        let (stopped, _) = watch::channel(None);
+        let core = Arc::new(Core {
+            meeting: Meeting::new(Random::new(random.next_u64())),
+            joining: Joining::default(),
+            quorum: Quorum::default(),
+            reads: Reads::default(),
+            inbound: Inbound::new(ring.clone()),
+            batches: Mutex::new((0, Random::new(random.next_u64()))),
+            tasks: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            closing: tokio::sync::Mutex::new(false),
+            engine: Arc::new(engine),
+            options,
+            disk,
+            wire,
+            local,
+            origin,
+            cluster,
+            ring,
+            stopped,
+        });
+        core.finish_founding().await?;
+        core.start(inbox);
+        Ok(core)
+    }
+
+    fn start(self: &Arc<Self>, inbox: Inbox) {
+        let tasks = vec![
+            tokio::spawn(self.clone().guard(self.clone().pump(inbox))),
+            tokio::spawn(self.clone().guard(self.clone().sequence())),
+            tokio::spawn(self.clone().guard(self.clone().carry())),
+            tokio::spawn(self.clone().guard(self.clone().watch_deadlines())),
+            tokio::spawn(self.clone().guard(self.clone().found_or_join())),
+            tokio::spawn(self.clone().guard(self.clone().drive_members())),
+            tokio::spawn(self.clone().guard(self.clone().keep_house())),
+            tokio::spawn(self.clone().guard(self.clone().serve_reads())),
+        ];
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// Runs a task. Closing aborts it; when it ends by itself or panics, the node cannot go on, and says why.
+    async fn guard(self: Arc<Self>, task: impl Future<Output = ()> + Send) {
+        let ended = AssertUnwindSafe(task).catch_unwind().await;
+        let stop = match ended {
+            Err(panic) => Stop::Engine(Failure::of_panic("a task of the node", &*panic).message),
+            Ok(()) => self.local.stopped().unwrap_or_else(|| {
+                Stop::Engine(self.engine.stopped().unwrap_or_else(|| "the channel was closed".into()))
+            }),
+        };
+        if !self.stopping.load(Ordering::Acquire) {
+            self.halt(&stop);
+        }
+    }
+
+    /// Gives a call its place. The other end of [`Perform`].
+    pub(crate) fn begin(wish: Wish<C>, predict: Option<oneshot::Sender<Prediction<C>>>) -> Started<C> {
+        let Wish { core, method, timeout, request_id } = wish;
+        let refuse = |reason: String| Started::ready(None, Err(PerformError::NeverProposed { reason }));
+        let chosen = match request_id {
+            None => None,
+            Some(id) if id.len() > conflux_core::ids::REQUEST_ID_BYTES_MAX => {
+                let max = conflux_core::ids::REQUEST_ID_BYTES_MAX;
+                return refuse(format!("the request id has {} bytes, at most {max} are allowed", id.len()));
+            }
+            Some(id) if id.is_empty() => return refuse("the request id is empty".into()),
+            Some(id) if !matches!(RequestId::parse(&id), RequestId::Chosen(_)) => {
+                return refuse(format!("the request id {id:?} has the form of the ids that conflux gives itself"));
+            }
+            Some(id) => match method.digest() {
+                Ok(call) => Some(ChosenId { id, call }),
+                Err(error) => return refuse(format!("the method cannot be written: {error}")),
+            },
+        };
+        // A deadline must be over before the session that carries the call can expire.
+        let longest = core.options.retention.session / 4;
+        let deadline = Instant::now() + timeout.unwrap_or(core.options.deadline).min(longest);
+        core.origin.begin(method, chosen, deadline, predict)
+    }
+
+    /// The counter and the seed of the next batch.
+    pub(crate) fn next_batch(&self) -> (u64, u64) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.0 += 1;
+        (batches.0, batches.1.next_u64())
+    }
+
+    pub(crate) fn post(&self, to: &NodeName, kind: Kind, body: Bytes) {
+        let cluster = self.cluster();
+        self.wire.post(to, Head { kind, group: 0, cluster }, body);
+    }
+
+    /// The task that takes messages in, in order, and answers them.
+    async fn pump(self: Arc<Self>, mut inbox: Inbox) {
+        let mut answers = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                message = inbox.recv() => {
+                    let Some(message) = message else { return };
+                    let arrival = match self.wire.accept(message) {
+                        Ok(Some(arrival)) => arrival,
+                        Ok(None) => continue,
+                        Err(error) => {
+                            tracing::debug!("a frame was refused: {error}");
+                            continue;
+                        }
+                    };
+                    self.quorum.hear(&arrival.from);
+                    self.welcome(arrival.head.cluster);
+                    match self.engine.serve(arrival) {
+                        Ok(answer) => {
+                            // Into the engine's queue at once, even when this task has used up its turn: else those that
+                            // come after a long burst would overtake each other in `answers`, and the engine takes an
+                            // append that overtook another for a follower that lost its log.
+                            let mut answer = Box::pin(unconstrained(answer));
+                            if (&mut answer).now_or_never().is_none() {
+                                answers.push(answer);
+                            }
+                        }
+                        Err(arrival) => self.handle(arrival),
+                    }
+                }
+                Some(()) = answers.next(), if !answers.is_empty() => {}
+            }
+        }
+    }
+
+    fn handle(&self, arrival: Arrival) {
+        let cluster = self.cluster();
+        match arrival.head.kind {
+            kind::HELLO | kind::PROPOSE | kind::IS_ON | kind::JOIN => self.meet(arrival),
+            // The rest is between members of one cluster.
+            _ if cluster == 0 || arrival.head.cluster != cluster => {}
+            kind::CALLS => {
+                if let Ok(calls) = Calls::decode(&arrival.body)
+                    && calls.session.node == arrival.from
+                {
+                    self.inbound.push(calls, arrival.body.len());
+                }
+            }
+            kind::EXPECT => {
+                if let Ok(Expect { session, next }) = Expect::decode(&arrival.body) {
+                    self.origin.rewind(Some(&session), Some(next));
+                }
+            }
+            kind::LEADING => self.origin.rewind(None, None),
+            kind::DECIDED => {
+                if let Ok(Decided { session, first, places }) = Decided::decode(&arrival.body) {
+                    self.origin.decided(&session, first, &places);
+                }
+            }
+            kind::PREDICTED => {
+                if let Ok(Predicted { session, number, verdict }) = Predicted::decode(&arrival.body)
+                    && let Ok(verdict) = conflux_core::Verdict::<C>::from_bytes(&verdict)
+                    && let Some(prediction) = prediction(&verdict)
+                {
+                    self.origin.predict(&session, number, prediction);
+                }
+            }
+            other => tracing::debug!("a message of unknown kind {other:?} came from {}", arrival.from),
+        }
+    }
+
+    /// The task that carries this node's calls to a leader elsewhere, and sends them again when nothing comes of them.
+    async fn carry(self: Arc<Self>) {
+        let again = self.options.timing.heartbeat * 4;
+        let mut watcher = self.engine.watch();
+        let mut leader: Option<Member> = None;
+        let mut stuck = (Instant::now(), self.origin.first());
+        loop {
+            let View { leader: now, voters, .. } = watcher.view();
+            if now != leader {
+                leader = now;
+                self.origin.rewind(None, None);
+            }
+            // A node that has not been let in knows nothing of the time: its sessions could not be told from old ones.
+            let elsewhere = leader.as_ref().filter(|leader| *leader != self.me() && !voters.is_empty());
+            if let Some(leader) = elsewhere {
+                let as_of = self.local.store().stamps().elapsed;
+                while let Some(calls) = self.origin.take_remote(as_of) {
+                    self.post(&leader.name, kind::CALLS, calls.encode());
+                }
+            }
+            let waiting = self.origin.is_waiting();
+            tokio::select! {
+                biased;
+                changed = watcher.changed() => if changed.is_err() { return },
+                () = self.ring.notified(), if elsewhere.is_some() => {}
+                () = tokio::time::sleep_until(stuck.0 + again), if waiting => {
+                    let first = self.origin.first();
+                    if first == stuck.1 {
+                        self.origin.rewind(None, None);
+                    }
+                    stuck = (Instant::now(), first);
+                }
+            }
+        }
+    }
+
+    /// The task that gives up calls whose deadline has passed.
+    async fn watch_deadlines(self: Arc<Self>) {
+        loop {
+            let earliest = self.origin.earliest();
+            let far = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                biased;
+                () = self.origin.sooner.notified() => {}
+                () = tokio::time::sleep_until(earliest.unwrap_or(far)) => {
+                    self.origin.expire(Instant::now(), || self.waiting_for());
+                }
+            }
+        }
+    }
+
+    /// What a call that is not served waits for, in words.
+    pub(crate) fn waiting_for(&self) -> String {
+        if let Some(notice) = self.notice() {
+            return notice;
+        }
+        let view = self.engine.view();
+        match (view.role, view.leader) {
+            (Role::Waiting, _) => "this node has not been let into a cluster yet".into(),
+            (_, None) => "there was no leader".into(),
+            (_, Some(leader)) => format!("{} led, but did not reach a majority", leader.name),
+        }
+    }
+
+    /// The task that keeps the log short.
+    async fn keep_house(self: Arc<Self>) {
+        loop {
+            self.local.applied.notified().await;
+            self.engine.compact().await;
+        }
+    }
+
+    /// What stands in the way, in words.
+    fn notice(&self) -> Option<String> {
+        self.meeting.notice().or_else(|| self.quorum.notice())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let View { role, term, leader, voters, learners, .. } = self.engine.view();
+        let names =
+            |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
+        let stopped = self.stopped.borrow().clone().or_else(|| self.engine.stopped());
+        let cluster = self.cluster();
+        Status {
+            id: self.me().name.clone(),
+            incarnation: self.me().incarnation,
+            role: if stopped.is_some() { Role::Stopped } else { role },
+            term,
+            leader: leader.map(|leader| leader.name),
+            index: self.local.store().index(),
+            cluster: (cluster != 0).then_some(cluster),
+            voters: names(voters),
+            learners: names(learners),
+            notice: self.notice(),
+            stopped,
+        }
+    }
+
+    /// Stops serving because of an error that must not be passed over.
+    pub(crate) fn halt(&self, stop: &Stop) {
+        let first = self.stopped.modify(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert_with(|| stop.to_string());
+            first
+        });
+        if first {
+            tracing::error!("{} stops: {stop}", self.me());
+            self.origin.close();
+            self.local.close();
+            self.wire.close();
+            // It must not go on leading: others can serve.
+            let engine = self.engine.clone();
+            tokio::spawn(async move { engine.shutdown().await });
+        }
+    }
+
+    /// Takes no more calls or messages, and ends what listens. The first half of closing, which needs no waiting.
+    pub(crate) fn stop_listening(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.origin.close();
+        self.local.close();
+        self.wire.close();
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        let mut closed = self.closing.lock().await;
+        if *closed {
+            return;
+        }
+        self.stop_listening();
+        self.engine.shutdown().await;
+        self.disk.release();
+        // Only now: a closing that was cut off is taken up by the next one.
+        *closed = true;
+        let mut said = false;
+        self.stopped.modify(|stopped| {
+            said = stopped.is_none();
+            stopped.get_or_insert_with(|| "it was closed".into());
+            said
+        });
+    }
+}
