@@ -216,8 +216,9 @@ impl World {
             known.tries[number].claims.push(claim.clone());
             seen
         };
-        // A node that performed sees its own effect at once.
+        // A node that performed sees its own effect at once, unless it was told that it does not yet.
         if let (Some((index, slot)), Some(told)) = (state, claim.index())
+            && !matches!(claim, Claim::NotVisible { .. })
             && index < told
         {
             self.wrong(format!("{} was told of {told} and shows {index}", Plan::name(slot)));
