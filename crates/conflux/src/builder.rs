@@ -234,8 +234,10 @@ impl<C: Container> NodeBuilder<C> {
             );
             return Err(BadOption::new("default_deadline", self.deadline, allowed));
         }
-        if self.in_flight_max == 0 {
-            return Err(BadOption::new("in_flight_max", 0, "it must be at least 1"));
+        // Less than what a leader holds of a session: that includes calls whose answers have not been noticed yet.
+        let most = conflux_core::session::OUTCOMES_MAX / 2;
+        if !(1..=most).contains(&self.in_flight_max) {
+            return Err(BadOption::new("in_flight_max", self.in_flight_max, format!("it must be 1 to {most}")));
         }
         if self.compaction.batches_max < 2 || self.compaction.bytes_max < 1024 {
             let came = (self.compaction.batches_max, self.compaction.bytes_max);

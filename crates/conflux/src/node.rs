@@ -1,5 +1,6 @@
 //! A node: what an application embeds.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +102,6 @@ impl<S> std::ops::Deref for Snapshot<S> {
 }
 
 /// What became of a perform that is asked about again.
-#[derive(Debug)]
 pub enum Asked<C: Container> {
     /// It was decided.
     Decided(Performed<C>),
@@ -110,6 +110,17 @@ pub enum Asked<C: Container> {
     Undecided,
     /// It was decided and is not held any more, or its session has expired.
     Forgotten,
+}
+
+// By hand: the container itself need not be printable.
+impl<C: Container> fmt::Debug for Asked<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Asked::Decided(performed) => f.debug_tuple("Decided").field(performed).finish(),
+            Asked::Undecided => f.write_str("Undecided"),
+            Asked::Forgotten => f.write_str("Forgotten"),
+        }
+    }
 }
 
 impl<C: Container> Node<C> {

@@ -1,5 +1,6 @@
 //! What a perform comes to, and the future that tells it.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ impl<A> Clone for Done<A> {
 /// Why a perform did not succeed. [`Unknown`](PerformError::Unknown) leaves open whether it takes effect, and so does
 /// [`Closed`](PerformError::Closed) with a request id.
 #[derive(Debug, thiserror::Error)]
-pub enum PerformError<R: std::fmt::Debug + std::fmt::Display> {
+pub enum PerformError<R: fmt::Debug + fmt::Display> {
     /// The method refused, judged on a state that is committed.
     #[error("rejected: {rejection}")]
     Rejected {
@@ -82,7 +83,7 @@ pub enum PerformError<R: std::fmt::Debug + std::fmt::Display> {
     },
 }
 
-impl<R: std::fmt::Debug + std::fmt::Display> Clone for PerformError<R> {
+impl<R: fmt::Debug + fmt::Display> Clone for PerformError<R> {
     fn clone(&self) -> Self {
         match self {
             PerformError::Rejected { rejection, index } => {
@@ -116,7 +117,6 @@ pub(crate) fn answer<C: Container>(outcome: Outcome<C>, request_id: impl FnOnce(
 }
 
 /// What the leader made of a call, before it is committed.
-#[derive(Debug)]
 pub enum Prediction<C: Container> {
     /// It makes this action.
     Action(Arc<C::Action>),
@@ -126,6 +126,18 @@ pub enum Prediction<C: Container> {
     Rejected(Arc<C::Rejection>),
     /// The method or reducer broke.
     Failed(Arc<Failure>),
+}
+
+// By hand: the container itself need not be printable.
+impl<C: Container> fmt::Debug for Prediction<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Prediction::Action(action) => f.debug_tuple("Action").field(action).finish(),
+            Prediction::Nothing => f.write_str("Nothing"),
+            Prediction::Rejected(rejection) => f.debug_tuple("Rejected").field(rejection).finish(),
+            Prediction::Failed(failure) => f.debug_tuple("Failed").field(failure).finish(),
+        }
+    }
 }
 
 /// A method to be performed: a future that does nothing until it is polled or [`start`](Perform::start)ed. From then on

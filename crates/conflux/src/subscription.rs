@@ -1,6 +1,7 @@
 //! Committed actions in order, without holes.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use crate::replica::{Local, News};
 use crate::watch;
 
 /// One committed action, and the state it led to.
-#[derive(Debug)]
 pub struct Change<C: Container> {
     /// The state after the action. Keeping it makes the subscription copy the state for the next one.
     pub state: Arc<C::State>,
@@ -30,7 +30,6 @@ pub struct Change<C: Container> {
 }
 
 /// What a subscriber hears.
-#[derive(Debug)]
 pub enum Event<C: Container> {
     /// The next action.
     Change(Change<C>),
@@ -42,6 +41,25 @@ pub enum Event<C: Container> {
         /// Its place.
         index: Index,
     },
+}
+
+// By hand: the container itself need not be printable, nor its state.
+impl<C: Container> fmt::Debug for Change<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { index, action, origin, stamps, .. } = self;
+        let mut change = f.debug_struct("Change");
+        change.field("index", index).field("action", action).field("origin", origin).field("stamps", stamps);
+        change.finish_non_exhaustive()
+    }
+}
+
+impl<C: Container> fmt::Debug for Event<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Change(change) => change.fmt(f),
+            Event::Reset { index, .. } => f.debug_struct("Reset").field("index", index).finish_non_exhaustive(),
+        }
+    }
 }
 
 /// How many actions are fetched at once.

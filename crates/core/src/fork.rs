@@ -132,7 +132,7 @@ impl<C: Container> Fork<C> {
 
     /// Whether something is due to be forgotten, so that even an idle leader makes a batch.
     #[must_use]
-    pub fn is_due(&self, elapsed: Duration) -> bool {
+    pub fn is_due(&mut self, elapsed: Duration) -> bool {
         let Retention { session, chosen_id } = self.retention;
         self.store.sessions.sweep::<C>(elapsed, session, chosen_id).is_some()
     }
@@ -209,7 +209,7 @@ impl<C: Container> Fork<C> {
         let mut nexts: BTreeMap<SessionKey, CallNumber> = BTreeMap::new();
         let mut chosen_here: BTreeMap<Arc<str>, crate::Digest> = BTreeMap::new();
         let mut take = |session: SessionKey, number: CallNumber| {
-            let Some(known) = sessions.get(session) else { return false };
+            let Some(known) = sessions.get(session).filter(|known| !known.is_full()) else { return false };
             let next = nexts.entry(session).or_insert_with(|| known.next());
             let fits = *next == number;
             if fits {

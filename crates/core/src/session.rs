@@ -118,6 +118,10 @@ pub enum Corrupt {
     },
 }
 
+/// The most outcomes that are held for one session. An origin that lets them grow beyond that, though it has long had
+/// them, is not served any more until it says so. Binds on the leader, before anything is proposed.
+pub const OUTCOMES_MAX: usize = 1 << 20;
+
 /// One session.
 #[derive(Debug)]
 pub struct Session<C: Container> {
@@ -160,6 +164,11 @@ impl<C: Container> Session<C> {
             Some(outcome) => Found::Decided(outcome.clone()),
             None => Found::Undecided,
         }
+    }
+
+    /// Whether it holds as many outcomes as it may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outcomes.len() >= OUTCOMES_MAX
     }
 
     fn decide(
@@ -215,6 +224,8 @@ pub struct Sessions<C: Container> {
     opened: u64,
     /// Every session that was not seen since this instant has expired.
     swept_before: Duration,
+    /// No open session was seen last before this instant: most sweeps need not look at each of them. Not replicated.
+    seen_since: Duration,
     chosen: BTreeMap<Arc<str>, Remembered<C>>,
     /// The chosen ids in the order in which they were decided, and when.
     chosen_order: VecDeque<(Duration, Arc<str>)>,
@@ -227,6 +238,7 @@ impl<C: Container> Clone for Sessions<C> {
             keys: self.keys.clone(),
             opened: self.opened,
             swept_before: self.swept_before,
+            seen_since: self.seen_since,
             chosen: self.chosen.clone(),
             chosen_order: self.chosen_order.clone(),
         }
@@ -240,6 +252,7 @@ impl<C: Container> Default for Sessions<C> {
             keys: BTreeMap::new(),
             opened: 0,
             swept_before: Duration::ZERO,
+            seen_since: Duration::MAX,
             chosen: BTreeMap::new(),
             chosen_order: VecDeque::new(),
         }
@@ -283,10 +296,13 @@ impl<C: Container> Sessions<C> {
     }
 
     /// What a sweep at `now` would have to forget.
-    pub(crate) fn sweep<D: Container>(&self, now: Duration, life: Duration, window: Duration) -> Option<Record<D>> {
+    pub(crate) fn sweep<D: Container>(&mut self, now: Duration, life: Duration, window: Duration) -> Option<Record<D>> {
         let sessions_before = now.saturating_sub(life);
         let ids_before = now.saturating_sub(window);
-        let due = self.open.values().any(|session| session.last_seen < sessions_before)
+        if self.seen_since < sessions_before {
+            self.seen_since = self.open.values().map(|session| session.last_seen).min().unwrap_or(Duration::MAX);
+        }
+        let due = self.seen_since < sessions_before
             || self.chosen_order.front().is_some_and(|(decided, _)| *decided < ids_before);
         due.then_some(Record::Sweep { sessions_before, ids_before })
     }
@@ -306,6 +322,7 @@ impl<C: Container> Sessions<C> {
                 self.opened += 1;
                 let key = SessionKey(self.opened);
                 self.keys.insert(id.clone(), key);
+                self.seen_since = self.seen_since.min(now);
                 let first = CallNumber::FIRST;
                 let session =
                     Session { id: id.clone(), floor: first, next: first, last_seen: now, outcomes: VecDeque::new() };
@@ -403,6 +420,7 @@ impl<C: Container> Sessions<C> {
             if !is_last || key.0 > opened || sessions.keys.insert(id.clone(), key).is_some() {
                 return Err(CodecError::invalid("a session's key", key.0).into());
             }
+            sessions.seen_since = sessions.seen_since.min(last_seen);
             sessions.open.insert(key, Session { id, floor, next, last_seen, outcomes });
         }
         for _ in 0..reader.count("the chosen request ids", 8)? {

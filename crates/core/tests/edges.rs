@@ -102,6 +102,49 @@ fn an_expired_session_stays_expired_under_a_leader_that_keeps_sessions_longer() 
 }
 
 #[test]
+fn a_session_that_goes_on_is_not_swept_when_one_that_was_idle_is() {
+    // The bound by which a sweep is spared must follow the sessions that were seen since.
+    let mut store = opened(Counter);
+    let mut leader = fork(&store, Retention::default());
+    let open = Request::Open { id: session("b", 1), as_of: Duration::ZERO };
+    let batch = leader.batch(2, at(HOUR / 2), 0, vec![open, call(1, 1, None, 5)], false).expect("sound");
+    store.apply(&batch.expect("something to log"), |_, _, _| {}).expect("it fits");
+    for (counter, quarters, calls, left) in
+        [(3, 5, true, "ab"), (4, 7, false, "a"), (5, 8, false, "a"), (6, 10, false, "")]
+    {
+        let requests = if calls { vec![call(2, 2, None, 5)] } else { vec![] };
+        if let Some(batch) = leader.batch(counter, at(HOUR / 4 * quarters), 0, requests, false).expect("sound") {
+            store.apply(&batch, |_, _, _| {}).expect("it fits");
+        }
+        let open = |name: &&str| store.sessions().key(&session(name, 1)).is_some();
+        let open: String = ["a", "b"].into_iter().filter(open).collect();
+        assert_eq!(open, left, "after {quarters} quarters of an hour");
+    }
+}
+
+#[test]
+fn an_origin_that_never_says_what_it_has_is_not_served_for_ever() {
+    let mut store = opened(Counter);
+    let mut leader = fork(&store, Retention::default());
+    let mut next = 1;
+    for counter in 2.. {
+        let last = next + (1 << 16);
+        let voids = (next..last).map(|number| Request::Void {
+            session: SessionKey(1),
+            number: CallNumber(number),
+            floor: CallNumber(1),
+        });
+        let made = leader.batch(counter, at(Duration::ZERO), 0, voids.collect(), false).expect("sound");
+        let Some(batch) = made else { break };
+        store.apply(&batch, |_, _, _| {}).expect("it fits");
+        next = last;
+        assert!(next as usize <= 2 * conflux_core::session::OUTCOMES_MAX, "nothing bounds what is held");
+    }
+    // What it may do is to ask for no more, and to raise its floor: the session itself goes on as it is.
+    assert_eq!(leader.next(SessionKey(1)), Some(CallNumber(next)));
+}
+
+#[test]
 fn what_is_swept_in_a_batch_is_not_called_in_it() {
     let mut store = opened(Counter);
     let now = at(HOUR + Duration::from_secs(1));
