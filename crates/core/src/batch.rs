@@ -9,6 +9,7 @@ use crate::context::Stamps;
 use crate::digest::Digest;
 use crate::ids::{BatchId, CallNumber, Index, REQUEST_ID_BYTES_MAX, SessionId, SessionKey};
 use crate::payload::{Payload, PayloadError};
+use crate::roster::Roster;
 
 /// The version of the batch layout.
 const LAYOUT: u8 = 1;
@@ -120,6 +121,8 @@ pub enum Record<C: Container> {
         /// Chosen ids decided before this instant are forgotten.
         ids_before: Duration,
     },
+    /// From here on, these are meant to vote.
+    Roster(Roster),
 }
 
 impl<C: Container> Clone for Record<C> {
@@ -140,6 +143,7 @@ impl<C: Container> Clone for Record<C> {
             Record::Sweep { sessions_before, ids_before } => {
                 Record::Sweep { sessions_before: *sessions_before, ids_before: *ids_before }
             }
+            Record::Roster(roster) => Record::Roster(roster.clone()),
         }
     }
 }
@@ -179,6 +183,7 @@ const CALL: u8 = 0;
 const OPEN: u8 = 1;
 const VOID: u8 = 2;
 const SWEEP: u8 = 3;
+const ROSTER: u8 = 4;
 
 const ACTION: u8 = 0;
 const NOTHING: u8 = 1;
@@ -294,6 +299,10 @@ impl<C: Container> Record<C> {
                 put_elapsed(bytes, *sessions_before);
                 put_elapsed(bytes, *ids_before);
             }
+            Record::Roster(roster) => {
+                bytes.put_u8(ROSTER);
+                roster.encode(bytes);
+            }
             Record::Call { session, number, floor, chosen, audit, verdict } => {
                 bytes.put_u8(CALL);
                 put_position(bytes, *session, *number, *floor);
@@ -322,6 +331,7 @@ impl<C: Container> Record<C> {
                 Record::Void { session, number, floor }
             }
             SWEEP => Record::Sweep { sessions_before: elapsed(reader)?, ids_before: elapsed(reader)? },
+            ROSTER => Record::Roster(Roster::decode(reader)?),
             CALL => {
                 let (session, number, floor) = position(reader)?;
                 let tag = reader.u8("the verdict of a call")?;

@@ -1,6 +1,6 @@
 //! The leader's provisional copy: what methods are run against, one batch after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use crate::batch::{Audit, Batch, ChosenId, ELAPSED_MAX, Header, Record, Verdict}
 use crate::container::{BatchContext, Call, Container, Decision};
 use crate::context::Stamps;
 use crate::ids::{
-    BatchId, CallNumber, Incarnation, Index, NODE_NAME_BYTES_MAX, REQUEST_ID_BYTES_MAX, SessionId, SessionKey,
+    BatchId, CallNumber, Incarnation, Index, NODE_NAME_BYTES_MAX, NodeName, REQUEST_ID_BYTES_MAX, SessionId, SessionKey,
 };
+use crate::roster::{Roster, RosterChange};
 use crate::session::Found;
 use crate::store::{Halt, Store};
 
@@ -47,6 +48,14 @@ pub enum Request<C: Container> {
         /// As in `Call`.
         floor: CallNumber,
     },
+    /// To change who is meant to vote. One that would leave nobody, or too many, is left out, and so is what changes
+    /// nothing.
+    Roster {
+        /// What is asked for.
+        change: RosterChange,
+        /// Who votes now, by the engine.
+        voters: BTreeSet<NodeName>,
+    },
 }
 
 impl<C: Container> Request<C> {
@@ -56,6 +65,10 @@ impl<C: Container> Request<C> {
         match self {
             Request::Open { id, .. } => (1..=NODE_NAME_BYTES_MAX).contains(&id.node.len()),
             Request::Void { number, floor, .. } => floor <= number,
+            Request::Roster { change, voters } => {
+                let named = voters.iter().chain([change.name()]);
+                named.into_iter().all(|name| (1..=NODE_NAME_BYTES_MAX).contains(&name.len()))
+            }
             Request::Call { number, floor, chosen, .. } => {
                 floor <= number && chosen.as_ref().is_none_or(|chosen| chosen.id.len() <= REQUEST_ID_BYTES_MAX)
             }
@@ -163,7 +176,9 @@ impl<C: Container> Fork<C> {
         let context = BatchContext { base: self.store.index, stamps, seed };
         let digest = if with_digest { Some(self.store.digest()?) } else { None };
 
-        let mut records: Vec<Record<C>> = sweep.into_iter().chain(swept.opens.into_iter().map(Record::Open)).collect();
+        let opens = swept.opens.into_iter().map(Record::Open);
+        let mut records: Vec<Record<C>> =
+            sweep.into_iter().chain(swept.roster.map(Record::Roster)).chain(opens).collect();
         let decided = if swept.calls.is_empty() {
             Vec::new()
         } else {
@@ -204,7 +219,7 @@ impl<C: Container> Fork<C> {
             sessions
         });
         let sessions = swept.as_ref().unwrap_or(&self.store.sessions);
-        let mut admitted = Admitted { opens: Vec::new(), calls: Vec::new(), slots: Vec::new() };
+        let mut admitted = Admitted { roster: None, opens: Vec::new(), calls: Vec::new(), slots: Vec::new() };
         // The next call of each session that has one in this batch, and the chosen ids of this batch.
         let mut nexts: BTreeMap<SessionKey, CallNumber> = BTreeMap::new();
         let mut chosen_here: BTreeMap<Arc<str>, crate::Digest> = BTreeMap::new();
@@ -223,6 +238,12 @@ impl<C: Container> Fork<C> {
                     let fresh = as_of >= sessions.swept_before();
                     if fresh && sessions.key(&id).is_none() && !admitted.opens.contains(&id) {
                         admitted.opens.push(id);
+                    }
+                }
+                Request::Roster { change, voters } => {
+                    let roster = admitted.roster.as_ref().unwrap_or(&self.store.roster);
+                    if let Some(next) = roster.after(&change, &voters).ok().filter(|next| next != roster) {
+                        admitted.roster = Some(next);
                     }
                 }
                 Request::Void { session, number, floor } => {
@@ -264,6 +285,7 @@ impl<C: Container> Fork<C> {
 }
 
 struct Admitted<C: Container> {
+    roster: Option<Roster>,
     opens: Vec<SessionId>,
     calls: Vec<Call<C::Method>>,
     slots: Vec<Slot<C>>,

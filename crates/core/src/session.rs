@@ -315,6 +315,8 @@ impl<C: Container> Sessions<C> {
         index: Index,
     ) -> Result<Option<Outcome<C>>, Corrupt> {
         match record {
+            // Not of this table.
+            Record::Roster(_) => Ok(None),
             Record::Open(id) => {
                 if self.keys.contains_key(id) {
                     return Err(Corrupt::OpenTwice(id.clone()));

@@ -10,6 +10,7 @@ use crate::context::{Origin, Stamps};
 use crate::digest::Digest;
 use crate::ids::{BatchId, CallNumber, Index, SessionKey};
 use crate::payload::{Payload, PayloadError};
+use crate::roster::Roster;
 use crate::session::{Corrupt, Outcome, Sessions};
 
 /// The version of the layout of [`Store::save`].
@@ -24,11 +25,18 @@ pub struct Store<C: Container> {
     pub(crate) head: BatchId,
     pub(crate) stamps: Stamps,
     pub(crate) sessions: Sessions<C>,
+    pub(crate) roster: Roster,
 }
 
 impl<C: Container> Clone for Store<C> {
     fn clone(&self) -> Self {
-        Store { container: self.container.clone(), state: self.state.clone(), sessions: self.sessions.clone(), ..*self }
+        Store {
+            container: self.container.clone(),
+            state: self.state.clone(),
+            sessions: self.sessions.clone(),
+            roster: self.roster.clone(),
+            ..*self
+        }
     }
 }
 
@@ -147,6 +155,7 @@ impl<C: Container> Store<C> {
             head: BatchId::ROOT,
             stamps: Stamps::default(),
             sessions: Sessions::default(),
+            roster: Roster::default(),
         }
     }
 
@@ -184,6 +193,12 @@ impl<C: Container> Store<C> {
     #[must_use]
     pub fn sessions(&self) -> &Sessions<C> {
         &self.sessions
+    }
+
+    /// Who is meant to vote.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// The digest of the state.
@@ -282,6 +297,9 @@ impl<C: Container> Store<C> {
                 }
                 nth += usize::from(!matches!(verdict, Verdict::Repeated | Verdict::Conflict));
             }
+            if let Record::Roster(roster) = record {
+                self.roster = roster.clone();
+            }
             let outcome = self.sessions.record(record, header.stamps.elapsed, self.index)?;
             if let (Some(outcome), Record::Call { session, number, .. } | Record::Void { session, number, .. }) =
                 (outcome, record)
@@ -315,6 +333,7 @@ impl<C: Container> Store<C> {
         crate::batch::put_elapsed(&mut bytes, self.stamps.elapsed);
         bytes.put_digest(self.state.digest()?);
         self.sessions.encode(&mut bytes)?;
+        self.roster.encode(&mut bytes);
         bytes.put_bytes(&state);
         Ok(bytes)
     }
@@ -346,12 +365,13 @@ impl<C: Container> Store<C> {
         let elapsed: Duration = crate::batch::elapsed(&mut reader)?;
         let came = reader.digest("the digest of a snapshot")?;
         let sessions = Sessions::decode(&mut reader)?;
+        let roster = Roster::decode(&mut reader)?;
         let state = container
             .restore(reader.bytes("the state of a snapshot")?)
             .map_err(|error| BatchError::Payload { what: "a state", error })?;
         reader.end()?;
         let stamps = Stamps { time_ms, elapsed };
-        let store = Store { container, state: Arc::new(state), index, head, stamps, sessions };
+        let store = Store { container, state: Arc::new(state), index, head, stamps, sessions, roster };
         let is = store.digest()?;
         if is != came {
             return Err(RestoreError::Halt(Halt::Diverged { index, came, is }));

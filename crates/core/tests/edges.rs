@@ -145,6 +145,27 @@ fn an_origin_that_never_says_what_it_has_is_not_served_for_ever() {
 }
 
 #[test]
+fn who_is_meant_to_vote_is_part_of_the_history() {
+    let mut store = opened(Counter);
+    let mut leader = fork(&store, Retention::default());
+    let voters: std::collections::BTreeSet<NodeName> = ["a", "b"].map(NodeName::from).into();
+    let ask = |change| Request::Roster { change, voters: voters.clone() };
+    let remove = RosterChange::Remove { name: "a".into(), incarnations: [Incarnation(3)].into() };
+    // Two in one batch build on each other; what would leave nobody is left out.
+    let requests = vec![ask(remove), ask(RosterChange::Seat("c".into())), ask(RosterChange::Unseat("b".into()))];
+    let batch = leader.batch(2, at(Duration::ZERO), 0, requests, false).expect("sound").expect("something to log");
+    let batch = Batch::decode(&batch.encode().expect("it is written")).expect("it is read");
+    store.apply(&batch, |_, _, _| {}).expect("it fits");
+    let store = Store::restore(Arc::new(Counter), &store.save().expect("it can be saved")).expect("and restored");
+    assert_eq!(store.roster().seats(), Some(&["c".into()].into()));
+    assert!(store.roster().is_removed(&"a".into(), Incarnation(3)));
+    for nothing in [RosterChange::Seat("c".into()), RosterChange::Unseat("c".into()), RosterChange::Seat("".into())] {
+        let made = leader.batch(3, at(Duration::ZERO), 0, vec![ask(nothing.clone())], false).expect("sound");
+        assert!(made.is_none(), "{nothing}");
+    }
+}
+
+#[test]
 fn what_is_swept_in_a_batch_is_not_called_in_it() {
     let mut store = opened(Counter);
     let now = at(HOUR + Duration::from_secs(1));
@@ -339,6 +360,8 @@ impl Snapshot {
             bytes.put_u64(0);
             bytes.put_u8(0x10);
         }
+        // The roster: no seats were named, nobody was removed.
+        bytes.extend([0, 0]);
         bytes.put_bytes(&bytes_of(&0u64));
         Store::restore(Arc::new(Counter), &bytes)
     }

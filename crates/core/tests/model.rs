@@ -533,6 +533,7 @@ impl Model {
         let mut nth = 0;
         for record in records {
             match record {
+                Record::Roster(_) => unreachable!("nobody asks for one here: see `edges.rs`"),
                 Record::Sweep { sessions_before, ids_before } => {
                     let kept = retention(header.id.term);
                     assert_eq!(sessions_before, now.saturating_sub(kept.session));
