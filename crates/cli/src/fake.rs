@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 use conflux::status::{Role, Status};
+use conflux::{MemberError, MemberStatus};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -199,6 +200,31 @@ impl JsonNode for FakeNode {
             }
             Some((node.status(), (node, changed, true)))
         }))
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        Vec::new()
+    }
+
+    fn add_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        self.ground.note(format!("add {name}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn demote_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        self.ground.note(format!("demote {name}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        self.ground.note(format!("remove {name}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn transfer_leadership(&self, to: Option<&str>) -> BoxFuture<'static, Result<NodeName, MemberError>> {
+        let to: NodeName = to.unwrap_or("b").into();
+        self.ground.note(format!("transfer to {to}"));
+        Box::pin(async { Ok(to) })
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), String>> {

@@ -237,12 +237,13 @@ impl<C: Container> Core<C> {
         }
     }
 
-    fn handle(&self, arrival: Arrival) {
+    fn handle(self: &Arc<Self>, arrival: Arrival) {
         let cluster = self.cluster();
         match arrival.head.kind {
             kind::HELLO | kind::PROPOSE | kind::IS_ON | kind::JOIN => self.meet(arrival),
             // The rest is between members of one cluster.
             _ if cluster == 0 || arrival.head.cluster != cluster => {}
+            kind::ROSTER | kind::HAND_OVER => self.serve_members(arrival),
             kind::CALLS => {
                 if let Ok(calls) = Calls::decode(&arrival.body)
                     && calls.session.node == arrival.from

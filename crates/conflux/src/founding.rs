@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::core::Core;
-use crate::message::{Hello, Join, Propose, Source, Standing, decode_id, encode_id, kind};
+use crate::message::{Hello, Join, Propose, Source, Standing, Welcome, decode_id, encode_id, kind};
 use crate::raft::Member;
 use crate::stop::Stop;
 use crate::watch;
@@ -378,7 +378,8 @@ impl<C: Container> Core<C> {
         let join = Join { incarnation: self.me().incarnation, source: self.source() };
         let answer = self.wire.request(leader, head(cluster, kind::JOIN), join.encode());
         match timeout(self.options.timing.heartbeat * 4, answer).await {
-            Ok(Ok(body)) if decode_id(&body) == Ok(cluster) => self.belong(cluster),
+            Ok(Ok(body)) if Welcome::decode(&body) == Ok(Welcome::In(cluster)) => self.belong(cluster),
+            Ok(Ok(body)) if Welcome::decode(&body) == Ok(Welcome::Removed) => self.halt(&Stop::Removed),
             Ok(Err(error)) => {
                 self.meeting.say(format!("{leader} does not let this node in: {error}"));
                 self.meeting.lock().leader = None;
@@ -544,7 +545,8 @@ impl<C: Container> Core<C> {
                 .same_source(&arrival.from, join.source)
                 .and_then(|()| self.admit(Member { name: arrival.from, incarnation: join.incarnation }))
             {
-                Ok(()) => reply.send(encode_id(cluster)),
+                Ok(true) => reply.send(Welcome::In(cluster).encode()),
+                Ok(false) => reply.send(Welcome::Removed.encode()),
                 Err(refusal) => reply.refuse(&refusal),
             },
         }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use conflux_core::{CallError, Digest, Failure, Index};
+use conflux_core::{CallError, Digest, Failure, Index, NodeName};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use serde_json::Value;
 
+use crate::members::{MemberError, MemberStatus};
 use crate::status::Status;
 
 /// How a perform through JSON differs from the plain one.
@@ -140,6 +141,21 @@ pub trait JsonNode: Send + Sync {
 
     /// How the node is, now and whenever anything of it changes; ends when the node is closed.
     fn watch_status(&self) -> BoxStream<'static, Status>;
+
+    /// The members of the cluster: see [`Node::members`](crate::Node::members).
+    fn members(&self) -> Vec<MemberStatus>;
+
+    /// Gives a name a seat: see [`Node::add_member`](crate::Node::add_member).
+    fn add_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>>;
+
+    /// Takes a node's vote: see [`Node::demote_member`](crate::Node::demote_member).
+    fn demote_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>>;
+
+    /// Removes a node for good: see [`Node::remove_member`](crate::Node::remove_member).
+    fn remove_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>>;
+
+    /// Has another voter lead: see [`Node::transfer_leadership`](crate::Node::transfer_leadership).
+    fn transfer_leadership(&self, to: Option<&str>) -> BoxFuture<'static, Result<NodeName, MemberError>>;
 
     /// Closes the node.
     fn close(&self) -> BoxFuture<'static, Result<(), String>>;

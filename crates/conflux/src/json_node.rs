@@ -2,13 +2,14 @@
 
 use std::fmt::{Debug, Display};
 
-use conflux_core::{CallError, Container, Digest, Index, Origin, Payload, RequestId, Stamps};
+use conflux_core::{CallError, Container, Digest, Index, NodeName, Origin, Payload, RequestId, Stamps};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
 use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
+use crate::members::{MemberError, MemberStatus};
 use crate::node::{Asked, Node};
 use crate::perform::{Done, PerformError, Performed};
 use crate::status::Status;
@@ -129,6 +130,30 @@ impl<C: Container> JsonNode for Node<C> {
 
     fn watch_status(&self) -> BoxStream<'static, Status> {
         Node::watch_status(self).boxed()
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        Node::members(self)
+    }
+
+    fn add_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        let (node, name) = (self.clone(), name.to_owned());
+        async move { Node::add_member(&node, &name).await }.boxed()
+    }
+
+    fn demote_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        let (node, name) = (self.clone(), name.to_owned());
+        async move { Node::demote_member(&node, &name).await }.boxed()
+    }
+
+    fn remove_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        let (node, name) = (self.clone(), name.to_owned());
+        async move { Node::remove_member(&node, &name).await }.boxed()
+    }
+
+    fn transfer_leadership(&self, to: Option<&str>) -> BoxFuture<'static, Result<NodeName, MemberError>> {
+        let (node, to) = (self.clone(), to.map(str::to_owned));
+        async move { Node::transfer_leadership(&node, to.as_deref()).await }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), String>> {

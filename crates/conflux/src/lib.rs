@@ -110,6 +110,7 @@ pub use conflux_core::*;
 pub use builder::{NodeBuilder, OpenError};
 pub use channel::{Channel, MemoryChannel};
 pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
+pub use members::{MemberError, MemberStatus};
 pub use node::{Asked, Node, Snapshot};
 pub use perform::{Done, Perform, PerformError, Performed, Prediction, Started};
 pub use raft::{MemoryDisk, seed_thread};

@@ -26,6 +26,8 @@ pub(crate) mod kind {
     pub(crate) const PROPOSE: Kind = Kind(17);
     pub(crate) const IS_ON: Kind = Kind(18);
     pub(crate) const JOIN: Kind = Kind(19);
+    pub(crate) const ROSTER: Kind = Kind(20);
+    pub(crate) const HAND_OVER: Kind = Kind(21);
     pub(crate) const CALLS: Kind = Kind(32);
     pub(crate) const EXPECT: Kind = Kind(33);
     pub(crate) const LEADING: Kind = Kind(34);
@@ -71,6 +73,15 @@ pub(crate) struct Propose {
 pub(crate) struct Join {
     pub(crate) incarnation: Incarnation,
     pub(crate) source: Source,
+}
+
+/// What a leader says to a [`Join`] that it does not refuse for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Welcome {
+    /// The node belongs to this cluster from now on.
+    In(u64),
+    /// This incarnation was removed from the cluster, for good.
+    Removed,
 }
 
 /// How a proposal stands, as its proposer knows it.
@@ -229,6 +240,23 @@ impl Join {
     }
 }
 
+impl Welcome {
+    pub(crate) fn encode(self) -> Bytes {
+        match self {
+            Welcome::In(cluster) => encode_id(cluster),
+            // No cluster has this id.
+            Welcome::Removed => encode_id(0),
+        }
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        Ok(match decode_id(body)? {
+            0 => Welcome::Removed,
+            cluster => Welcome::In(cluster),
+        })
+    }
+}
+
 impl Standing {
     pub(crate) fn encode(self) -> Bytes {
         Bytes::from_static(match self {
@@ -248,7 +276,7 @@ impl Standing {
     }
 }
 
-/// A cluster's or proposal's id alone: what [`kind::IS_ON`] asks about, and what a pledge or a welcome says.
+/// A cluster's or proposal's id alone: what [`kind::IS_ON`] asks about, and what a pledge says.
 pub(crate) fn encode_id(id: u64) -> Bytes {
     let mut bytes = Vec::with_capacity(8);
     bytes.put_u64(id);
@@ -434,6 +462,7 @@ mod tests {
             let _ = Hello::decode(&bytes);
             let _ = Propose::decode(&bytes);
             let _ = Join::decode(&bytes);
+            let _ = Welcome::decode(&bytes);
             let _ = Standing::decode(&bytes);
             let _ = Calls::decode(&bytes);
             let _ = Expect::decode(&bytes);

@@ -1,13 +1,15 @@
 //! A node: what an application embeds.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conflux_core::{Committed, Container, Digest, Found, Index, NodeName, Payload, RequestId};
+use conflux_core::{Committed, Container, Digest, Found, Index, NodeName, Payload, RequestId, RosterChange};
 
 use crate::builder::NodeBuilder;
 use crate::core::Core;
+use crate::members::{MemberError, MemberStatus};
 use crate::perform::{Perform, Performed, answer};
 use crate::reads::ReadError;
 use crate::status::{Status, StatusWatch};
@@ -219,6 +221,54 @@ impl<C: Container> Node<C> {
     #[must_use]
     pub fn watch_status(&self) -> StatusWatch {
         StatusWatch::new(self.handle.core.clone())
+    }
+
+    /// The members of the cluster, in the order of their names, and names that have a seat and have not joined yet. What
+    /// only the leader knows is there when this node leads.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberStatus> {
+        self.handle.core.members()
+    }
+
+    /// Gives a name a seat: a node of that name votes once it has joined and caught up. Waits until it does, for as long
+    /// as the default deadline. Nodes join as learners by themselves.
+    ///
+    /// # Errors
+    /// When the leader refuses, when there is none, or when the node has not come or caught up in time: then it gets its
+    /// vote later.
+    pub async fn add_member(&self, name: &str) -> Result<(), MemberError> {
+        self.change_members(RosterChange::Seat(name.into())).await
+    }
+
+    /// Takes a node's vote; it goes on as a learner. A leader hands over first.
+    ///
+    /// # Errors
+    /// As [`add_member`](Self::add_member); also when nobody would be left to vote, or those who are cannot be heard.
+    pub async fn demote_member(&self, name: &str) -> Result<(), MemberError> {
+        self.change_members(RosterChange::Unseat(name.into())).await
+    }
+
+    /// Removes a node for good: it says so and stops, and only with an empty disk, as a new one, is it let in again. A
+    /// leader hands over first.
+    ///
+    /// # Errors
+    /// As [`demote_member`](Self::demote_member).
+    pub async fn remove_member(&self, name: &str) -> Result<(), MemberError> {
+        self.change_members(RosterChange::Remove { name: name.into(), incarnations: BTreeSet::new() }).await
+    }
+
+    async fn change_members(&self, change: RosterChange) -> Result<(), MemberError> {
+        let core = &self.handle.core;
+        core.change_members(change, core.options.deadline).await
+    }
+
+    /// Has another voter lead: the named one, or any that has caught up. Gives the name of the new leader.
+    ///
+    /// # Errors
+    /// When that node cannot lead now, or no other leads before the default deadline.
+    pub async fn transfer_leadership(&self, to: Option<&str>) -> Result<NodeName, MemberError> {
+        let core = &self.handle.core;
+        core.hand_over(to.map(NodeName::from), core.options.deadline).await
     }
 
     /// The state as it was at a place, if this node still holds that much history.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use conflux_core::{Applied, Batch, Container, History, Index, Owed, Store};
+use conflux_core::{Applied, Batch, Container, History, Index, Owed, Roster, Store};
 
 use tokio::sync::Notify;
 
@@ -26,6 +26,8 @@ pub(crate) struct Local<C: Container> {
     origin: Arc<Origin<C>>,
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
+    /// Who is meant to vote.
+    roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
     pub(crate) applied: Notify,
 }
@@ -40,6 +42,7 @@ impl<C: Container> Local<C> {
             history: Mutex::new(history),
             origin,
             published,
+            roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
             applied: Notify::new(),
         }
@@ -67,6 +70,21 @@ impl<C: Container> Local<C> {
     /// Waits for news.
     pub(crate) fn news(&self) -> watch::Receiver<News> {
         self.published.subscribe()
+    }
+
+    /// Waits on who is meant to vote.
+    pub(crate) fn watch_roster(&self) -> watch::Receiver<Roster> {
+        self.roster.subscribe()
+    }
+
+    fn publish_roster(&self, roster: &Roster) {
+        self.roster.modify(|known| {
+            let news = known != roster;
+            if news {
+                known.clone_from(roster);
+            }
+            news
+        });
     }
 
     fn publish(&self, index: Index) {
@@ -161,6 +179,7 @@ impl<C: Container> Local<C> {
         }
         let index = store.index();
         self.history.lock().unwrap_or_else(PoisonError::into_inner).extend(changes, store.state());
+        self.publish_roster(store.roster());
         drop(store);
         // Only now: whoever is told of a success sees it in the state.
         self.origin.resolve(resolved);
@@ -179,6 +198,7 @@ impl<C: Container> Local<C> {
             let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
             history.reset(index, installed.state().clone());
+            self.publish_roster(installed.roster());
             *store = installed;
         }
         self.origin.reconcile(&self.store(), true);

@@ -3,7 +3,7 @@
 //! It keeps nothing that matters. Every call is held by its origin until the log says what became of it; so when
 //! anything but success comes back, the fork is thrown away, all origins are told where to go on, and they send again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{
-    Batch, CallNumber, ChosenId, Container, Fork, Found, Index, Payload, Record, Request, SessionId, SessionKey,
-    Verdict,
+    Batch, CallNumber, ChosenId, Container, Fork, Found, Index, Payload, Record, Request, RosterChange, SessionId,
+    SessionKey, Verdict,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -36,6 +36,9 @@ const IN_FLIGHT_MAX: usize = 4;
 /// The most bytes of calls from elsewhere that wait here; what comes beyond that is dropped, and sent again.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The most changes of the roster that wait here.
+const WAITING_CHANGES_MAX: usize = 64;
+
 /// Calls from other nodes that wait for the sequencer.
 pub(crate) struct Inbound {
     waiting: Mutex<Waiting>,
@@ -46,6 +49,8 @@ pub(crate) struct Inbound {
 struct Waiting {
     calls: VecDeque<(Calls, usize)>,
     bytes: usize,
+    /// Changes of who is meant to vote. Whoever asked looks whether they took effect, and asks again.
+    changes: Vec<RosterChange>,
 }
 
 impl Inbound {
@@ -62,6 +67,20 @@ impl Inbound {
         waiting.calls.push_back((calls, bytes));
         drop(waiting);
         self.ring.notify_one();
+    }
+
+    /// Takes a change of who is meant to vote.
+    pub(crate) fn push_change(&self, change: RosterChange) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.changes.contains(&change) && waiting.changes.len() < WAITING_CHANGES_MAX {
+            waiting.changes.push(change);
+        }
+        drop(waiting);
+        self.ring.notify_one();
+    }
+
+    fn take_changes(&self) -> Vec<RosterChange> {
+        std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner).changes)
     }
 
     fn pop(&self) -> Option<Calls> {
@@ -238,6 +257,11 @@ impl<C: Container> Leadership<'_, C> {
     /// The next requests, from this node and from others. Sessions are opened in a batch of their own, ahead.
     async fn gather(&mut self) -> Result<Vec<Request<C>>, Stop> {
         let mut requests = Vec::new();
+        let changes = self.core.inbound.take_changes();
+        if !changes.is_empty() {
+            let voters: BTreeSet<_> = self.core.engine.view().voters.into_iter().map(|voter| voter.name).collect();
+            requests.extend(changes.into_iter().map(|change| Request::Roster { change, voters: voters.clone() }));
+        }
         if let Some(taken) = self.core.origin.take_local(self.batch_calls_max) {
             let as_of = taken.open.then(|| self.core.local.store().stamps().elapsed);
             if let Some(as_of) = as_of {
@@ -424,7 +448,7 @@ impl<C: Container> Leadership<'_, C> {
 fn asked<C: Container>(requests: &[Request<C>]) -> BTreeMap<SessionKey, CallNumber> {
     let calls = requests.iter().filter_map(|request| match request {
         Request::Call { session, number, .. } | Request::Void { session, number, .. } => Some((*session, *number)),
-        Request::Open { .. } => None,
+        Request::Open { .. } | Request::Roster { .. } => None,
     });
     calls.collect()
 }

@@ -17,6 +17,11 @@ pub enum Stop {
     /// The state cannot be written for a snapshot.
     #[error("the state cannot be saved: {0}")]
     Save(#[from] PayloadError),
+    /// This node was removed from its cluster.
+    #[error(
+        "this node was removed from its cluster; to let it in again as a new one, give it an empty disk and the name a seat"
+    )]
+    Removed,
     /// The engine stopped.
     #[error("the engine stopped: {0}")]
     Engine(String),

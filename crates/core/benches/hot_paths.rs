@@ -54,7 +54,7 @@ fn main() {
             Box::new(move || drop(black_box(store.sessions().find(&id, CallNumber(1)))))
         });
         measure(&format!("fork.is_due among {sessions}"), 1, &mut || {
-            let fork = Fork::new(store.clone(), 1, Incarnation(1), Retention::default());
+            let mut fork = Fork::new(store.clone(), 1, Incarnation(1), Retention::default());
             Box::new(move || {
                 black_box(fork.is_due(Duration::from_secs(1)));
             })

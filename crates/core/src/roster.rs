@@ -125,6 +125,12 @@ impl Roster {
         self.tombstones.iter().any(|(removed, of)| *of == incarnation && removed == name)
     }
 
+    /// Whether some node of that name was removed for good.
+    #[must_use]
+    pub fn has_removed(&self, name: &NodeName) -> bool {
+        self.tombstones.iter().any(|(removed, _)| removed == name)
+    }
+
     /// The roster after a change; the same one when it changes nothing. `voters` are those who vote now: they have the
     /// seats as long as no others were named.
     ///

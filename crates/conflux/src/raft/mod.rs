@@ -255,13 +255,25 @@ impl Engine {
         added.map(|_| ()).map_err(|error| NotLeading(error.to_string()))
     }
 
-    /// Gives the votes to exactly these, who must be members; those who lose theirs leave. Guarded against any change
-    /// that came between `view` and this.
-    pub(crate) async fn set_voters(&self, view: &View, voters: BTreeSet<Member>) -> Result<(), NotLeading> {
+    /// Gives the votes to exactly these, who must be members; those who lose theirs stay as learners, or leave. Guarded
+    /// against any change that came between `view` and this.
+    pub(crate) async fn set_voters(
+        &self,
+        view: &View,
+        voters: BTreeSet<Member>,
+        losers_stay: bool,
+    ) -> Result<(), NotLeading> {
         let seen = view.membership_id;
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: seen };
-        let changed = self.raft.change_membership_if(voters, false, [unchanged]).await;
+        let changed = self.raft.change_membership_if(voters, losers_stay, [unchanged]).await;
         changed.map(|_| ()).map_err(|error| NotLeading(error.to_string()))
+    }
+
+    /// Asks a voter to take over at once. This leader takes no more batches from here on; whether the other one is elected
+    /// is seen by whoever watches. If it is not, the next election comes by silence.
+    pub(crate) async fn hand_over(&self, to: &Member) -> Result<(), NotLeading> {
+        let asked = self.raft.trigger().transfer_leader(to.clone()).await;
+        asked.map_err(|error| NotLeading(error.to_string()))
     }
 
     /// Lets members without a vote go.
