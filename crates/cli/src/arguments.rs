@@ -240,7 +240,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// `300ms`, `5s`, `2m`; a plain number is milliseconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{append, open, serving};
-use conflux::{MemoryChannel, PerformError};
+use common::{append, open, open_one, serving};
+use conflux::{MemoryChannel, MemoryDisk, PerformError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_have_one_state() {
@@ -40,4 +40,39 @@ async fn after_the_leader_is_killed_the_next_perform_is_answered_within_three_el
     let begun = tokio::time::Instant::now();
     nodes[0].perform(append("after")).await.expect("the others serve");
     assert!(begun.elapsed() < Duration::from_millis(500) * 3, "it took {:?}", begun.elapsed());
+}
+
+/// Clusters that found themselves, lose their leader and take it back, many at once and on real threads: a wake-up that is
+/// lost between two of them shows as a test that does not end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clusters_come_up_lose_their_leader_and_take_it_back() {
+    let mut clusters = tokio::task::JoinSet::new();
+    for _ in 0..24 {
+        clusters.spawn(async {
+            let channel = MemoryChannel::new();
+            let disks = [MemoryDisk::new(), MemoryDisk::new(), MemoryDisk::new()];
+            let mut nodes = Vec::new();
+            for (name, disk) in ["a", "b", "c"].into_iter().zip(&disks) {
+                nodes.push(open_one(&channel, name, disk.clone()).await);
+            }
+            for round in 0..3 {
+                for node in &nodes {
+                    node.perform(append("on")).await.expect("the cluster serves");
+                }
+                let leader = nodes[0].status().leader.expect("it serves");
+                let at = nodes.iter().position(|node| *node.id() == leader).expect("it is one of them");
+                nodes.remove(at).close().await;
+                nodes[0].perform(append("two of three")).await.expect("a majority is left");
+                let disk = disks[usize::from(leader.as_bytes()[0] - b'a')].clone();
+                nodes.push(open_one(&channel, &leader, disk).await);
+                for node in &nodes {
+                    let state = node.linearizable_state().await.expect("the cluster serves");
+                    assert_eq!(state.len(), (round + 1) * 4);
+                }
+            }
+        });
+    }
+    while let Some(cluster) = clusters.join_next().await {
+        cluster.expect("no cluster fails");
+    }
 }
