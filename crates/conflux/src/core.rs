@@ -357,13 +357,18 @@ impl<C: Container> Core<C> {
             |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
         let stopped = self.stopped.borrow().clone().or_else(|| self.engine.stopped());
         let cluster = self.cluster();
+        let (index, generation) = {
+            let store = self.local.store();
+            (store.index(), store.generation())
+        };
         Status {
             id: self.me().name.clone(),
             incarnation: self.me().incarnation,
             role: if stopped.is_some() { Role::Stopped } else { role },
             term,
             leader: leader.map(|leader| leader.name),
-            index: self.local.store().index(),
+            index,
+            generation,
             cluster: (cluster != 0).then_some(cluster),
             voters: names(voters),
             learners: names(learners),

@@ -59,6 +59,9 @@ pub struct Status {
     pub leader: Option<NodeName>,
     /// The place of its committed state.
     pub index: Index,
+    /// How often the history was taken up again from a backup or after a lost majority: what a place means may differ
+    /// between two generations.
+    pub generation: u64,
     /// The cluster it belongs to, once it does.
     pub cluster: Option<u64>,
     /// The names of the voters.

@@ -26,6 +26,8 @@ pub struct Store<C: Container> {
     pub(crate) stamps: Stamps,
     pub(crate) sessions: Sessions<C>,
     pub(crate) roster: Roster,
+    /// How often this history was taken up again from a copy: see [`Store::reborn`].
+    generation: u64,
 }
 
 impl<C: Container> Clone for Store<C> {
@@ -156,6 +158,7 @@ impl<C: Container> Store<C> {
             stamps: Stamps::default(),
             sessions: Sessions::default(),
             roster: Roster::default(),
+            generation: 0,
         }
     }
 
@@ -193,6 +196,20 @@ impl<C: Container> Store<C> {
     #[must_use]
     pub fn sessions(&self) -> &Sessions<C> {
         &self.sessions
+    }
+
+    /// How often this history was taken up again from a backup, or from what one node of a lost majority held. Actions at
+    /// the same place in two generations may differ: whoever remembers a place remembers its generation too.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The same store as the beginning of the next generation.
+    #[must_use]
+    pub fn reborn(mut self) -> Self {
+        self.generation += 1;
+        self
     }
 
     /// Who is meant to vote.
@@ -327,6 +344,7 @@ impl<C: Container> Store<C> {
         bytes.put_u8(LAYOUT);
         bytes.put_u32(self.container.version());
         bytes.put_digest(self.container.code());
+        bytes.put_u64(self.generation);
         bytes.put_u64(self.index.0);
         bytes.put_batch_id(self.head);
         bytes.put_u64(self.stamps.time_ms);
@@ -356,6 +374,11 @@ impl<C: Container> Store<C> {
         if is != came {
             return Err(RestoreError::Halt(Halt::Code { came, is }));
         }
+        // Counted by hand, one at a time: so many cannot be.
+        let generation = match reader.u64("the generation of a snapshot")? {
+            generation if generation >> 32 == 0 => generation,
+            generation => return Err(CodecError::invalid("the generation of a snapshot", generation).into()),
+        };
         let index = match reader.u64("the index of a snapshot")? {
             index if index >> 63 == 0 => Index(index),
             index => return Err(CodecError::invalid("the index of a snapshot", index).into()),
@@ -371,7 +394,7 @@ impl<C: Container> Store<C> {
             .map_err(|error| BatchError::Payload { what: "a state", error })?;
         reader.end()?;
         let stamps = Stamps { time_ms, elapsed };
-        let store = Store { container, state: Arc::new(state), index, head, stamps, sessions, roster };
+        let store = Store { container, state: Arc::new(state), index, head, stamps, sessions, roster, generation };
         let is = store.digest()?;
         if is != came {
             return Err(RestoreError::Halt(Halt::Diverged { index, came, is }));

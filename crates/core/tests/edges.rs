@@ -145,6 +145,14 @@ fn an_origin_that_never_says_what_it_has_is_not_served_for_ever() {
 }
 
 #[test]
+fn a_store_that_is_taken_up_again_is_the_next_generation() {
+    let store = opened(Counter).reborn().reborn();
+    let again = Store::restore(Arc::new(Counter), &store.save().expect("it can be saved")).expect("and restored");
+    assert_eq!((again.generation(), again.head(), again.index()), (2, store.head(), store.index()));
+    assert!(again.sessions().key(&session("a", 1)).is_some(), "retries of before must find what became of them");
+}
+
+#[test]
 fn who_is_meant_to_vote_is_part_of_the_history() {
     let mut store = opened(Counter);
     let mut leader = fork(&store, Retention::default());
@@ -337,6 +345,7 @@ impl Snapshot {
         let mut bytes = vec![1];
         bytes.put_u32(1);
         bytes.put_digest(Digest::default());
+        bytes.put_u64(0);
         bytes.put_u64(self.index);
         bytes.put_batch_id(BatchId::ROOT);
         bytes.put_u64(0);
