@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 use conflux::status::{Role, Status};
-use conflux::{MemberError, MemberStatus};
+use conflux::{Backup, MemberError, MemberStatus, TakeError};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -201,6 +201,10 @@ impl JsonNode for FakeNode {
             }
             Some((node.status(), (node, changed, true)))
         }))
+    }
+
+    fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
+        Box::pin(async { Err(TakeError::Save("a list of words for tests has no store".into())) })
     }
 
     fn members(&self) -> Vec<MemberStatus> {

@@ -483,6 +483,11 @@ impl<C: Container> Core<C> {
             Some(refusal)
         } else if !propose.founders.contains(self.me()) {
             Some(format!("it is {}, which is not among the founders", self.me()))
+        } else if let Founders::Named(names) = &self.options.founders
+            && !propose.founders.iter().map(|founder| &founder.name).eq(names)
+        {
+            let told: Vec<&str> = names.iter().map(|name| &**name).collect();
+            Some(format!("it was told to found with exactly {}", told.join(", ")))
         } else if propose.founders.len() != count {
             Some(format!("the proposal has {} founders, it was told to found with {count}", propose.founders.len()))
         } else {

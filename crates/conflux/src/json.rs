@@ -7,6 +7,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use serde_json::Value;
 
+use crate::backup::{Backup, TakeError};
 use crate::members::{MemberError, MemberStatus};
 use crate::status::Status;
 
@@ -141,6 +142,9 @@ pub trait JsonNode: Send + Sync {
 
     /// How the node is, now and whenever anything of it changes; ends when the node is closed.
     fn watch_status(&self) -> BoxStream<'static, Status>;
+
+    /// A copy of everything that is committed: see [`Node::backup`](crate::Node::backup).
+    fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>>;
 
     /// The members of the cluster: see [`Node::members`](crate::Node::members).
     fn members(&self) -> Vec<MemberStatus>;

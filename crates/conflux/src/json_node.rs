@@ -8,6 +8,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
+use crate::backup::{Backup, TakeError};
 use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 use crate::members::{MemberError, MemberStatus};
 use crate::node::{Asked, Node};
@@ -130,6 +131,11 @@ impl<C: Container> JsonNode for Node<C> {
 
     fn watch_status(&self) -> BoxStream<'static, Status> {
         Node::watch_status(self).boxed()
+    }
+
+    fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
+        let node = self.clone();
+        async move { Node::backup(&node).await }.boxed()
     }
 
     fn members(&self) -> Vec<MemberStatus> {

@@ -81,6 +81,7 @@
 //! A method or reducer that panics fails its call. That needs `panic = "unwind"`, the default; with `panic = "abort"` it
 //! ends the process, on the leader and then on the next one.
 
+mod backup;
 mod builder;
 pub mod channel;
 mod clock;
@@ -107,6 +108,7 @@ pub mod wire;
 
 pub use conflux_core::*;
 
+pub use backup::{Backup, BackupError, TakeError};
 pub use builder::{NodeBuilder, OpenError};
 pub use channel::{Channel, MemoryChannel};
 pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};

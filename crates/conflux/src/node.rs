@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use conflux_core::{Committed, Container, Digest, Found, Index, NodeName, Payload, RequestId, RosterChange};
 
+use crate::backup::{Backup, TakeError};
 use crate::builder::NodeBuilder;
 use crate::core::Core;
 use crate::members::{MemberError, MemberStatus};
@@ -191,6 +192,15 @@ impl<C: Container> Node<C> {
         let core = &self.handle.core;
         core.read_barrier(core.options.deadline).await?;
         Ok(self.state())
+    }
+
+    /// A copy of the state, the sessions and the index, at least as new as anything any node had been told before this was
+    /// called.
+    ///
+    /// # Errors
+    /// When no leader answers before the default deadline, or the state cannot be written.
+    pub async fn backup(&self) -> Result<Backup, TakeError> {
+        self.handle.core.back_up().await
     }
 
     /// Every action committed from now on.

@@ -421,3 +421,15 @@ async fn what_does_not_travel_is_lost_on_the_leader_too() {
         assert_eq!(*node.linearizable_state().await.expect("the cluster serves"), 7);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_holds_what_was_committed_and_what_became_of_each_call() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    nodes[0].perform(append("one")).request_id("order 1").await.expect("the cluster serves");
+    let backup = nodes[2].backup().await.expect("a majority is there");
+    let backup = conflux::Backup::decode(&backup.encode()).expect("it was just written");
+    assert_eq!(backup.index, Index(1));
+    let store = backup.store(nodes[2].container()).expect("it is of this container");
+    assert_eq!(**store.state(), ["one"]);
+    assert!(store.sessions().find_chosen("order 1").is_some());
+}
