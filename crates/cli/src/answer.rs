@@ -53,7 +53,8 @@ fn outcome_value(method: &str, outcome: JsonOutcome) -> Value {
             json!({"method": method, "index": index, "not_visible": request_id})
         }
         JsonOutcome::Forgotten => json!({"method": method, "error": "what became of it is forgotten"}),
-        JsonOutcome::Closed => json!({"method": method, "error": "the node was closed before it could answer"}),
+        JsonOutcome::Undecided { request_id } => json!({"method": method, "undecided": request_id}),
+        JsonOutcome::Closed { .. } => json!({"method": method, "error": "the node was closed before it could answer"}),
         JsonOutcome::Conflict { request_id } => {
             json!({"method": method, "error": format!("the request id {request_id:?} was used for another call")})
         }
@@ -106,7 +107,7 @@ mod tests {
             written(JsonOutcome::NotVisible { request_id: "a/1/1/9".into(), index: Index(7) }),
             ("{\"method\":\"append\",\"index\":7,\"not_visible\":\"a/1/1/9\"}\n".into(), true)
         );
-        assert!(written(JsonOutcome::Closed).1);
+        assert!(written(JsonOutcome::Closed { request_id: None }).1);
     }
 
     #[test]

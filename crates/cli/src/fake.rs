@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
+use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonProposal};
 use conflux::status::{Role, Status};
 use conflux::{Backup, MemberError, MemberStatus, TakeError};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
@@ -131,6 +131,16 @@ impl JsonNode for FakeNode {
         }))
     }
 
+    fn propose(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        _: JsonPerform,
+    ) -> Result<BoxFuture<'static, Result<JsonProposal, JsonOutcome>>, CallError> {
+        let outcome = self.answer(method, &arguments)?;
+        Ok(Box::pin(async { Err(outcome) }))
+    }
+
     fn outcome(&self, _: &str) -> BoxFuture<'static, JsonOutcome> {
         Box::pin(async { JsonOutcome::Forgotten })
     }
@@ -140,8 +150,8 @@ impl JsonNode for FakeNode {
         (Index(words.len() as u64), words.iter().map(|(_, word)| word.as_str()).collect())
     }
 
-    fn provisional_state(&self) -> Value {
-        self.state().1
+    fn provisional_state(&self) -> (Index, Value) {
+        self.state()
     }
 
     fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>> {

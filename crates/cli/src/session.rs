@@ -81,7 +81,7 @@ impl Session {
                 let (index, state) = self.cluster.choose(at)?.state();
                 Report::State { index, state }
             }
-            Command::Provisional => Report::Provisional { state: self.cluster.choose(at)?.provisional_state() },
+            Command::Provisional => Report::Provisional { state: self.cluster.choose(at)?.provisional_state().1 },
             Command::Status => Report::Status(Table::of(&self.cluster, self.cluster.lowest())),
             Command::Kill { node } => {
                 self.cluster.kill(&node).await?;

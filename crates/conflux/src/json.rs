@@ -55,15 +55,51 @@ pub enum JsonOutcome {
         /// The place it was judged at.
         index: Index,
     },
+    /// The log does not know it: it may be on its way, and still take effect. Of a chosen id it cannot be told whether it
+    /// is on its way, was forgotten after its time, or was never used. Only told when it is asked for again.
+    Undecided {
+        /// What was asked for.
+        request_id: String,
+    },
     /// It was decided, so long ago that what became of it is forgotten.
     Forgotten,
     /// The node is closed.
-    Closed,
+    Closed {
+        /// What to ask another node by, if the call had left this one: then it may take effect.
+        request_id: Option<String>,
+    },
     /// The request id was used before, for another call.
     Conflict {
         /// That id.
         request_id: String,
     },
+}
+
+/// What the leader made of a call before it is committed, in JSON. It may not come true.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JsonPrediction {
+    /// It makes this action.
+    Action(Value),
+    /// There is nothing to do.
+    Nothing,
+    /// It is refused.
+    Rejected {
+        /// For people.
+        message: String,
+        /// For programs.
+        rejection: Value,
+    },
+    /// The method or reducer broke.
+    Failed(Failure),
+}
+
+/// A call that the leader has decided, and what it made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JsonProposal {
+    /// What the outcome can be asked for by.
+    pub request_id: String,
+    /// What will probably be.
+    pub prediction: JsonPrediction,
 }
 
 /// One committed action, in JSON.
@@ -113,14 +149,29 @@ pub trait JsonNode: Send + Sync {
         options: JsonPerform,
     ) -> Result<BoxFuture<'static, JsonOutcome>, CallError>;
 
+    /// Performs a method, and answers as soon as the leader has decided it. The call takes its place when the future is
+    /// first polled.
+    ///
+    /// The answer is the outcome where the call came to nothing before the leader decided it.
+    ///
+    /// # Errors
+    /// When there is no such method, or its arguments are not such as it takes.
+    fn propose(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        options: JsonPerform,
+    ) -> Result<BoxFuture<'static, Result<JsonProposal, JsonOutcome>>, CallError>;
+
     /// Asks again what became of a perform.
     fn outcome(&self, request_id: &str) -> BoxFuture<'static, JsonOutcome>;
 
     /// The committed state and its place.
     fn state(&self) -> (Index, Value);
 
-    /// The committed state with every uncommitted action of this node's log.
-    fn provisional_state(&self) -> Value;
+    /// The committed state with every uncommitted action of this node's log, and the place that the last of them would
+    /// have.
+    fn provisional_state(&self) -> (Index, Value);
 
     /// The committed state as of some instant after this call, on all nodes.
     fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>>;

@@ -9,10 +9,10 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
 use crate::backup::{Backup, TakeError};
-use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
+use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 use crate::members::{MemberError, MemberStatus};
 use crate::node::{Asked, Node};
-use crate::perform::{Done, PerformError, Performed};
+use crate::perform::{Done, Perform, PerformError, Performed, Prediction};
 use crate::status::Status;
 use crate::subscription::Event;
 
@@ -34,12 +34,42 @@ fn outcome<A: Payload, R: Payload + Debug + Display>(performed: Result<Done<A>, 
             JsonOutcome::NotVisible { request_id: request_id.to_string(), index }
         }
         Err(PerformError::Conflict { request_id }) => JsonOutcome::Conflict { request_id: request_id.to_string() },
-        Err(PerformError::Closed { .. }) => JsonOutcome::Closed,
+        Err(PerformError::Closed { request_id }) => {
+            JsonOutcome::Closed { request_id: request_id.map(|id| id.to_string()) }
+        }
+    }
+}
+
+fn prediction<C: Container>(prediction: Prediction<C>) -> JsonPrediction {
+    match prediction {
+        Prediction::Action(action) => JsonPrediction::Action(json(&*action)),
+        Prediction::Nothing => JsonPrediction::Nothing,
+        Prediction::Rejected(rejection) => {
+            JsonPrediction::Rejected { message: rejection.to_string(), rejection: json(&*rejection) }
+        }
+        Prediction::Failed(failure) => JsonPrediction::Failed((*failure).clone()),
     }
 }
 
 fn json_change(index: Index, action: &impl Payload, origin: &Origin, stamps: Stamps) -> JsonChange {
     JsonChange { index, action: json(action), origin: origin.node.to_string(), time_ms: stamps.time_ms }
+}
+
+/// A perform that was not started yet.
+fn described<C: Container>(
+    node: &Node<C>,
+    method: &str,
+    arguments: Vec<Value>,
+    options: JsonPerform,
+) -> Result<Perform<C>, CallError> {
+    let mut perform = Node::perform(node, node.container().method(method, arguments)?);
+    if let Some(timeout) = options.timeout {
+        perform = perform.timeout(timeout);
+    }
+    if let Some(id) = options.request_id {
+        perform = perform.request_id(id);
+    }
+    Ok(perform)
 }
 
 impl<C: Container> JsonNode for Node<C> {
@@ -57,15 +87,23 @@ impl<C: Container> JsonNode for Node<C> {
         arguments: Vec<Value>,
         options: JsonPerform,
     ) -> Result<BoxFuture<'static, JsonOutcome>, CallError> {
-        let method = self.container().method(method, arguments)?;
-        let mut perform = Node::perform(self, method);
-        if let Some(timeout) = options.timeout {
-            perform = perform.timeout(timeout);
-        }
-        if let Some(id) = options.request_id {
-            perform = perform.request_id(id);
-        }
+        let perform = described(self, method, arguments, options)?;
         Ok(perform.start().map(|performed: Performed<C>| outcome(performed)).boxed())
+    }
+
+    fn propose(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        options: JsonPerform,
+    ) -> Result<BoxFuture<'static, Result<JsonProposal, JsonOutcome>>, CallError> {
+        let perform = described(self, method, arguments, options)?;
+        let proposed = async move {
+            let (predicted, started) = perform.proposed().await.map_err(|error| outcome::<C::Action, _>(Err(error)))?;
+            let request_id = started.request_id().expect("a call that was decided has its place").to_string();
+            Ok(JsonProposal { request_id, prediction: prediction(predicted) })
+        };
+        Ok(proposed.boxed())
     }
 
     fn outcome(&self, request_id: &str) -> BoxFuture<'static, JsonOutcome> {
@@ -73,7 +111,8 @@ impl<C: Container> JsonNode for Node<C> {
         async move {
             match Node::outcome(&node, &id).await {
                 Ok(Asked::Decided(performed)) => outcome(performed),
-                Ok(Asked::Undecided) | Err(_) => JsonOutcome::Unknown { request_id: id.to_string() },
+                Ok(Asked::Undecided) => JsonOutcome::Undecided { request_id: id.to_string() },
+                Err(_) => JsonOutcome::Unknown { request_id: id.to_string() },
                 Ok(Asked::Forgotten) => JsonOutcome::Forgotten,
             }
         }
@@ -85,8 +124,9 @@ impl<C: Container> JsonNode for Node<C> {
         (state.index(), json(&*state))
     }
 
-    fn provisional_state(&self) -> Value {
-        json(&*Node::provisional_state(self))
+    fn provisional_state(&self) -> (Index, Value) {
+        let state = Node::provisional_state(self);
+        (state.index(), json(&*state))
     }
 
     fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>> {
