@@ -1,0 +1,210 @@
+//! Who may come in, and how many at once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+
+use crate::answer::Refused;
+use crate::options::{Access, Cors, Options};
+use crate::routes::Front;
+use crate::tokens::Role;
+
+/// What a route asks of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// The least role; `None` where everybody may.
+    role: Option<Role>,
+    /// Whether it counts among the requests in flight.
+    counted: bool,
+}
+
+impl Need {
+    /// Probes and what is public anyhow.
+    pub(crate) const NOTHING: Need = Need { role: None, counted: false };
+    pub(crate) const READ: Need = Need { role: Some(Role::Read), counted: true };
+    /// Like reading, but without an end: subscribers are counted by themselves.
+    pub(crate) const FOLLOW: Need = Need { role: Some(Role::Read), counted: false };
+    pub(crate) const PERFORM: Need = Need { role: Some(Role::Perform), counted: true };
+}
+
+/// What stands before every path, known or not.
+#[derive(Clone)]
+pub(crate) struct Door {
+    loopback: bool,
+    cors: Arc<Cors>,
+}
+
+impl Door {
+    pub(crate) fn new(options: &Options) -> Door {
+        Door { loopback: matches!(options.access, Access::Loopback), cors: Arc::new(options.cors.clone()) }
+    }
+
+    /// Whether pages of this origin may ask.
+    fn admits(&self, origin: &HeaderValue) -> bool {
+        match &*self.cors {
+            Cors::Off => false,
+            Cors::Any => true,
+            Cors::Origins(origins) => origins.iter().any(|known| known.as_bytes() == origin.as_bytes()),
+        }
+    }
+
+    /// Without tokens, what protects from the pages that a browser on this machine shows: a name that was bent to
+    /// 127.0.0.1 is still in `Host`, and a page of another origin is named in `Origin`.
+    fn check(&self, request: &Request) -> Result<(), Refused> {
+        if !self.loopback {
+            return Ok(());
+        }
+        let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+        let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        if host.is_none() && target.is_none() {
+            return Err(refused_host("the request names no host"));
+        }
+        if [host, target].into_iter().flatten().any(|host| !is_loopback(host)) {
+            return Err(refused_host("the request names another host"));
+        }
+        match request.headers().get(ORIGIN) {
+            Some(origin) if !self.admits(origin) && !is_loopback_origin(origin) => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "origin_refused",
+                "without tokens, pages of other origins may not ask: start the server with tokens, or allow the origin",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refused_host(what: &str) -> Refused {
+    let message = format!(
+        "{what}: without tokens, only requests to localhost, 127.0.0.1 or [::1] are answered; start the server with tokens"
+    );
+    Refused::new(StatusCode::FORBIDDEN, "host_refused", message)
+}
+
+/// Whether `host` or `host:port` is this machine.
+fn is_loopback(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((name, "")) => name,
+            Some((name, port)) if port.starts_with(':') => name,
+            _ => return false,
+        },
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_loopback_origin(origin: &HeaderValue) -> bool {
+    let scheme = origin.as_bytes().strip_prefix(b"http://").or_else(|| origin.as_bytes().strip_prefix(b"https://"));
+    scheme.is_some_and(is_loopback)
+}
+
+/// The outermost layer: hosts, origins, and what browsers ask before they ask.
+pub(crate) async fn door(door: Door, request: Request, next: Next) -> Response<Body> {
+    if let Err(refused) = door.check(&request) {
+        return refused.into_response();
+    }
+    let origin = request.headers().get(ORIGIN).filter(|origin| door.admits(origin)).cloned();
+    let Some(origin) = origin else { return next.run(request).await };
+    let asks_before = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if asks_before {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        let allowed = HeaderValue::from_static("authorization, content-type, last-event-id");
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        response
+    } else {
+        next.run(request).await
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+    response
+}
+
+/// What stands before one path.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) front: Arc<Front>,
+    pub(crate) need: Need,
+    pub(crate) path: &'static str,
+}
+
+/// The layer of a path: tokens, the limit of requests in flight, and counting what was answered.
+pub(crate) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response<Body> {
+    let Gate { front, need, path } = gate;
+    let response = match pass(&front, need, request.headers()) {
+        // Held until the head of the answer is there. A subscriber holds another one, for as long as it lasts.
+        Ok(_permit) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    };
+    front.counters.answered(path, response.status());
+    response
+}
+
+fn pass<'a>(
+    front: &'a Front,
+    need: Need,
+    headers: &HeaderMap,
+) -> Result<Option<tokio::sync::SemaphorePermit<'a>>, Refused> {
+    if let (Access::Tokens(tokens), Some(needed)) = (&front.options.access, need.role) {
+        let role = bearer(headers)?;
+        let role = tokens.role_of(role).ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
+        if role < needed {
+            let message = format!("the token is for {role}, and this needs {needed}");
+            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+        }
+    }
+    if !need.counted {
+        return Ok(None);
+    }
+    let busy = || Refused::busy("too many requests are under way; try again in a moment");
+    front.in_flight.try_acquire().map(Some).map_err(|_| busy())
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
+    let header = headers.get(AUTHORIZATION).ok_or_else(|| unauthorized("the header Authorization is missing"))?;
+    let (scheme, token) = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(|| unauthorized("the header Authorization is not of the form `Bearer TOKEN`"))?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(unauthorized("the header Authorization is of another scheme than `Bearer TOKEN`"));
+    }
+    Ok(token.trim_matches(' '))
+}
+
+fn unauthorized(message: &str) -> Refused {
+    Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_few_names() {
+        let yes = ["localhost", "LocalHost:80", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8001"];
+        assert!(yes.iter().all(|host| is_loopback(host.as_bytes())), "{yes:?}");
+        let no = ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[::1]x", "[::1", "::1x", "0.0.0.0",
+            "10.0.0.1:8001", "[::2]", "127.0.0.1@evil.example"];
+        for host in no {
+            assert!(!is_loopback(host.as_bytes()), "{host:?}");
+        }
+        let origin = |text| is_loopback_origin(&HeaderValue::from_static(text));
+        assert!(origin("http://localhost:3000") && origin("https://127.0.0.1"));
+        assert!(!origin("null") && !origin("http://evil.example") && !origin("file://"));
+    }
+}

@@ -1,0 +1,128 @@
+//! Reading: the state, the methods, how the node is.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{Response, StatusCode, Uri};
+use axum::response::IntoResponse;
+use conflux::{Role, Status};
+use serde_json::{Value, json};
+
+use crate::answer::{self, Refused};
+use crate::routes::Front;
+use crate::subscribe::GENERATION;
+
+/// The parameters of a request: all of them known, none twice.
+pub(crate) fn parameters<const N: usize>(uri: &Uri, known: [&str; N]) -> Result<[Option<String>; N], Refused> {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|error| Refused::bad("bad_query", format!("the query cannot be read: {}", error.body_text())))?;
+    let mut found = [const { None }; N];
+    for (name, value) in pairs.0 {
+        let Some(place) = known.iter().position(|known| *known == name) else {
+            let known = if N == 0 { "there are none here".into() } else { format!("known is {}", known.join(", ")) };
+            return Err(Refused::bad("bad_query", format!("there is no parameter {name:?}; {known}")));
+        };
+        if found[place].replace(value).is_some() {
+            return Err(Refused::bad("bad_query", format!("the parameter {name} came twice")));
+        }
+    }
+    Ok(found)
+}
+
+/// `GET /methods`.
+pub(crate) async fn methods(State(front): State<Arc<Front>>) -> Response<Body> {
+    answer::value(StatusCode::OK, &json!({"methods": front.node.methods()}))
+}
+
+/// `GET /state`.
+pub(crate) async fn state(State(front): State<Arc<Front>>, uri: Uri) -> Result<Response<Body>, Refused> {
+    let [linearizable] = parameters(&uri, ["linearizable"])?;
+    let linearizable = match linearizable.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            let message = format!("linearizable is true or false, but {other:?} came");
+            return Err(Refused::bad("bad_query", message));
+        }
+    };
+    let node = front.node.clone();
+    if linearizable {
+        let (index, state) = node
+            .linearizable_state()
+            .await
+            .map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_readable", why))?;
+        return aside(move || json!({"index": index, "state": state})).await;
+    }
+    aside(move || {
+        let (index, state) = node.state();
+        json!({"index": index, "state": state})
+    })
+    .await
+}
+
+/// `GET /provisional`.
+pub(crate) async fn provisional(State(front): State<Arc<Front>>) -> Result<Response<Body>, Refused> {
+    let node = front.node.clone();
+    aside(move || {
+        let (index, state) = node.provisional_state();
+        json!({"index": index, "state": state})
+    })
+    .await
+}
+
+/// Makes an answer on a thread for blocking work: writing a large state takes its time, and a script's heap may be busy.
+async fn aside(work: impl FnOnce() -> Value + Send + 'static) -> Result<Response<Body>, Refused> {
+    tokio::task::spawn_blocking(move || answer::value(StatusCode::OK, &work())).await.map_err(|error| {
+        tracing::error!("a state could not be shown: {error}");
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the state could not be shown; the log says why")
+    })
+}
+
+/// `GET /status`.
+pub(crate) async fn status(State(front): State<Arc<Front>>) -> Response<Body> {
+    answer::value(StatusCode::OK, &status_value(front.node.status()))
+}
+
+fn status_value(status: Status) -> Value {
+    let Status { id, incarnation, role, term, leader, index, cluster, voters, learners, notice, stopped } = status;
+    let names = |names: Vec<conflux::NodeName>| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    json!({
+        "id": &*id,
+        // 64 bits are more than a JavaScript number holds.
+        "incarnation": incarnation.to_string(),
+        "role": role.to_string(),
+        "term": term,
+        "leader": leader.as_deref(),
+        "index": index,
+        "generation": GENERATION,
+        "cluster": cluster.map(|cluster| format!("{cluster:x}")),
+        "voters": names(voters),
+        "learners": names(learners),
+        "notice": notice,
+        "stopped": stopped,
+    })
+}
+
+/// `GET /healthz`: whether the process should go on. Only a node that has stopped should not.
+pub(crate) async fn health(State(front): State<Arc<Front>>) -> Response<Body> {
+    match front.node.status() {
+        Status { role: Role::Stopped, stopped, .. } => {
+            let why = stopped.unwrap_or_else(|| "the node stopped".into());
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", why).into_response()
+        }
+        _ => answer::value(StatusCode::OK, &json!({"status": "ok"})),
+    }
+}
+
+/// `GET /readyz`: whether performs should be sent here.
+pub(crate) async fn readiness(State(front): State<Arc<Front>>) -> Response<Body> {
+    let status = front.node.status();
+    let why = match status.role {
+        Role::Stopped => status.stopped.unwrap_or_else(|| "the node stopped".into()),
+        Role::Waiting => status.notice.unwrap_or_else(|| "the node has not been let into a cluster yet".into()),
+        _ if status.leader.is_none() => "there is no leader".into(),
+        _ => return answer::value(StatusCode::OK, &json!({"status": "ok"})),
+    };
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).into_response()
+}
