@@ -88,6 +88,10 @@ pub(crate) fn outcome(outcome: JsonOutcome) -> (&'static str, Response<Body>) {
         JsonOutcome::Committed { index, action } => {
             return ("committed", value(StatusCode::OK, &json!({"index": index, "action": action})));
         }
+        JsonOutcome::NotVisible { request_id, index } => {
+            let body = json!({"code": "not_visible", "index": index, "request_id": request_id});
+            return ("not_visible", value(StatusCode::ACCEPTED, &body));
+        }
         JsonOutcome::Rejected { index, message, rejection } => {
             Refused::new(StatusCode::CONFLICT, "rejected", message).with("index", index.0).with("rejection", rejection)
         }
@@ -95,9 +99,7 @@ pub(crate) fn outcome(outcome: JsonOutcome) -> (&'static str, Response<Body>) {
             let refused = Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", failure.message);
             refused.with("at", failure.at)
         }
-        JsonOutcome::NeverProposed(reason) => {
-            Refused::new(StatusCode::SERVICE_UNAVAILABLE, "never_proposed", reason)
-        }
+        JsonOutcome::NeverProposed(reason) => Refused::new(StatusCode::SERVICE_UNAVAILABLE, "never_proposed", reason),
         JsonOutcome::Unknown { request_id } => unknown("no answer came before the deadline", request_id),
         JsonOutcome::Closed { request_id: Some(request_id) } => {
             unknown("the node was closed while the call was on its way", request_id)
@@ -106,7 +108,8 @@ pub(crate) fn outcome(outcome: JsonOutcome) -> (&'static str, Response<Body>) {
             Refused::new(StatusCode::SERVICE_UNAVAILABLE, "closed", "the node is closed; ask another one")
         }
         JsonOutcome::Conflict { request_id } => {
-            let message = format!("the request id {request_id:?} was used for another call: choose ids that are unique");
+            let message =
+                format!("the request id {request_id:?} was used for another call: choose ids that are unique");
             Refused::new(StatusCode::CONFLICT, "conflict", message).with("request_id", request_id)
         }
         JsonOutcome::Undecided { request_id } => {
@@ -115,9 +118,11 @@ pub(crate) fn outcome(outcome: JsonOutcome) -> (&'static str, Response<Body>) {
             );
             Refused::new(StatusCode::NOT_FOUND, "undecided", message).with("request_id", request_id)
         }
-        JsonOutcome::Forgotten => {
-            Refused::new(StatusCode::GONE, "forgotten", "it was decided, so long ago that what became of it is forgotten")
-        }
+        JsonOutcome::Forgotten => Refused::new(
+            StatusCode::GONE,
+            "forgotten",
+            "it was decided, so long ago that what became of it is forgotten",
+        ),
     };
     (refused.code(), refused.into_response())
 }

@@ -115,7 +115,8 @@ pub(crate) async fn door(door: Door, request: Request, next: Next) -> Response<B
     }
     let origin = request.headers().get(ORIGIN).filter(|origin| door.admits(origin)).cloned();
     let Some(origin) = origin else { return next.run(request).await };
-    let asks_before = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let asks_before =
+        request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if asks_before {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -160,7 +161,8 @@ fn pass<'a>(
 ) -> Result<Option<tokio::sync::SemaphorePermit<'a>>, Refused> {
     if let (Access::Tokens(tokens), Some(needed)) = (&front.options.access, need.role) {
         let role = bearer(headers)?;
-        let role = tokens.role_of(role).ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
+        let role =
+            tokens.role_of(role).ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
         if role < needed {
             let message = format!("the token is for {role}, and this needs {needed}");
             return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
@@ -198,8 +200,19 @@ mod tests {
     fn this_machine_has_few_names() {
         let yes = ["localhost", "LocalHost:80", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8001"];
         assert!(yes.iter().all(|host| is_loopback(host.as_bytes())), "{yes:?}");
-        let no = ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[::1]x", "[::1", "::1x", "0.0.0.0",
-            "10.0.0.1:8001", "[::2]", "127.0.0.1@evil.example"];
+        let no = [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:80",
+            "[::1]x",
+            "[::1",
+            "::1x",
+            "0.0.0.0",
+            "10.0.0.1:8001",
+            "[::2]",
+            "127.0.0.1@evil.example",
+        ];
         for host in no {
             assert!(!is_loopback(host.as_bytes()), "{host:?}");
         }

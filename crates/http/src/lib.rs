@@ -50,7 +50,7 @@
 //!     client.perform("add", vec![json!(5)], &Default::default())
 //! });
 //! let performed = performed.await??;
-//! assert_eq!((performed.index, performed.action), (1, Some(json!(5))));
+//! assert_eq!((performed.index.0, performed.action), (1, Some(json!(5))));
 //! assert_eq!(*node.state(), 5);
 //!
 //! stop.send(()).expect("the server runs");
@@ -77,6 +77,7 @@ mod metrics;
 mod options;
 mod perform;
 mod read;
+mod report;
 mod routes;
 mod serve;
 mod stall;
@@ -84,6 +85,7 @@ mod subscribe;
 mod tokens;
 
 pub use options::{Access, Cors, Limits, Options};
+pub use report::StatusReport;
 pub use routes::router;
 pub use serve::{ServeError, serve};
 pub use tokens::{Role, TokenError, Tokens};

@@ -68,7 +68,8 @@ fn check_chosen(id: &str) -> Result<(), Refused> {
         }
         _ => return Ok(()),
     };
-    let message = format!("request_id cannot be used: {problem}; choose 1 to {REQUEST_ID_BYTES_MAX} bytes that are unique");
+    let message =
+        format!("request_id cannot be used: {problem}; choose 1 to {REQUEST_ID_BYTES_MAX} bytes that are unique");
     Err(Refused::bad("bad_request_id", message))
 }
 
@@ -132,7 +133,10 @@ async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes,
 }
 
 /// `GET /outcome/{request_id}`.
-pub(crate) async fn outcome(State(front): State<Arc<Front>>, path: Result<Path<String>, axum::extract::rejection::PathRejection>) -> Response<Body> {
+pub(crate) async fn outcome(
+    State(front): State<Arc<Front>>,
+    path: Result<Path<String>, axum::extract::rejection::PathRejection>,
+) -> Response<Body> {
     // The longest id that conflux gives: a name, and three numbers of 16 to 20 digits.
     let bytes_max = (NODE_NAME_BYTES_MAX + 64).max(REQUEST_ID_BYTES_MAX);
     match path {

@@ -10,8 +10,8 @@ use conflux::{Role, Status};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Refused};
+use crate::report::StatusReport;
 use crate::routes::Front;
-use crate::subscribe::GENERATION;
 
 /// The parameters of a request: all of them known, none twice.
 pub(crate) fn parameters<const N: usize>(uri: &Uri, known: [&str; N]) -> Result<[Option<String>; N], Refused> {
@@ -81,27 +81,9 @@ async fn aside(work: impl FnOnce() -> Value + Send + 'static) -> Result<Response
 
 /// `GET /status`.
 pub(crate) async fn status(State(front): State<Arc<Front>>) -> Response<Body> {
-    answer::value(StatusCode::OK, &status_value(front.node.status()))
-}
-
-fn status_value(status: Status) -> Value {
-    let Status { id, incarnation, role, term, leader, index, cluster, voters, learners, notice, stopped } = status;
-    let names = |names: Vec<conflux::NodeName>| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-    json!({
-        "id": &*id,
-        // 64 bits are more than a JavaScript number holds.
-        "incarnation": incarnation.to_string(),
-        "role": role.to_string(),
-        "term": term,
-        "leader": leader.as_deref(),
-        "index": index,
-        "generation": GENERATION,
-        "cluster": cluster.map(|cluster| format!("{cluster:x}")),
-        "voters": names(voters),
-        "learners": names(learners),
-        "notice": notice,
-        "stopped": stopped,
-    })
+    let report = StatusReport::from(front.node.status());
+    let value = serde_json::to_value(report).expect("it is made of texts and numbers");
+    answer::value(StatusCode::OK, &value)
 }
 
 /// `GET /healthz`: whether the process should go on. Only a node that has stopped should not.

@@ -46,7 +46,11 @@ pub fn router(node: Arc<dyn JsonNode>, options: &Options) -> Router {
     let door_state = Door::new(options);
     router
         .fallback(|| async {
-            Refused::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing here; /openapi.json says what there is")
+            Refused::new(
+                StatusCode::NOT_FOUND,
+                "no_such_path",
+                "there is nothing here; /openapi.json says what there is",
+            )
         })
         .method_not_allowed_fallback(|| async {
             let message = "this path takes other methods: see the header Allow, or /openapi.json";

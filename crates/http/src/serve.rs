@@ -109,7 +109,11 @@ pub async fn serve(
     end.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.grace, all).await.is_err() {
-        tracing::warn!("{} connections were cut at the end: they took longer than {:?}", connections.len(), limits.grace);
+        tracing::warn!(
+            "{} connections were cut at the end: they took longer than {:?}",
+            connections.len(),
+            limits.grace
+        );
         connections.shutdown().await;
     }
     Ok(())

@@ -4,12 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, Uri};
-use axum::response::IntoResponse;
-use axum::{Extension, RequestExt};
 use bytes::Bytes;
 use conflux::{Index, JsonChange, JsonEvent};
 use futures_core::stream::BoxStream;
@@ -19,11 +18,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::Refused;
 use crate::read::parameters;
+use crate::report::generation;
 use crate::routes::Front;
 use crate::serve::Ending;
-
-/// The generation of this history. Nothing mints another one yet.
-pub(crate) const GENERATION: u64 = 0;
 
 /// Events that are ready are sent together up to about so many bytes.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -61,30 +58,33 @@ pub(crate) async fn subscribe(
     let start = start(&headers, &uri)?;
     let permit = front.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refused::busy("too many subscribers are connected; try again in a moment"))?;
+    let status = front.node.status();
+    let generation = generation(&status);
     let mut first = format!("retry: {RETRY_MS}\n");
     let last = match start {
-        Some(EventId { generation: Some(generation), .. }) if generation != GENERATION => {
+        Some(EventId { generation: Some(seen), .. }) if seen != generation => {
             // What that place was in another history says nothing in this one.
             let node = front.node.clone();
             let (index, state) = tokio::task::spawn_blocking(move || node.state()).await.map_err(|error| {
                 tracing::error!("a state could not be shown: {error}");
                 Refused::busy("the state could not be shown; the log says why")
             })?;
-            first.push_str("\n");
-            write_event(&mut first, "reset", index, &json!({"index": index, "state": state}));
+            first.push('\n');
+            write_event(&mut first, generation, "reset", index, &json!({"index": index, "state": state}));
             front.counters.sent(1, 1);
             index
         }
         // An id without data is no event, but what a client resumes from: so it misses nothing before its first one.
         start => {
-            let last = start.map_or_else(|| front.node.status().index, |id| id.index);
-            first.push_str(&format!("id: {GENERATION}-{last}\n\n"));
+            let last = start.map_or(status.index, |id| id.index);
+            first.push_str(&format!("id: {generation}-{last}\n\n"));
             last
         }
     };
     let events = front.node.subscribe(Some(last));
     let keep_alive = front.options.limits.keep_alive;
-    let feed = Feed { front, events, ending: ending.map(|Extension(ending)| ending), keep_alive, _permit: permit };
+    let ending = ending.map(|Extension(ending)| ending);
+    let feed = Feed { front, generation, events, ending, keep_alive, _permit: permit };
     let body = futures_util::stream::once(async move { Bytes::from(first) }).chain(feed.chunks());
     let mut response = Response::new(Body::from_stream(body.map(Ok::<_, Infallible>)));
     let headers = response.headers_mut();
@@ -110,15 +110,17 @@ fn start(headers: &HeaderMap, uri: &Uri) -> Result<Option<EventId>, Refused> {
     })
 }
 
-fn write_event(text: &mut String, kind: &str, index: Index, data: &Value) {
+fn write_event(text: &mut String, generation: u64, kind: &str, index: Index, data: &Value) {
     use std::fmt::Write;
     // JSON has no line ends of its own when it is written compactly, so one line of data is enough.
-    write!(text, "id: {GENERATION}-{index}\nevent: {kind}\ndata: {data}\n\n").expect("a string takes everything");
+    write!(text, "id: {generation}-{index}\nevent: {kind}\ndata: {data}\n\n").expect("a string takes everything");
 }
 
 /// One subscriber.
 struct Feed {
     front: Arc<Front>,
+    /// Of the history at the time of the subscription: a node changes it only by opening anew.
+    generation: u64,
     events: BoxStream<'static, JsonEvent>,
     ending: Option<Ending>,
     keep_alive: Duration,
@@ -155,11 +157,11 @@ impl Feed {
             match event {
                 JsonEvent::Change(JsonChange { index, action, origin, time_ms }) => {
                     let data = json!({"index": index, "action": action, "origin": origin, "time_ms": time_ms});
-                    write_event(&mut text, "change", index, &data);
+                    write_event(&mut text, self.generation, "change", index, &data);
                 }
                 JsonEvent::Reset { index, state } => {
                     resets += 1;
-                    write_event(&mut text, "reset", index, &json!({"index": index, "state": state}));
+                    write_event(&mut text, self.generation, "reset", index, &json!({"index": index, "state": state}));
                 }
             }
             next = if text.len() < CHUNK_BYTES { self.events.next().now_or_never().flatten() } else { None };

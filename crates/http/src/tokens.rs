@@ -213,7 +213,9 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_and_its_token_is_not_shown() {
         let error = |text: &str| Tokens::parse(text).expect_err("the line is bad").to_string();
-        assert!(error(&format!("read {A}\n{B}")).starts_with("line 2 of the tokens: the first word is no role; a line"));
+        assert!(
+            error(&format!("read {A}\n{B}")).starts_with("line 2 of the tokens: the first word is no role; a line")
+        );
         assert!(error("read").starts_with("line 1 of the tokens: the token is missing"));
         assert!(error("read short").contains("the token has 5 bytes, 16 to 512 are allowed"));
         assert!(error(&format!("read {A} {B}")).contains("something follows the token"));

@@ -1,1 +1,416 @@
-//! The client in Rust (being written).
+//! The client in Rust: plain HTTP, one call at a time, on the caller's own thread.
+//!
+//! ```no_run
+//! use conflux_http::client::Client;
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), conflux_http::client::ClientError> {
+//! let client = Client::new(["127.0.0.1:8001", "127.0.0.1:8002"])?;
+//! let done = client.perform("append", vec![json!("foo")], &Default::default())?;
+//! println!("{:?} at {}", done.action, done.index);
+//! for event in client.subscribe(Some(done.index))? {
+//!     println!("{:?}", event?);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Several addresses are tried in turn. Every perform carries a request id, so that it takes effect once, however often
+//! and wherever it is sent.
+
+mod address;
+mod error;
+mod events;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use conflux::Index;
+use rand::RngExt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+
+use self::address::{Address, escaped};
+use crate::report::StatusReport;
+
+pub use self::error::{ClientError, Refusal};
+pub use self::events::Events;
+
+/// How long a connection may take to be made.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// How long an answer may take beyond the time that the node was given.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How long a read may take: a linearizable one waits for a leader for the node's own deadline.
+const READ_TIME: Duration = Duration::from_secs(60);
+/// The deadline of a perform where none is told: the node's own default.
+const PERFORM_TIME: Duration = Duration::from_secs(10);
+/// The longest answer that is taken, in bytes: what is no node must not fill the memory.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// The longest error that is taken, in bytes.
+const ERROR_BYTES_MAX: u64 = 16 << 20;
+
+/// A client of one cluster.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+    addresses: Vec<Address>,
+    /// The header that carries the token.
+    authorization: Option<String>,
+}
+
+/// How a perform differs from the plain one.
+#[derive(Clone, Debug, Default)]
+pub struct PerformOptions {
+    /// How long the perform is tried, instead of 10 s.
+    pub timeout: Option<Duration>,
+    /// A request id of the caller's own: the same id with the same call takes effect once.
+    pub request_id: Option<String>,
+}
+
+/// A perform that is committed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Performed {
+    /// The place of the action; for nothing to do, the place at which that was judged.
+    pub index: Index,
+    /// The action; `None` when there was nothing to do.
+    pub action: Option<Value>,
+}
+
+/// A state and its place.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct State {
+    /// Its place.
+    pub index: Index,
+    /// The state.
+    pub state: Value,
+}
+
+/// How one try at one address ended without an answer.
+enum Miss {
+    /// The request did not leave.
+    Unreachable(String),
+    /// It may have arrived.
+    Lost(String),
+}
+
+/// An answer of a node.
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Client {
+    /// A client of the nodes at these addresses, which are tried in that order.
+    ///
+    /// # Errors
+    /// When an address is none, or there is none.
+    pub fn new(addresses: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Client, ClientError> {
+        let addresses: Vec<Address> =
+            addresses.into_iter().map(|address| Address::parse(address.as_ref())).collect::<Result<_, _>>()?;
+        if addresses.is_empty() {
+            return Err(ClientError::Address { address: String::new(), problem: "there is not one".into() });
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // A proxy of the environment is for the world outside, not for the nodes.
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIME))
+            .timeout_resolve(Some(CONNECT_TIME))
+            .user_agent(concat!("conflux/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Client { agent: config.new_agent(), addresses, authorization: None })
+    }
+
+    /// Carries a bearer token.
+    #[must_use]
+    pub fn token(mut self, token: &str) -> Client {
+        self.authorization = Some(format!("Bearer {token}"));
+        self
+    }
+
+    /// The addresses, as they are used.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.addresses.iter().map(Address::as_str)
+    }
+
+    /// A client like this one of each node alone.
+    pub fn each(&self) -> impl Iterator<Item = Client> {
+        self.addresses.iter().map(|address| Client { addresses: vec![address.clone()], ..self.clone() })
+    }
+
+    /// Performs a method, and waits until it is committed and visible on the node that was asked.
+    ///
+    /// A node that cannot be reached is passed over. Where an answer got lost, the call is sent again, with the same
+    /// request id, for as long as its time lasts.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the code `rejected` when the method refused, and others; all but
+    /// [`Unknown`](ClientError::Unknown) and [`NotVisible`](ClientError::NotVisible) mean that it took no effect.
+    pub fn perform(&self, method: &str, args: Vec<Value>, options: &PerformOptions) -> Result<Performed, ClientError> {
+        let time = options.timeout.unwrap_or(PERFORM_TIME);
+        let request_id = options.request_id.clone().unwrap_or_else(random_id);
+        let deadline = Instant::now() + time;
+        let mut backoff = Backoff::default();
+        // Whether any try may have arrived.
+        let mut lost = None;
+        loop {
+            let mut tried = Vec::new();
+            let mut refused = None;
+            for address in &self.addresses {
+                let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                let body = json!({
+                    "method": method, "args": args, "request_id": request_id,
+                    "timeout_ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1),
+                });
+                let request =
+                    self.agent.post(address.join("/perform")).config().timeout_global(Some(left + MARGIN)).build();
+                let request = self.with_token(request).content_type("application/json");
+                let bytes = serde_json::to_vec(&body).expect("a JSON value is written to memory");
+                match answer_of(request.send(&bytes[..])) {
+                    Ok(answer) => match self.performed(address, &answer) {
+                        // Of something between here and the node: the call may have gone through.
+                        Err(ClientError::BadAnswer { address, problem }) if answer.status.is_server_error() => {
+                            lost = Some(format!("{address}: {problem}"));
+                        }
+                        Err(error) if may_go_on(&error) || (lost.is_some() && !is_final(&error)) => {
+                            refused = Some(error);
+                        }
+                        done => return done,
+                    },
+                    Err(Miss::Unreachable(cause)) => tried.push((address.to_string(), cause)),
+                    Err(Miss::Lost(cause)) => {
+                        tried.push((address.to_string(), cause.clone()));
+                        lost = Some(format!("{}: {cause}", address.as_str()));
+                    }
+                }
+                if Instant::now() >= deadline {
+                    break;
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match (refused, &lost) {
+                // A refusal says nothing of a try that may have arrived elsewhere, unless it knows the call.
+                (Some(error @ ClientError::NotVisible { .. }), _) | (Some(error), None) => return Err(error),
+                (None, None) => return Err(ClientError::Unreachable { tried }),
+                (_, Some(why)) if left.is_zero() => return Err(ClientError::Unknown { request_id, why: why.clone() }),
+                (_, Some(_)) => std::thread::sleep(backoff.next().min(left)),
+            }
+        }
+    }
+
+    /// Asks again what became of a perform, by its request id.
+    ///
+    /// # Errors
+    /// As [`perform`](Client::perform); with the code `undecided` when the log knows no such call.
+    pub fn outcome(&self, request_id: &str) -> Result<Performed, ClientError> {
+        let path = format!("/outcome/{}", escaped(request_id));
+        self.in_turn(&path, |address, answer| self.performed(address, answer))
+    }
+
+    /// The names of the methods.
+    ///
+    /// # Errors
+    /// When no node answers, or with something else.
+    pub fn methods(&self) -> Result<Vec<String>, ClientError> {
+        #[derive(Deserialize)]
+        struct Methods {
+            methods: Vec<String>,
+        }
+        self.get("/methods").map(|Methods { methods }| methods)
+    }
+
+    /// The committed state of the first node that answers; `linearizable`: at least as new as anything that anybody was
+    /// told before.
+    ///
+    /// # Errors
+    /// When no node answers, or none has a leader for a linearizable read.
+    pub fn state(&self, linearizable: bool) -> Result<State, ClientError> {
+        self.get(if linearizable { "/state?linearizable=true" } else { "/state" })
+    }
+
+    /// The state with the uncommitted actions of the node.
+    ///
+    /// # Errors
+    /// When no node answers, or with something else.
+    pub fn provisional(&self) -> Result<State, ClientError> {
+        self.get("/provisional")
+    }
+
+    /// How the first node that answers is.
+    ///
+    /// # Errors
+    /// When no node answers, or with something else.
+    pub fn status(&self) -> Result<StatusReport, ClientError> {
+        self.get("/status")
+    }
+
+    /// Follows the committed actions after `last`, or from now on. Connects again by itself.
+    ///
+    /// # Errors
+    /// When no node can be reached, or none takes subscribers.
+    pub fn subscribe(&self, last: Option<Index>) -> Result<Events, ClientError> {
+        Events::open(self.clone(), last)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.in_turn(path, read_good)
+    }
+
+    /// Asks one node after the other, until one can say something.
+    fn in_turn<T>(
+        &self,
+        path: &str,
+        read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let mut tried = Vec::new();
+        let mut refused = None;
+        for address in &self.addresses {
+            let request = self.agent.get(address.join(path)).config().timeout_global(Some(READ_TIME)).build();
+            match answer_of(self.with_token(request).call()) {
+                Ok(answer) => match read(address, &answer) {
+                    Err(error) if may_go_on(&error) => refused = Some(error),
+                    read => return read,
+                },
+                Err(Miss::Unreachable(cause) | Miss::Lost(cause)) => tried.push((address.to_string(), cause)),
+            }
+        }
+        Err(refused.unwrap_or(ClientError::Unreachable { tried }))
+    }
+
+    fn with_token<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
+    }
+
+    fn performed(&self, address: &Address, answer: &Answer) -> Result<Performed, ClientError> {
+        #[derive(Deserialize)]
+        struct NotVisible {
+            request_id: String,
+            index: Index,
+        }
+        if answer.status == StatusCode::ACCEPTED {
+            let NotVisible { request_id, index } = parse(address, &answer.body)?;
+            return Err(ClientError::NotVisible { request_id, index });
+        }
+        read_good(address, answer).map_err(|error| match error {
+            ClientError::Refused { refusal, .. }
+                if refusal.code == "unknown" && refusal.details.contains_key("request_id") =>
+            {
+                let request_id = refusal.details["request_id"].as_str().unwrap_or_default().to_owned();
+                ClientError::Unknown { request_id, why: format!("{} had no answer in time", address.as_str()) }
+            }
+            error => error,
+        })
+    }
+}
+
+/// Whether the next address may do better.
+fn may_go_on(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { refusal, .. } => refusal.is_of_the_node(),
+        ClientError::NotVisible { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether an error tells what became of the call, wherever else it was sent.
+fn is_final(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { refusal, .. } => {
+            matches!(refusal.code.as_str(), "rejected" | "failed" | "conflict" | "forgotten")
+        }
+        error => matches!(error, ClientError::Unknown { .. }),
+    }
+}
+
+fn read_good<T: DeserializeOwned>(address: &Address, answer: &Answer) -> Result<T, ClientError> {
+    if answer.status == StatusCode::OK {
+        return parse(address, &answer.body);
+    }
+    Err(refusal(address, answer.status, &answer.body))
+}
+
+fn parse<T: DeserializeOwned>(address: &Address, body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body).map_err(|error| ClientError::BadAnswer {
+        address: address.to_string(),
+        problem: format!("what it answered is not what was asked for: {error}"),
+    })
+}
+
+/// The error of an answer that is no success.
+fn refusal(address: &Address, status: StatusCode, body: &[u8]) -> ClientError {
+    let address = address.to_string();
+    match Refusal::parse(status.as_u16(), body) {
+        Ok(refusal) => ClientError::Refused { address, refusal },
+        Err(problem) => ClientError::BadAnswer { address, problem },
+    }
+}
+
+/// Reads an answer to its end.
+fn answer_of(response: Result<Response<Body>, ureq::Error>) -> Result<Answer, Miss> {
+    let response = response.map_err(miss)?;
+    let (head, body) = response.into_parts();
+    let bytes_max = if head.status == StatusCode::OK { ANSWER_BYTES_MAX } else { ERROR_BYTES_MAX };
+    let body = body.into_with_config().limit(bytes_max).read_to_vec().map_err(|error| Miss::Lost(error.to_string()))?;
+    Ok(Answer { status: head.status, body: body.into() })
+}
+
+fn miss(error: ureq::Error) -> Miss {
+    use std::io::ErrorKind as Kind;
+    let text = cause(&error);
+    match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => Miss::Unreachable(text),
+        ureq::Error::Io(error)
+            if matches!(
+                error.kind(),
+                Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable
+            ) =>
+        {
+            Miss::Unreachable(text)
+        }
+        _ => Miss::Lost(text),
+    }
+}
+
+/// An error in the words of the system, without those of the library around it.
+fn cause(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Timeout(_) => "it did not answer in time".into(),
+        error => error.to_string(),
+    }
+}
+
+/// An id that nobody else draws.
+fn random_id() -> String {
+    format!("{:032x}", rand::rng().random::<u128>())
+}
+
+/// How long to wait before the next try: twice as long each time, and each time another part of that, so that many
+/// clients do not come at once.
+#[derive(Debug)]
+struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff { next: Duration::from_millis(100) }
+    }
+}
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let longest = self.next;
+        self.next = (longest * 2).min(Duration::from_secs(3));
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}

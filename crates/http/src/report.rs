@@ -1,0 +1,60 @@
+//! How a node is, as it is told over HTTP.
+
+use conflux::{Index, Status};
+use serde::{Deserialize, Serialize};
+
+/// What `GET /status` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The node's id.
+    pub id: String,
+    /// Its incarnation, in hexadecimal digits: 64 bits are more than a number in JavaScript holds.
+    pub incarnation: String,
+    /// What it is: waiting, leader, follower, candidate, learner or stopped.
+    pub role: String,
+    /// The Raft term it is in.
+    pub term: u64,
+    /// The leader it knows of.
+    pub leader: Option<String>,
+    /// The place of its committed state.
+    pub index: Index,
+    /// Which history its places are of.
+    pub generation: u64,
+    /// The cluster it belongs to, once it does, in hexadecimal digits.
+    pub cluster: Option<String>,
+    /// The names of the voters.
+    pub voters: Vec<String>,
+    /// The names of the learners.
+    pub learners: Vec<String>,
+    /// What it waits for or was refused by, if anything.
+    pub notice: Option<String>,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+impl From<Status> for StatusReport {
+    fn from(status: Status) -> StatusReport {
+        let generation = generation(&status);
+        let Status { id, incarnation, role, term, leader, index, cluster, voters, learners, notice, stopped } = status;
+        let names = |names: Vec<conflux::NodeName>| names.iter().map(|name| name.to_string()).collect();
+        StatusReport {
+            id: id.to_string(),
+            incarnation: incarnation.to_string(),
+            role: role.to_string(),
+            term,
+            leader: leader.map(|leader| leader.to_string()),
+            index,
+            generation,
+            cluster: cluster.map(|cluster| format!("{cluster:x}")),
+            voters: names(voters),
+            learners: names(learners),
+            notice,
+            stopped,
+        }
+    }
+}
+
+/// The generation of a node's history: nothing mints another than the first yet.
+pub(crate) fn generation(_: &Status) -> u64 {
+    0
+}

@@ -1,0 +1,164 @@
+//! Who may.
+
+use std::sync::Arc;
+
+use conflux_http::{Access, Cors, Options, ServeError, Tokens, router, serve};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::world::{Response, World};
+
+const READ: &str = "rrrrrrrrrrrrrrrrrrrr";
+const PERFORM: &str = "pppppppppppppppppppp";
+const ADMIN: &str = "aaaaaaaaaaaaaaaaaaaa";
+
+fn tokens() -> Access {
+    let text = format!("read {READ}\nperform {PERFORM}\nadmin {ADMIN}\n");
+    Access::Tokens(Arc::new(Tokens::parse(&text).expect("the lines are good")))
+}
+
+async fn as_bearer(world: &World, token: &str, method: &str, path: &str) -> Response {
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    world.server().ask(method, path, &headers, "{\"method\":\"append\",\"args\":[\"foo\"]}").await
+}
+
+#[tokio::test]
+async fn a_token_allows_what_its_role_does() {
+    let world = World::open(1, Options { access: tokens(), ..Options::default() }).await;
+    for path in ["/state", "/provisional", "/status", "/methods", "/metrics"] {
+        assert_eq!(as_bearer(&world, READ, "GET", path).await.status, 200, "{path}");
+        assert_eq!(as_bearer(&world, ADMIN, "GET", path).await.status, 200, "{path}");
+        let refused = world.server().get(path).await;
+        refused.error(401, "unauthorized");
+        assert_eq!(refused.headers["www-authenticate"], "Bearer");
+    }
+    as_bearer(&world, READ, "GET", "/outcome/x").await.error(404, "undecided");
+    world.server().get("/outcome/x").await.error(401, "unauthorized");
+    world.server().get("/subscribe").await.error(401, "unauthorized");
+    let forbidden = as_bearer(&world, READ, "POST", "/perform").await.error(403, "forbidden");
+    assert_eq!(forbidden["message"], "the token is for read, and this needs perform");
+    assert_eq!(world.nodes[0].state().index().0, 0);
+    as_bearer(&world, PERFORM, "POST", "/perform").await.json(200);
+    as_bearer(&world, ADMIN, "POST", "/perform").await.json(200);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused() {
+    let world = World::open(1, Options { access: tokens(), ..Options::default() }).await;
+    let longer = format!("{READ}r");
+    for token in ["", "x", &READ[1..], &longer] {
+        as_bearer(&world, token, "GET", "/state").await.error(401, "unauthorized");
+    }
+    for header in [READ, "Basic cnI=", "Bearer", "", "bearer\trrrr"] {
+        world.server().ask("GET", "/state", &[("authorization", header)], "").await.error(401, "unauthorized");
+    }
+    let header = format!("bEARER  {READ}");
+    world.server().ask("GET", "/state", &[("authorization", &header)], "").await.json(200);
+    // What is public, and what probes ask, needs none.
+    for path in ["/healthz", "/readyz", "/openapi.json", "/client.js"] {
+        assert_eq!(world.server().get(path).await.status, 200, "{path}");
+    }
+    world.close().await;
+}
+
+#[tokio::test]
+async fn without_tokens_only_this_machine_is_served() {
+    let world = World::one().await;
+    let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port is free");
+    let options = Options::default();
+    let router = router(Arc::new(world.nodes[0].clone()), &options);
+    let refused = serve(listener, router.clone(), &options, std::future::pending()).await;
+    let error = refused.expect_err("everybody could reach it");
+    assert!(matches!(error, ServeError::Exposed(_)));
+    assert!(error.to_string().contains("can be reached from other machines, and there are no tokens"), "{error}");
+    // With tokens, or when the application says that it guards itself, it is served.
+    for access in [tokens(), Access::Application] {
+        let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port is free");
+        let options = Options { access, ..Options::default() };
+        serve(listener, router.clone(), &options, async {}).await.expect("it is served");
+    }
+    world.close().await;
+}
+
+#[tokio::test]
+async fn without_tokens_a_page_elsewhere_can_neither_read_nor_perform() {
+    let world = World::one().await;
+    let body = "{\"method\":\"append\",\"args\":[\"foo\"]}";
+    // A name that was bent to this machine.
+    let port = world.server().address.port();
+    for host in
+        ["evil.example", &format!("evil.example:{port}"), "127.0.0.1.evil.example", "localhost.evil.example", ""]
+    {
+        for path in ["/state", "/nothing", "/healthz"] {
+            world.server().ask("GET", path, &[("host", host)], "").await.error(403, "host_refused");
+        }
+        let headers = [("host", host), ("content-type", "application/json")];
+        world.server().ask("POST", "/perform", &headers, body).await.error(403, "host_refused");
+    }
+    // A page of another origin, which need not be able to read the answer.
+    for origin in ["http://evil.example", "https://evil.example", "null", "http://127.0.0.1.evil.example"] {
+        let headers = [("origin", origin), ("content-type", "application/json")];
+        world.server().ask("POST", "/perform", &headers, body).await.error(403, "origin_refused");
+        world.server().ask("GET", "/state", &[("origin", origin)], "").await.error(403, "origin_refused");
+    }
+    assert_eq!(world.nodes[0].state().index().0, 0);
+    for host in ["localhost", &format!("LOCALHOST:{port}"), "[::1]:80", "127.0.0.2"] {
+        world.server().ask("GET", "/state", &[("host", host)], "").await.json(200);
+    }
+    let headers = [("origin", "http://localhost:3000"), ("content-type", "application/json")];
+    world.server().ask("POST", "/perform", &headers, body).await.json(200);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn an_application_may_guard_by_itself() {
+    let world = World::open(1, Options { access: Access::Application, ..Options::default() }).await;
+    world.server().ask("GET", "/state", &[("host", "flags.example")], "").await.json(200);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn origins_are_let_in_by_name() {
+    let cors = Cors::Origins(vec!["https://app.example".into()]);
+    let world = World::open(1, Options { access: tokens(), cors, ..Options::default() }).await;
+    let before = [
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-type"),
+    ];
+    let allowed = world.server().ask("OPTIONS", "/perform", &before, "").await;
+    assert_eq!(allowed.status, 204);
+    assert_eq!(allowed.headers["access-control-allow-origin"], "https://app.example");
+    assert_eq!(allowed.headers["access-control-allow-methods"], "GET, POST");
+    assert_eq!(allowed.headers["access-control-allow-headers"], "authorization, content-type, last-event-id");
+    assert_eq!(allowed.headers["vary"], "origin");
+
+    let authorization = format!("Bearer {READ}");
+    let headers = [("origin", "https://app.example"), ("authorization", authorization.as_str())];
+    let read = world.server().ask("GET", "/state", &headers, "").await;
+    assert_eq!(read.json(200), json!({"index": 0, "state": []}));
+    assert_eq!(read.headers["access-control-allow-origin"], "https://app.example");
+    // Errors can be read, too.
+    let refused = world.server().ask("GET", "/state", &headers[..1], "").await;
+    refused.error(401, "unauthorized");
+    assert_eq!(refused.headers["access-control-allow-origin"], "https://app.example");
+
+    let other = [("origin", "https://other.example"), ("access-control-request-method", "POST")];
+    let refused = world.server().ask("OPTIONS", "/perform", &other, "").await;
+    refused.error(405, "no_such_method");
+    assert!(!refused.headers.contains_key("access-control-allow-origin"));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn by_default_no_origin_is_let_in() {
+    let world = World::open(1, Options { access: tokens(), ..Options::default() }).await;
+    let authorization = format!("Bearer {READ}");
+    let headers = [("origin", "https://app.example"), ("authorization", authorization.as_str())];
+    let read = world.server().ask("GET", "/state", &headers, "").await;
+    // A browser keeps it from the page.
+    assert!(read.status == 200 && !read.headers.contains_key("access-control-allow-origin"), "{read:?}");
+    world.close().await;
+}

@@ -1,0 +1,98 @@
+//! Reading over HTTP.
+
+use std::sync::Arc;
+
+use conflux_http::Options;
+use serde_json::json;
+
+use crate::world::{Server, World};
+
+#[tokio::test]
+async fn the_state_comes_with_its_place() {
+    let world = World::open(3, Options::default()).await;
+    assert_eq!(world.server().get("/state").await.json(200), json!({"index": 0, "state": []}));
+    world.append("foo").await;
+    assert_eq!(world.server().get("/state").await.json(200), json!({"index": 1, "state": ["foo"]}));
+    assert_eq!(world.server().get("/state?linearizable=false").await.json(200)["index"], 1);
+    for server in &world.servers {
+        let state = server.get("/state?linearizable=true").await.json(200);
+        assert_eq!(state, json!({"index": 1, "state": ["foo"]}));
+    }
+    assert_eq!(world.server().get("/provisional").await.json(200), json!({"index": 1, "state": ["foo"]}));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn parameters_that_are_none_are_refused() {
+    let world = World::one().await;
+    for query in
+        ["linearizable=yes", "linearizable", "lineariseable=true", "linearizable=true&linearizable=true", "a=b"]
+    {
+        world.server().get(&format!("/state?{query}")).await.error(422, "bad_query");
+    }
+    world.close().await;
+}
+
+#[tokio::test]
+async fn methods_and_status() {
+    let world = World::open(3, Options::default()).await;
+    let methods = world.server().get("/methods").await.json(200);
+    assert_eq!(methods, json!({"methods": ["append", "clear", "crash", "pair"]}));
+    world.append("foo").await;
+    let status = world.server().get("/status").await.json(200);
+    assert_eq!((&status["id"], &status["index"], &status["generation"]), (&json!("a"), &json!(1), &json!(0)));
+    assert_eq!(status["voters"], json!(["a", "b", "c"]));
+    assert!(status["cluster"].is_string() && status["leader"].is_string() && status["stopped"].is_null());
+    assert_eq!(world.server().get("/healthz").await.json(200), json!({"status": "ok"}));
+    assert_eq!(world.server().get("/readyz").await.json(200), json!({"status": "ok"}));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn metrics_tell_the_node_and_what_was_answered() {
+    let world = World::open(1, Options::default()).await;
+    let options =
+        Options { metrics: Some(Arc::new(|text: &mut String| text.push_str("mine 1\n"))), ..Options::default() };
+    let server = Server::start(Arc::new(world.nodes[0].clone()), options).await;
+    server.perform(json!({"method": "append", "args": ["foo"]})).await.json(200);
+    server.perform(json!({"method": "append", "args": ["x".repeat(81)]})).await.error(409, "rejected");
+    server.get("/outcome/x").await.error(404, "undecided");
+    let page = server.get("/metrics").await;
+    assert_eq!(page.status, 200);
+    assert!(page.headers["content-type"].starts_with("text/plain; version=0.0.4"));
+    for line in [
+        "conflux_node_role{node=\"a\",role=\"leader\"} 1",
+        "conflux_node_role{node=\"a\",role=\"follower\"} 0",
+        "conflux_node_index{node=\"a\"} 1",
+        "conflux_http_requests_total{node=\"a\",path=\"/perform\",status=\"200\"} 1",
+        "conflux_http_requests_total{node=\"a\",path=\"/perform\",status=\"409\"} 1",
+        "conflux_http_performs_total{node=\"a\",outcome=\"committed\"} 1",
+        "conflux_http_performs_total{node=\"a\",outcome=\"rejected\"} 1",
+        "conflux_http_requests_in_flight{node=\"a\"} 1",
+        "mine 1",
+    ] {
+        assert!(page.body.lines().any(|found| found == line), "{line} is not in\n{}", page.body);
+    }
+    // Every line is a comment, or a name, maybe labels, and a number.
+    for line in page.body.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
+        assert!(!name.is_empty() && value.parse::<f64>().is_ok(), "{line}");
+    }
+    server.end().await;
+    world.close().await;
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_told_apart() {
+    let world = World::one().await;
+    world.server().get("/nothing").await.error(404, "no_such_path");
+    let response = world.server().get("/perform").await;
+    response.error(405, "no_such_method");
+    assert_eq!(response.headers["allow"], "POST");
+    let response = world.server().post("/state", "{}").await;
+    response.error(405, "no_such_method");
+    assert_eq!(response.headers["allow"], "GET,HEAD");
+    let head = world.server().ask("HEAD", "/state", &[], "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    world.close().await;
+}
