@@ -71,9 +71,14 @@ pub(crate) async fn provisional(State(front): State<Arc<Front>>) -> Result<Respo
     .await
 }
 
-/// Makes an answer on a thread for blocking work: writing a large state takes its time, and a script's heap may be busy.
+/// Makes an answer on a thread for blocking work.
 async fn aside(work: impl FnOnce() -> Value + Send + 'static) -> Result<Response<Body>, Refused> {
-    tokio::task::spawn_blocking(move || answer::value(StatusCode::OK, &work())).await.map_err(|error| {
+    blocking(move || answer::value(StatusCode::OK, &work())).await
+}
+
+/// Runs on a thread for blocking work: writing a large state takes its time, and a script's heap may be busy.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!("a state could not be shown: {error}");
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the state could not be shown; the log says why")
     })

@@ -84,8 +84,17 @@ async fn text(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([("content-type", kind), ("cache-control", "no-cache"), ("x-content-type-options", "nosniff")], text)
 }
 
-/// The paths, for the test of the description.
 #[cfg(test)]
-pub(crate) fn paths() -> Vec<&'static str> {
-    routes().into_iter().map(|(path, ..)| path).collect()
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_description_has_every_path_and_no_other() {
+        let description: serde_json::Value = serde_json::from_str(crate::OPENAPI).expect("it is JSON");
+        let described = description["paths"].as_object().expect("it has paths").keys().cloned();
+        let routed = routes().into_iter().map(|(path, ..)| path.replace("{*", "{"));
+        assert_eq!(described.collect::<BTreeSet<_>>(), routed.collect::<BTreeSet<_>>());
+    }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::Refused;
-use crate::read::parameters;
+use crate::read::{blocking, parameters};
 use crate::report::generation;
 use crate::routes::Front;
 use crate::serve::Ending;
@@ -65,10 +65,7 @@ pub(crate) async fn subscribe(
         Some(EventId { generation: Some(seen), .. }) if seen != generation => {
             // What that place was in another history says nothing in this one.
             let node = front.node.clone();
-            let (index, state) = tokio::task::spawn_blocking(move || node.state()).await.map_err(|error| {
-                tracing::error!("a state could not be shown: {error}");
-                Refused::busy("the state could not be shown; the log says why")
-            })?;
+            let (index, state) = blocking(move || node.state()).await?;
             first.push('\n');
             write_event(&mut first, generation, "reset", index, &json!({"index": index, "state": state}));
             front.counters.sent(1, 1);

@@ -2,7 +2,10 @@
 
 mod access;
 mod hostile;
+mod openapi;
 mod perform;
 mod read;
+mod schema;
+mod scripted;
 mod subscribe;
 mod world;

@@ -1,0 +1,253 @@
+//! What the description says is what the server does: every path, method, status and code of it is brought about.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use conflux::Role;
+use conflux_http::{Access, Limits, OPENAPI, Options, Tokens};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::schema::check;
+use crate::scripted::Scripted;
+use crate::world::{Response, Server, request, tight};
+
+/// A code of an answer, or nothing for one without.
+type Seen = (String, String, String, String);
+
+struct Walk {
+    document: Value,
+    seen: BTreeSet<Seen>,
+}
+
+impl Walk {
+    fn new() -> Walk {
+        Walk { document: serde_json::from_str(OPENAPI).expect("it is JSON"), seen: BTreeSet::new() }
+    }
+
+    /// Everything the document promises.
+    fn promised(&self) -> BTreeSet<Seen> {
+        let mut promised = BTreeSet::new();
+        for (path, methods) in self.document["paths"].as_object().expect("it has paths") {
+            for (method, operation) in methods.as_object().expect("a path has methods") {
+                for (status, response) in operation["responses"].as_object().expect("it has responses") {
+                    let seen = |code: &str| (path.clone(), method.clone(), status.clone(), code.to_owned());
+                    match response["x-codes"].as_array() {
+                        Some(codes) => promised.extend(codes.iter().map(|code| seen(code.as_str().expect("a word")))),
+                        None => drop(promised.insert(seen(""))),
+                    }
+                }
+            }
+        }
+        promised
+    }
+
+    /// Asks, and checks the answer.
+    async fn ask(
+        &mut self,
+        server: &Server,
+        path: &str,
+        actual: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
+        let method = if path == "/perform" { "post" } else { "get" };
+        let response = server.ask(&method.to_uppercase(), actual, headers, body).await;
+        self.check(path, method, &response);
+        response
+    }
+
+    #[track_caller]
+    fn check(&mut self, path: &str, method: &str, response: &Response) {
+        let status = response.status.to_string();
+        let described = &self.document["paths"][path][method]["responses"][&status];
+        assert!(described.is_object(), "{method} {path} answers what is not described: {response:?}");
+        let kind = response.headers["content-type"].split(';').next().unwrap_or_default();
+        let schema = &described["content"][kind]["schema"];
+        assert!(schema.is_object(), "{method} {path} {status} is {kind}, which is not described");
+        let mut code = String::new();
+        if kind == "application/json" {
+            let value: Value = serde_json::from_str(&response.body).expect("it is JSON");
+            if let Err(problem) = check(&self.document, schema, &value) {
+                panic!("{method} {path} {status}: {problem}");
+            }
+            code = value["error"]["code"].as_str().unwrap_or_default().to_owned();
+        }
+        self.seen.insert((path.into(), method.into(), status, code));
+    }
+
+    async fn perform(&mut self, server: &Server, body: Value) {
+        let headers = [("content-type", "application/json")];
+        let asked = &self.document["components"]["schemas"]["Perform"];
+        if check(&self.document, asked, &body).is_err() {
+            // What the description does not allow is not taken, either.
+            let response = server.ask("POST", "/perform", &headers, &body.to_string()).await;
+            assert_eq!(response.status, 422, "{body}");
+        }
+        self.ask(server, "/perform", "/perform", &headers, &body.to_string()).await;
+    }
+}
+
+async fn scripted(node: Scripted, options: Options) -> Server {
+    Server::start(Arc::new(node), options).await
+}
+
+fn with_tokens() -> Options {
+    let tokens = Tokens::parse("read rrrrrrrrrrrrrrrrrrrr\nadmin aaaaaaaaaaaaaaaaaaaa").expect("the lines are good");
+    Options { access: Access::Tokens(Arc::new(tokens)), ..Options::default() }
+}
+
+#[tokio::test]
+async fn every_answer_that_is_described_is_given_and_no_other() {
+    let mut walk = Walk::new();
+    let promised = walk.promised();
+    let paths: BTreeSet<String> = promised.iter().map(|(path, ..)| path.clone()).collect();
+    let actual = |path: &str| path.replace("{request_id}", "committed");
+
+    let server = scripted(Scripted::default(), Options::default()).await;
+    for path in &paths {
+        if path != "/perform" {
+            walk.ask(&server, path, &actual(path), &[], "").await;
+        }
+        walk.ask(&server, path, &actual(path), &[("host", "evil.example")], "").await;
+        walk.ask(&server, path, &actual(path), &[("origin", "http://evil.example")], "").await;
+    }
+    let outcomes = [
+        "committed",
+        "nothing",
+        "rejected",
+        "failed",
+        "never_proposed",
+        "unknown",
+        "not_visible",
+        "closed",
+        "cut_off",
+        "conflict",
+    ];
+    for name in outcomes {
+        walk.perform(&server, json!({"method": name, "args": [], "request_id": "x", "timeout_ms": 1})).await;
+        walk.perform(&server, json!({"method": name, "proposed": true})).await;
+        walk.ask(&server, "/outcome/{request_id}", &format!("/outcome/{name}"), &[], "").await;
+    }
+    for name in ["undecided", "forgotten"] {
+        walk.ask(&server, "/outcome/{request_id}", &format!("/outcome/{name}"), &[], "").await;
+    }
+    walk.ask(&server, "/outcome/{request_id}", "/outcome/%ff", &[], "").await;
+    for body in [
+        json!({"method": "strict"}),
+        json!({"method": "nonsense"}),
+        json!({"method": "committed", "timeout_ms": 0}),
+        json!({"method": "committed", "request_id": ""}),
+        json!({"method": "committed", "more": 1}),
+        json!({"args": []}),
+    ] {
+        walk.perform(&server, body).await;
+    }
+    walk.ask(&server, "/perform", "/perform", &[("content-type", "application/json")], "{").await;
+    walk.ask(&server, "/perform", "/perform", &[("content-type", "text/plain")], "{}").await;
+    walk.ask(&server, "/state", "/state?linearizable=true", &[], "").await;
+    walk.ask(&server, "/state", "/state?x=1", &[], "").await;
+    walk.ask(&server, "/subscribe", "/subscribe?from=x", &[], "").await;
+    walk.ask(&server, "/subscribe", "/subscribe?x=1", &[], "").await;
+    server.end().await;
+
+    let server = scripted(Scripted { broken: true, ..Scripted::default() }, Options::default()).await;
+    for (path, headers) in [("/state", &[][..]), ("/provisional", &[]), ("/subscribe", &[("last-event-id", "9-1")])] {
+        walk.ask(&server, path, path, headers, "").await;
+    }
+    server.end().await;
+
+    for status in [(Role::Stopped, None), (Role::Waiting, None), (Role::Candidate, None)] {
+        let server = scripted(Scripted { status: Some(status), ..Scripted::default() }, Options::default()).await;
+        for path in ["/healthz", "/readyz", "/status", "/metrics"] {
+            walk.ask(&server, path, path, &[], "").await;
+        }
+        server.end().await;
+    }
+
+    let limits = Limits { in_flight_max: 0, subscribers_max: 0, ..Limits::default() };
+    let full = scripted(Scripted::default(), Options { limits, ..Options::default() }).await;
+    let guarded = scripted(Scripted::default(), with_tokens()).await;
+    for path in paths.iter() {
+        walk.ask(&full, path, &actual(path), &[("content-type", "application/json")], "{}").await;
+        walk.ask(&guarded, path, &actual(path), &[("content-type", "application/json")], "{}").await;
+    }
+    let weak = [("authorization", "Bearer rrrrrrrrrrrrrrrrrrrr")];
+    walk.ask(&guarded, "/perform", "/perform", &weak, "{}").await;
+    full.end().await;
+    guarded.end().await;
+
+    let narrow = scripted(Scripted::default(), Options { limits: tight(), ..Options::default() }).await;
+    let headers = [("content-type", "application/json")];
+    walk.ask(&narrow, "/perform", "/perform", &headers, &" ".repeat(2_000)).await;
+    let mut slow = TcpStream::connect(narrow.address).await.expect("the server listens");
+    let whole = request(narrow.address, "POST", "/perform", &headers, "{}");
+    slow.write_all(&whole.as_bytes()[..whole.len() - 1]).await.expect("it is taken");
+    let response = Response::read(&mut slow).await;
+    walk.check("/perform", "post", &response);
+    narrow.end().await;
+
+    let missing: Vec<&Seen> = promised.difference(&walk.seen).collect();
+    assert!(missing.is_empty(), "described, and never seen: {missing:#?}");
+    let more: Vec<&Seen> = walk.seen.difference(&promised).collect();
+    assert!(more.is_empty(), "seen, and not described: {more:#?}");
+}
+
+#[tokio::test]
+async fn no_path_takes_a_method_that_is_not_described() {
+    let walk = Walk::new();
+    let server = scripted(Scripted::default(), Options::default()).await;
+    for (path, described) in walk.document["paths"].as_object().expect("it has paths") {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            let response = server.ask(method, &path.replace("{request_id}", "x"), &[], "").await;
+            let known = described.get(method.to_lowercase()).is_some();
+            assert_eq!(response.status != 405, known, "{method} {path}: {response:?}");
+        }
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn events_are_as_described() {
+    let walk = Walk::new();
+    let server = scripted(Scripted::default(), Options::default()).await;
+    let response = server.get("/subscribe?from=3").await;
+    let frames: Vec<&str> = response.body.split("\n\n").filter(|frame| !frame.is_empty()).collect();
+    assert_eq!(frames[0], "retry: 1000\nid: 0-3");
+    let schemas = [("id: 0-4\nevent: change\ndata: ", "Change"), ("id: 0-14\nevent: reset\ndata: ", "State")];
+    for (frame, (before, schema)) in frames[1..].iter().zip(schemas) {
+        let data = frame.strip_prefix(before).unwrap_or_else(|| panic!("{frame:?} does not begin with {before:?}"));
+        let value = serde_json::from_str(data).expect("data is JSON on one line");
+        let schema = &walk.document["components"]["schemas"][schema];
+        assert_eq!(check(&walk.document, schema, &value), Ok(()));
+    }
+    assert_eq!(frames.len(), 3);
+    server.end().await;
+}
+
+/// Every schema that is used is there, and every one that is there is used.
+#[test]
+fn no_reference_leads_nowhere() {
+    let document = Walk::new().document;
+    let mut used = BTreeSet::new();
+    let mut left = vec![&document];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Object(object) => {
+                if let Some(Value::String(name)) = object.get("$ref") {
+                    let target = name.strip_prefix('#').and_then(|name| document.pointer(name));
+                    assert!(target.is_some(), "{name}");
+                    used.insert(name.rsplit('/').next().expect("a name").to_owned());
+                }
+                left.extend(object.values());
+            }
+            Value::Array(items) => left.extend(items),
+            _ => {}
+        }
+    }
+    // Told of in words, as the data of events.
+    used.insert("Change".into());
+    let there = document["components"]["schemas"].as_object().expect("it has schemas").keys().cloned();
+    assert_eq!(used, there.collect());
+}

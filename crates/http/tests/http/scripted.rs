@@ -1,0 +1,147 @@
+//! A node that answers what its methods are called, without a cluster: for what a real one can hardly be brought to.
+
+use conflux::{
+    CallError, Digest, Failure, Incarnation, Index, JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform,
+    JsonPrediction, JsonProposal, Role, Status,
+};
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+/// Has an outcome for each of its methods; and a request id that is called like one has that outcome.
+#[derive(Default)]
+pub(crate) struct Scripted {
+    pub(crate) status: Option<(Role, Option<&'static str>)>,
+    /// Whether showing the state breaks.
+    pub(crate) broken: bool,
+}
+
+fn outcome(name: &str) -> Option<JsonOutcome> {
+    let request_id = "x".to_owned();
+    Some(match name {
+        "committed" => JsonOutcome::Committed { index: Index(3), action: Some(json!({"a": [1, null]})) },
+        "nothing" => JsonOutcome::Committed { index: Index(3), action: None },
+        "rejected" => {
+            JsonOutcome::Rejected { index: Index(3), message: "no".into(), rejection: json!({"message": "no"}) }
+        }
+        "failed" => JsonOutcome::Failed(Failure { message: "x is not defined".into(), at: Some("a.js:1".into()) }),
+        "never_proposed" => JsonOutcome::NeverProposed("there was no leader".into()),
+        "unknown" => JsonOutcome::Unknown { request_id },
+        "not_visible" => JsonOutcome::NotVisible { request_id, index: Index(3) },
+        "undecided" => JsonOutcome::Undecided { request_id },
+        "forgotten" => JsonOutcome::Forgotten,
+        "closed" => JsonOutcome::Closed { request_id: None },
+        "cut_off" => JsonOutcome::Closed { request_id: Some(request_id) },
+        "conflict" => JsonOutcome::Conflict { request_id },
+        _ => return None,
+    })
+}
+
+impl Scripted {
+    fn called(&self, method: &str) -> Result<JsonOutcome, CallError> {
+        if method == "strict" {
+            return Err(CallError::Arguments { name: method.into(), message: "takes 1 argument".into() });
+        }
+        outcome(method).ok_or_else(|| CallError::unknown_method(method, self.methods()))
+    }
+}
+
+impl JsonNode for Scripted {
+    fn id(&self) -> &str {
+        "a"
+    }
+
+    fn methods(&self) -> Vec<String> {
+        ["committed", "nothing", "rejected", "failed", "strict"].map(str::to_owned).to_vec()
+    }
+
+    fn perform(
+        &self,
+        method: &str,
+        _: Vec<Value>,
+        _: JsonPerform,
+    ) -> Result<BoxFuture<'static, JsonOutcome>, CallError> {
+        let outcome = self.called(method)?;
+        Ok(Box::pin(async { outcome }))
+    }
+
+    fn propose(
+        &self,
+        method: &str,
+        _: Vec<Value>,
+        _: JsonPerform,
+    ) -> Result<BoxFuture<'static, Result<JsonProposal, JsonOutcome>>, CallError> {
+        let prediction = match self.called(method)? {
+            JsonOutcome::Committed { action: Some(action), .. } => JsonPrediction::Action(action),
+            JsonOutcome::Committed { action: None, .. } => JsonPrediction::Nothing,
+            JsonOutcome::Rejected { message, rejection, .. } => JsonPrediction::Rejected { message, rejection },
+            JsonOutcome::Failed(failure) => JsonPrediction::Failed(failure),
+            other => return Ok(Box::pin(async { Err(other) })),
+        };
+        Ok(Box::pin(async { Ok(JsonProposal { request_id: "x".into(), prediction }) }))
+    }
+
+    fn outcome(&self, request_id: &str) -> BoxFuture<'static, JsonOutcome> {
+        let outcome = outcome(request_id).unwrap_or(JsonOutcome::Forgotten);
+        Box::pin(async { outcome })
+    }
+
+    fn state(&self) -> (Index, Value) {
+        assert!(!self.broken, "the state is broken");
+        (Index(3), json!(["foo"]))
+    }
+
+    fn provisional_state(&self) -> (Index, Value) {
+        self.state()
+    }
+
+    fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>> {
+        Box::pin(async { Err("no leader answered within 10s: there was no leader".into()) })
+    }
+
+    fn state_at(&self, _: Index) -> Option<Value> {
+        None
+    }
+
+    fn digest_at(&self, _: Index) -> Option<Digest> {
+        None
+    }
+
+    fn log(&self, _: usize) -> Vec<JsonChange> {
+        Vec::new()
+    }
+
+    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
+        let index = last.map_or(Index(4), Index::next);
+        let change =
+            JsonChange { index, action: json!("line\nbreak \u{2028}"), origin: "b".into(), time_ms: 1_700_000_000_000 };
+        let reset = JsonEvent::Reset { index: index.plus(10), state: json!(["foo"]) };
+        futures_util::stream::iter([JsonEvent::Change(change), reset]).boxed()
+    }
+
+    fn status(&self) -> Status {
+        let (role, leader) = self.status.unwrap_or((Role::Leader, Some("a")));
+        Status {
+            id: "a".into(),
+            incarnation: Incarnation(u64::MAX),
+            role,
+            term: 2,
+            leader: leader.map(Into::into),
+            index: Index(3),
+            cluster: Some(u64::MAX),
+            voters: vec!["a".into()],
+            learners: vec!["b".into()],
+            notice: None,
+            stopped: (role == Role::Stopped).then(|| "the disk is full".into()),
+        }
+    }
+
+    fn watch_status(&self) -> BoxStream<'static, Status> {
+        futures_util::stream::iter([self.status()]).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+}
