@@ -18,7 +18,7 @@ pub struct StatusReport {
     pub leader: Option<String>,
     /// The place of its committed state.
     pub index: Index,
-    /// Which history its places are of.
+    /// Which history its places are of: another one begins when a backup is restored.
     pub generation: u64,
     /// The cluster it belongs to, once it does, in hexadecimal digits.
     pub cluster: Option<String>,
@@ -34,8 +34,20 @@ pub struct StatusReport {
 
 impl From<Status> for StatusReport {
     fn from(status: Status) -> StatusReport {
-        let generation = generation(&status);
-        let Status { id, incarnation, role, term, leader, index, cluster, voters, learners, notice, stopped } = status;
+        let Status {
+            id,
+            incarnation,
+            role,
+            term,
+            leader,
+            index,
+            generation,
+            cluster,
+            voters,
+            learners,
+            notice,
+            stopped,
+        } = status;
         let names = |names: Vec<conflux::NodeName>| names.iter().map(|name| name.to_string()).collect();
         StatusReport {
             id: id.to_string(),
@@ -52,9 +64,4 @@ impl From<Status> for StatusReport {
             stopped,
         }
     }
-}
-
-/// The generation of a node's history: nothing mints another than the first yet.
-pub(crate) fn generation(_: &Status) -> u64 {
-    0
 }

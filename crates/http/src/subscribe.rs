@@ -18,7 +18,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::Refused;
 use crate::read::{blocking, parameters};
-use crate::report::generation;
 use crate::routes::Front;
 use crate::serve::Ending;
 
@@ -59,7 +58,7 @@ pub(crate) async fn subscribe(
     let permit = front.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refused::busy("too many subscribers are connected; try again in a moment"))?;
     let status = front.node.status();
-    let generation = generation(&status);
+    let generation = status.generation;
     let mut first = format!("retry: {RETRY_MS}\n");
     let last = match start {
         Some(EventId { generation: Some(seen), .. }) if seen != generation => {
@@ -116,7 +115,7 @@ fn write_event(text: &mut String, generation: u64, kind: &str, index: Index, dat
 /// One subscriber.
 struct Feed {
     front: Arc<Front>,
-    /// Of the history at the time of the subscription: a node changes it only by opening anew.
+    /// Of the history that the events are of.
     generation: u64,
     events: BoxStream<'static, JsonEvent>,
     ending: Option<Ending>,
@@ -158,6 +157,8 @@ impl Feed {
                 }
                 JsonEvent::Reset { index, state } => {
                     resets += 1;
+                    // A snapshot may have come from a history that was taken up again.
+                    self.generation = self.front.node.status().generation;
                     write_event(&mut text, self.generation, "reset", index, &json!({"index": index, "state": state}));
                 }
             }

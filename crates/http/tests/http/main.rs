@@ -2,6 +2,7 @@
 
 mod access;
 mod hostile;
+mod javascript;
 mod openapi;
 mod perform;
 mod read;

@@ -1,8 +1,8 @@
 //! A node that answers what its methods are called, without a cluster: for what a real one can hardly be brought to.
 
 use conflux::{
-    CallError, Digest, Failure, Incarnation, Index, JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform,
-    JsonPrediction, JsonProposal, Role, Status,
+    Backup, CallError, Digest, Failure, Incarnation, Index, JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform,
+    JsonPrediction, JsonProposal, MemberError, MemberStatus, NodeName, Role, Status, TakeError,
 };
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -129,6 +129,7 @@ impl JsonNode for Scripted {
             term: 2,
             leader: leader.map(Into::into),
             index: Index(3),
+            generation: 0,
             cluster: Some(u64::MAX),
             voters: vec!["a".into()],
             learners: vec!["b".into()],
@@ -139,6 +140,30 @@ impl JsonNode for Scripted {
 
     fn watch_status(&self) -> BoxStream<'static, Status> {
         futures_util::stream::iter([self.status()]).boxed()
+    }
+
+    fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
+        Box::pin(async { Err(TakeError::Save("it cannot".into())) })
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        Vec::new()
+    }
+
+    fn add_member(&self, _: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn demote_member(&self, _: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_member(&self, _: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn transfer_leadership(&self, _: Option<&str>) -> BoxFuture<'static, Result<NodeName, MemberError>> {
+        Box::pin(async { Ok("b".into()) })
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), String>> {
