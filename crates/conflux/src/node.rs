@@ -19,12 +19,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::builder::{NodeBuilder, Options};
 use crate::channel::Inbox;
+use crate::disk::{Contents, Journal};
 use crate::founding::Meeting;
+use crate::identity::Keeper;
 use crate::members::Joining;
 use crate::message::{Calls, Expect, Predicted, kind};
 use crate::origin::Origin;
 use crate::perform::{Perform, PerformError, Performed, Prediction, Started, Wish, answer};
-use crate::raft::{ClusterId, Engine, Member, MemoryDisk, NotLeading, View, decode_read_index};
+use crate::raft::{ClusterId, Engine, Member, NotLeading, View, decode_read_index};
 use crate::replica::Local;
 use crate::sequencer::{Inbound, prediction};
 use crate::status::{Role, Status};
@@ -89,7 +91,7 @@ impl<C: Container> Drop for Handle<C> {
 /// Everything a node is made of.
 pub(crate) struct Core<C: Container> {
     pub(crate) options: Options,
-    pub(crate) disk: MemoryDisk,
+    pub(crate) keeper: Keeper,
     pub(crate) wire: Wire,
     pub(crate) engine: Arc<Engine>,
     pub(crate) local: Arc<Local<C>>,
@@ -319,25 +321,15 @@ impl<C: Container> Core<C> {
         container: C,
         name: NodeName,
         options: Options,
-        disk: MemoryDisk,
+        contents: Contents,
+        journal: Arc<dyn Journal>,
         port: Arc<dyn crate::channel::Port>,
         inbox: Inbox,
         mut random: Random,
     ) -> Result<Node<C>, Stop> {
-        let identity = match disk.identity() {
-            Some(mut identity) => {
-                identity.starts += 1;
-                identity
-            }
-            None => crate::founding::Identity {
-                incarnation: Incarnation(random.next_u64()),
-                starts: 1,
-                pledge: None,
-                freed: None,
-                cluster: 0,
-            },
-        };
-        disk.save_identity(identity.clone());
+        let incarnation = Incarnation(random.next_u64());
+        let keeper = Keeper::open(contents.identity.as_deref(), contents.moved, incarnation, journal.clone())?;
+        let identity = keeper.get();
         let me = Member { name, incarnation: identity.incarnation };
         let cluster: ClusterId = Arc::new(AtomicU64::new(identity.cluster));
         let wire = Wire::seeded(port, crate::wire::Limits::default(), random.next_u64());
@@ -351,7 +343,8 @@ impl<C: Container> Core<C> {
             me,
             &options.timing,
             options.compaction,
-            disk.clone(),
+            contents,
+            journal,
             wire.clone(),
             cluster.clone(),
             local.clone(),
@@ -368,7 +361,7 @@ impl<C: Container> Core<C> {
             closing: tokio::sync::Mutex::new(false),
             engine: Arc::new(engine),
             options,
-            disk,
+            keeper,
             wire,
             local,
             origin,
@@ -399,13 +392,18 @@ impl<C: Container> Core<C> {
         let ended = AssertUnwindSafe(task).catch_unwind().await;
         let stop = match ended {
             Err(panic) => Stop::Engine(Failure::of_panic("a task of the node", &*panic).message),
-            Ok(()) => self.local.stopped().unwrap_or_else(|| {
+            Ok(()) => self.local.stopped().or_else(|| self.disk_failure()).unwrap_or_else(|| {
                 Stop::Engine(self.engine.stopped().unwrap_or_else(|| "the channel was closed".into()))
             }),
         };
         if !self.stopping.load(Ordering::Acquire) {
             self.halt(&stop);
         }
+    }
+
+    /// Why the disk takes nothing more; the engine tells it in its own words.
+    fn disk_failure(&self) -> Option<Stop> {
+        self.keeper.journal().failure().map(Stop::Disk)
     }
 
     /// Gives a call its place. The other end of [`Perform`].
@@ -700,7 +698,9 @@ impl<C: Container> Core<C> {
         }
         self.stop_listening();
         self.engine.shutdown().await;
-        self.disk.release();
+        let journal = self.keeper.journal().clone();
+        // An error says that the runtime is shutting down: dropping the journal closes it, too.
+        let _ = crate::raft::off_task(self.keeper.journal(), move || journal.close()).await;
         // Only now: a closing that was cut off is taken up by the next one.
         *closed = true;
         let mut said = false;
@@ -718,6 +718,7 @@ mod tests {
 
     use super::*;
     use crate::channel::MemoryChannel;
+    use crate::disk::MemoryDisk;
 
     /// A container in which there is never anything to do.
     struct Idle;
@@ -749,7 +750,7 @@ mod tests {
         }
         assert_eq!(node.state().index(), Index(0));
         // Compaction runs beside; the clock is simulated, so looking again costs nothing.
-        while disk.size().0 > 16 {
+        while disk.log_length() > 16 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

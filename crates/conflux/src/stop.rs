@@ -2,6 +2,8 @@
 
 use conflux_core::{BatchError, Halt, PayloadError, RestoreError};
 
+use crate::disk::DiskError;
+
 /// A node that stops by itself says why. None of these is ever skipped over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
@@ -17,6 +19,12 @@ pub enum Stop {
     /// The state cannot be written for a snapshot.
     #[error("the state cannot be saved: {0}")]
     Save(#[from] PayloadError),
+    /// The disk cannot be used, or not any more.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Something on the disk is whole, and not what this version writes.
+    #[error("{0} on the disk cannot be used: {1}")]
+    Contents(String, String),
     /// The engine stopped.
     #[error("the engine stopped: {0}")]
     Engine(String),
