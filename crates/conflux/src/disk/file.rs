@@ -93,11 +93,11 @@ impl FileDisk {
         &self.path
     }
 
-    fn lock(&self) -> Result<Exclusive, DiskError> {
+    fn lock(&self, files: &dyn Files) -> Result<Exclusive, DiskError> {
         let file = self.path.join(LOCK);
-        let locked = self.files.lock(&file).map_err(|error| DiskError::io("lock", &file, &error))?;
+        let locked = files.lock(&file).map_err(|error| DiskError::io("lock", &file, &error))?;
         locked.ok_or_else(|| {
-            let holder = read_whole(&*self.files, &file, 64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let holder = read_whole(files, &file, 64).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let by = holder.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
             let by = by.map_or_else(String::new, |id| {
                 if id == std::process::id().to_string() { " in this process".into() } else { format!(" by process {id}") }
@@ -115,9 +115,10 @@ impl From<&Path> for FileDisk {
 
 impl Disk for FileDisk {
     fn open(&self, node: &str) -> Result<(Contents, Arc<dyn Journal>), DiskError> {
-        let (files, path) = (&*self.files, &*self.path);
+        let shared_files = self.files.for_process();
+        let (files, path) = (&*shared_files, &*self.path);
         files.create_directory(path).map_err(|error| DiskError::io("create", path, &error))?;
-        let exclusive = self.lock()?;
+        let exclusive = self.lock(files)?;
         let mut names = files.list(path).map_err(|error| DiskError::io("list", path, &error))?;
         names.sort_unstable();
         for name in names.iter().filter(|name| is_temporary(name)) {
@@ -154,7 +155,7 @@ impl Disk for FileDisk {
 
         let mut contents = Contents { moved: moved.is_some(), ..Contents::default() };
         let segments = if is_new {
-            let segments = Segments::create(self.files.clone(), path, place.disk, self.segment_bytes)?;
+            let segments = Segments::create(shared_files.clone(), path, place.disk, self.segment_bytes)?;
             place.write(files, path)?;
             if let Some(parent) = path.parent() {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -166,7 +167,7 @@ impl Disk for FileDisk {
             return Err(DiskError::damaged(&path.join(place::NAME), 0, None, what));
         } else {
             let OpenLog { segments, summary, entries } =
-                Segments::open(self.files.clone(), path, place.disk, self.segment_bytes, numbers)?;
+                Segments::open(shared_files.clone(), path, place.disk, self.segment_bytes, numbers)?;
             contents.identity = summary.identity;
             contents.vote = summary.vote;
             contents.committed = summary.committed;
@@ -191,7 +192,7 @@ impl Disk for FileDisk {
         }
 
         let shared = Arc::new(Shared {
-            files: self.files.clone(),
+            files: shared_files.clone(),
             path: self.path.clone(),
             disk: place.disk,
             pace: self.pace,
@@ -371,11 +372,13 @@ impl Shared {
             let reason = Failure::of_panic("the disk's thread", &*panic).message;
             Err(DiskError::io("write to", &self.path, &std::io::Error::other(reason)))
         });
-        if let Err(failure) = &result {
-            tracing::error!("nothing more is written to {}: {failure}", self.path.display());
-            self.queue().failure.get_or_insert_with(|| failure.clone());
-        }
-        result
+        result.inspect_err(|failure| self.fail(failure))
+    }
+
+    /// From now on every change is refused.
+    fn fail(&self, failure: &DiskError) {
+        tracing::error!("nothing more is written to {}: {failure}", self.path.display());
+        self.queue().failure.get_or_insert_with(|| failure.clone());
     }
 }
 
@@ -490,12 +493,14 @@ impl Finished for FileFinished {
         }
         // A log that the snapshot contradicts was truncated before, and that must not be forgotten.
         shared.enqueue_and_wait(Change::Append(Vec::new()))?;
-        let kept = self.written.keep(&shared.path)?;
-        let older = present.replace(kept);
-        if let Some(older) = older.filter(|older| older.head.last != self.written.head.last) {
+        let kept = self.written.keep(&shared.path).and_then(|kept| {
+            let older = present.replace(kept);
+            let Some(older) = older.filter(|older| older.head.last != self.written.head.last) else { return Ok(()) };
             let file = shared.path.join(snapshot::name_of(older.head.last));
-            shared.files.remove(&file).map_err(|error| DiskError::io("remove", &file, &error))?;
-        }
+            shared.files.remove(&file).map_err(|error| DiskError::io("remove", &file, &error))
+        });
+        // Nobody knows now which one it has.
+        kept.inspect_err(|failure| shared.fail(failure))?;
         Ok(true)
     }
 }

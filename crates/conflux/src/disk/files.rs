@@ -23,6 +23,9 @@ pub type Exclusive = Box<dyn Any + Send + Sync>;
 /// As on a real one, nothing is durable until it is synced: content by the file's own sync; names, of files that were
 /// created, renamed or removed, by the sync of their directory.
 pub trait Files: Send + Sync + 'static {
+    /// The same files for one opening of a disk. A simulation lets it end in a crash; else there is nothing to do.
+    fn for_process(&self) -> Arc<dyn Files>;
+
     /// Makes a directory, and those above it, where they are missing.
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
 
@@ -75,6 +78,10 @@ pub trait FileHandle: Send + Sync {
 pub struct RealFiles;
 
 impl Files for RealFiles {
+    fn for_process(&self) -> Arc<dyn Files> {
+        Arc::new(RealFiles)
+    }
+
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
         std::fs::create_dir_all(directory)
     }

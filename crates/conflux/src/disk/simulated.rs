@@ -47,6 +47,8 @@ pub enum Keep {
 #[derive(Clone)]
 pub struct SimulatedFiles {
     world: Arc<Mutex<World>>,
+    /// Those of a process that ends with the first crash.
+    epoch: Option<u64>,
 }
 
 struct World {
@@ -109,11 +111,17 @@ impl SimulatedFiles {
             failing: None,
             room: None,
         };
-        SimulatedFiles { world: Arc::new(Mutex::new(world)) }
+        SimulatedFiles { world: Arc::new(Mutex::new(world)), epoch: None }
     }
 
     fn lock_world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file system, unless the process is gone.
+    fn act(&self) -> io::Result<MutexGuard<'_, World>> {
+        let world = self.lock_world();
+        if self.epoch.is_some_and(|epoch| epoch != world.epoch) { Err(gone()) } else { Ok(world) }
     }
 
     /// Ends every process that has files open, and with [`Keep::Nothing`] and [`Keep::Some`] the machine's power; what is
@@ -319,8 +327,13 @@ fn put(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl Files for SimulatedFiles {
+    fn for_process(&self) -> Arc<dyn Files> {
+        let epoch = Some(self.lock_world().epoch);
+        Arc::new(SimulatedFiles { world: self.world.clone(), epoch })
+    }
+
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
+        let mut world = self.act()?;
         if !world.directories.contains_key(directory) {
             world.operate()?;
             for above in directory.ancestors() {
@@ -331,7 +344,7 @@ impl Files for SimulatedFiles {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let world = self.lock_world();
+        let world = self.act()?;
         if !world.directories.contains_key(directory) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -340,7 +353,7 @@ impl Files for SimulatedFiles {
     }
 
     fn open(&self, file: &Path, how: Open) -> io::Result<Arc<dyn FileHandle>> {
-        let mut world = self.lock_world();
+        let mut world = self.act()?;
         if how == Open::Create {
             world.operate()?;
             if !file.parent().is_some_and(|directory| world.directories.contains_key(directory)) {
@@ -356,14 +369,14 @@ impl Files for SimulatedFiles {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
+        let mut world = self.act()?;
         world.operate()?;
         let inode = *world.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         world.rename(Some(from), Some((to, inode)))
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
+        let mut world = self.act()?;
         world.operate()?;
         if !world.names.contains_key(file) {
             return Err(io::ErrorKind::NotFound.into());
@@ -372,7 +385,7 @@ impl Files for SimulatedFiles {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        let mut world = self.lock_world();
+        let mut world = self.act()?;
         world.operate()?;
         let (synced, rest) = std::mem::take(&mut world.renamed).into_iter().partition(|one| one.directory == directory);
         world.renamed = rest;
@@ -382,7 +395,7 @@ impl Files for SimulatedFiles {
     }
 
     fn lock(&self, file: &Path) -> io::Result<Option<Exclusive>> {
-        let mut world = self.lock_world();
+        let mut world = self.act()?;
         if !world.names.contains_key(file) {
             world.operate()?;
             let inode = world.create(file);
@@ -396,7 +409,7 @@ impl Files for SimulatedFiles {
     }
 
     fn inode(&self, directory: &Path) -> io::Result<Option<u64>> {
-        self.lock_world().directories.get(directory).copied().map(Some).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.act()?.directories.get(directory).copied().map(Some).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn machine(&self) -> Option<String> {
