@@ -10,11 +10,12 @@ use conflux_core::{Container, NodeName, Random, Retention};
 use crate::channel::{Channel, ChannelError};
 use crate::clock::WallClock;
 use crate::core::Core;
+use crate::disk::{Disk, DiskError, MemoryDisk};
 use crate::founding::Founders;
 use crate::message::FOUNDERS_MAX;
 use crate::node::Node;
 use crate::options::{BadOption, Timing};
-use crate::raft::{Compaction, MemoryDisk};
+use crate::raft::Compaction;
 use crate::stop::Stop;
 
 /// What a node was told.
@@ -39,12 +40,21 @@ pub enum OpenError {
     /// The channel did not take the node.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// The disk is open in another node.
-    #[error("the disk is in use by another node: close that one first")]
-    DiskInUse,
+    /// The disk cannot be opened.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// What is on the disk cannot be used.
     #[error("the node cannot go on from its disk: {0}")]
-    Stop(#[from] Stop),
+    Stop(#[source] Stop),
+}
+
+impl From<Stop> for OpenError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Disk(error) => OpenError::Disk(error),
+            stop => OpenError::Stop(stop),
+        }
+    }
 }
 
 /// Describes a node. Only [`channel`](Self::channel) and one of [`cluster_size`](Self::cluster_size) and
@@ -55,7 +65,7 @@ pub struct NodeBuilder<C: Container> {
     size: Option<usize>,
     founders: Option<BTreeSet<String>>,
     channel: Option<Arc<dyn Channel>>,
-    disk: Option<MemoryDisk>,
+    disk: Option<Arc<dyn Disk>>,
     timing: Timing,
     deadline: Duration,
     in_flight_max: usize,
@@ -108,9 +118,10 @@ impl<C: Container> NodeBuilder<C> {
         self
     }
 
-    /// Where the node keeps what it must not forget; a fresh memory disk unless given.
-    pub fn disk(mut self, disk: MemoryDisk) -> Self {
-        self.disk = Some(disk);
+    /// Where the node keeps what it must not forget, a [`FileDisk`](crate::FileDisk) for instance; a fresh
+    /// [`MemoryDisk`] unless given.
+    pub fn disk(mut self, disk: impl Disk) -> Self {
+        self.disk = Some(Arc::new(disk));
         self
     }
 
@@ -188,14 +199,18 @@ impl<C: Container> NodeBuilder<C> {
         let founders = self.check()?;
         let channel = self.channel.expect("it was checked");
         let name: NodeName = self.id.into();
-        let disk = self.disk.unwrap_or_default();
-        if !disk.acquire() {
-            return Err(OpenError::DiskInUse);
-        }
+        let disk = self.disk.unwrap_or_else(|| Arc::new(MemoryDisk::new()));
+        let (contents, journal) = if disk.blocks() {
+            let (disk, name) = (disk.clone(), name.clone());
+            let opened = tokio::task::spawn_blocking(move || disk.open(&name)).await;
+            opened.map_err(|error| Stop::Engine(error.to_string()))??
+        } else {
+            disk.open(&name)?
+        };
         let attached = match channel.attach(name.clone()).await {
             Ok(attached) => attached,
             Err(error) => {
-                disk.release();
+                journal.close();
                 return Err(error.into());
             }
         };
@@ -211,12 +226,11 @@ impl<C: Container> NodeBuilder<C> {
             wall_clock: self.wall_clock,
         };
         let random = Random::new(self.seed.unwrap_or_else(rand::random));
-        let opened =
-            Core::open(self.container, name, options, disk.clone(), attached.port.clone(), attached.inbox, random)
-                .await;
+        let (port, inbox) = (attached.port.clone(), attached.inbox);
+        let opened = Core::open(self.container, name, options, contents, journal.clone(), port, inbox, random).await;
         opened.map(Node::of).map_err(|stop| {
             attached.port.close();
-            disk.release();
+            journal.close();
             stop.into()
         })
     }

@@ -17,13 +17,15 @@ use tokio::time::Instant;
 
 use crate::builder::Options;
 use crate::channel::Inbox;
+use crate::disk::{Contents, Journal};
 use crate::founding::Meeting;
+use crate::identity::Keeper;
 use crate::members::Joining;
 use crate::message::{Calls, Decided, Expect, Predicted, kind};
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
 use crate::quorum::Quorum;
-use crate::raft::{ClusterId, Engine, Member, MemoryDisk, View};
+use crate::raft::{ClusterId, Engine, Member, View};
 use crate::reads::Reads;
 use crate::replica::Local;
 use crate::sequencer::{Inbound, prediction};
@@ -35,7 +37,7 @@ use crate::wire::{Arrival, Head, Kind, Wire};
 /// Everything a node is made of.
 pub(crate) struct Core<C: Container> {
     pub(crate) options: Options,
-    pub(crate) disk: MemoryDisk,
+    pub(crate) keeper: Keeper,
     pub(crate) wire: Wire,
     pub(crate) engine: Arc<Engine>,
     pub(crate) local: Arc<Local<C>>,
@@ -72,25 +74,15 @@ impl<C: Container> Core<C> {
         container: C,
         name: NodeName,
         options: Options,
-        disk: MemoryDisk,
+        contents: Contents,
+        journal: Arc<dyn Journal>,
         port: Arc<dyn crate::channel::Port>,
         inbox: Inbox,
         mut random: Random,
     ) -> Result<Arc<Core<C>>, Stop> {
-        let identity = match disk.identity() {
-            Some(mut identity) => {
-                identity.starts += 1;
-                identity
-            }
-            None => crate::founding::Identity {
-                incarnation: Incarnation(random.next_u64()),
-                starts: 1,
-                pledge: None,
-                freed: None,
-                cluster: 0,
-            },
-        };
-        disk.save_identity(identity.clone());
+        let incarnation = Incarnation(random.next_u64());
+        let keeper = Keeper::open(contents.identity.as_deref(), contents.moved, incarnation, journal.clone())?;
+        let identity = keeper.get();
         let me = Member { name, incarnation: identity.incarnation };
         let cluster: ClusterId = Arc::new(AtomicU64::new(identity.cluster));
         let wire = Wire::seeded(port, crate::wire::Limits::default(), random.next_u64());
@@ -104,7 +96,8 @@ impl<C: Container> Core<C> {
             me,
             &options.timing,
             options.compaction,
-            disk.clone(),
+            contents,
+            journal,
             wire.clone(),
             cluster.clone(),
             local.clone(),
@@ -123,7 +116,7 @@ impl<C: Container> Core<C> {
             closing: tokio::sync::Mutex::new(false),
             engine: Arc::new(engine),
             options,
-            disk,
+            keeper,
             wire,
             local,
             origin,
@@ -155,13 +148,18 @@ impl<C: Container> Core<C> {
         let ended = AssertUnwindSafe(task).catch_unwind().await;
         let stop = match ended {
             Err(panic) => Stop::Engine(Failure::of_panic("a task of the node", &*panic).message),
-            Ok(()) => self.local.stopped().unwrap_or_else(|| {
+            Ok(()) => self.local.stopped().or_else(|| self.disk_failure()).unwrap_or_else(|| {
                 Stop::Engine(self.engine.stopped().unwrap_or_else(|| "the channel was closed".into()))
             }),
         };
         if !self.stopping.load(Ordering::Acquire) {
             self.halt(&stop);
         }
+    }
+
+    /// Why the disk takes nothing more; the engine tells it in its own words.
+    fn disk_failure(&self) -> Option<Stop> {
+        self.keeper.journal().failure().map(Stop::Disk)
     }
 
     /// Gives a call its place. The other end of [`Perform`].
@@ -413,7 +411,9 @@ impl<C: Container> Core<C> {
         }
         self.stop_listening();
         self.engine.shutdown().await;
-        self.disk.release();
+        let journal = self.keeper.journal().clone();
+        // An error says that the runtime is shutting down: dropping the journal closes it, too.
+        let _ = crate::raft::off_task(self.keeper.journal(), move || journal.close()).await;
         // Only now: a closing that was cut off is taken up by the next one.
         *closed = true;
         let mut said = false;

@@ -18,33 +18,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::core::Core;
+use crate::identity::Identity;
 use crate::message::{Hello, Join, Propose, Source, Standing, Welcome, decode_id, encode_id, kind};
 use crate::raft::Member;
 use crate::stop::Stop;
 use crate::watch;
 use crate::wire::{Arrival, Head};
-
-/// What a node must remember of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) incarnation: Incarnation,
-    /// How often it was opened: each opening has sessions of its own.
-    pub(crate) starts: u64,
-    /// The founder set it is pledged to. With `cluster` set to its id: the founding is to be written into the log.
-    pub(crate) pledge: Option<Propose>,
-    /// The pledge from which a new incarnation of its proposer freed this node. The one before it may have founded with
-    /// others all the same; then this node is waited for.
-    pub(crate) freed: Option<Propose>,
-    /// The cluster it belongs to; 0 for none.
-    pub(crate) cluster: u64,
-}
-
-impl Identity {
-    /// The proposal of that cluster, if the node pledged itself to it and to no other since.
-    fn promised(&self, cluster: u64) -> Option<&Propose> {
-        self.pledge.as_ref().or(self.freed.as_ref()).filter(|propose| propose.id() == cluster)
-    }
-}
 
 /// Who founds the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,7 +235,7 @@ impl<C: Container> Core<C> {
                         }
                         free
                     });
-                    if proposed {
+                    if proposed == Some(true) {
                         self.collect_pledges().await;
                     }
                 }
@@ -268,9 +247,12 @@ impl<C: Container> Core<C> {
                 let answer = self.wire.request(proposer, head(0, kind::IS_ON), encode_id(id));
                 let Ok(Ok(body)) = timeout(self.options.timing.heartbeat * 4, answer).await else { return };
                 match Standing::decode(&body) {
-                    Ok(Standing::Gone) => self.save(|identity| {
-                        identity.freed = identity.pledge.take_if(|pledge| pledge.id() == id).or(identity.freed.take());
-                    }),
+                    Ok(Standing::Gone) => {
+                        self.save(|identity| {
+                            let gone = identity.pledge.take_if(|pledge| pledge.id() == id);
+                            identity.freed = gone.or(identity.freed.take());
+                        });
+                    }
                     Ok(Standing::Founded) => self.found(pledge).await,
                     Ok(Standing::Waiting) | Err(_) => {}
                 }
@@ -342,7 +324,7 @@ impl<C: Container> Core<C> {
             }
             bound
         });
-        if !bound {
+        if bound != Some(true) {
             // While this was on its way, a lower node's proposal was preferred.
             return;
         }
@@ -358,7 +340,7 @@ impl<C: Container> Core<C> {
         let Identity { pledge, cluster, .. } = self.identity();
         if let Some(propose) = pledge.filter(|pledge| pledge.id() == cluster) {
             self.engine.found(&propose.founders).await?;
-            self.save(|identity| identity.pledge = None);
+            self.keeper.change(|identity| identity.pledge = None)?;
         }
         Ok(())
     }
@@ -392,11 +374,14 @@ impl<C: Container> Core<C> {
     /// From now on this node belongs to that cluster.
     fn belong(&self, cluster: u64) {
         if self.cluster() == 0 {
-            self.save(|identity| {
+            let saved = self.save(|identity| {
                 identity.cluster = cluster;
                 identity.pledge = None;
                 identity.freed = None;
             });
+            if saved.is_none() {
+                return;
+            }
             self.cluster.store(cluster, Ordering::Relaxed);
         }
         self.meeting.note(None);
@@ -492,7 +477,7 @@ impl<C: Container> Core<C> {
             Some(format!("the proposal has {} founders, it was told to found with {count}", propose.founders.len()))
         } else {
             // A proposal of its own is given up for one by a lower node, unless it was founded: that is saved first.
-            self.save(|identity| {
+            let saved = self.save(|identity| {
                 let other = identity.pledge.as_ref().filter(|pledge| pledge.id() != id);
                 if identity.cluster != 0 {
                     Some("it belongs to a cluster".to_owned())
@@ -502,7 +487,8 @@ impl<C: Container> Core<C> {
                     identity.pledge = Some(propose);
                     None
                 }
-            })
+            });
+            saved.unwrap_or_else(|| Some("its disk has failed".to_owned()))
         };
         match refusal {
             Some(refusal) => reply.refuse(&refusal),
@@ -557,13 +543,14 @@ impl<C: Container> Core<C> {
         }
     }
 
-    /// Looks at the identity and changes it in one step: messages and the founding task meet here.
-    fn save<R>(&self, change: impl FnOnce(&mut Identity) -> R) -> R {
-        self.disk.change_identity(change).expect("an open node has an identity on its disk")
+    /// Looks at the identity and changes it in one step: messages and the founding task meet here. `None` when it cannot
+    /// be remembered: then this node stops, and nothing may come of it.
+    fn save<R>(&self, change: impl FnOnce(&mut Identity) -> R) -> Option<R> {
+        self.keeper.change(change).map_err(|error| self.halt(&error.into())).ok()
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        self.disk.identity().expect("an open node has an identity on its disk")
+        self.keeper.get()
     }
 }
 

@@ -336,7 +336,7 @@ mod tests {
 
     use super::*;
     use crate::channel::MemoryChannel;
-    use crate::raft::MemoryDisk;
+    use crate::disk::MemoryDisk;
 
     /// A container in which there is never anything to do.
     struct Idle;
@@ -368,7 +368,7 @@ mod tests {
         }
         assert_eq!(node.state().index(), Index(0));
         // Compaction runs beside; the clock is simulated, so looking again costs nothing.
-        while disk.size().0 > 16 {
+        while disk.log_length() > 16 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -2,6 +2,8 @@
 
 use conflux_core::{BatchError, Halt, PayloadError, RestoreError};
 
+use crate::disk::DiskError;
+
 /// A node that stops by itself says why. None of these is ever skipped over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
@@ -22,6 +24,12 @@ pub enum Stop {
         "this node was removed from its cluster; to let it in again as a new one, give it an empty disk and the name a seat"
     )]
     Removed,
+    /// The disk cannot be used, or not any more.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Something on the disk is whole, and not what this version writes.
+    #[error("{0} on the disk cannot be used: {1}")]
+    Contents(String, String),
     /// The engine stopped.
     #[error("the engine stopped: {0}")]
     Engine(String),

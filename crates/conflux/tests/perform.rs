@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Action, Method, Words, append, open, open_one, serving};
+use conflux::disk::DiskError;
 use conflux::{
     Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Role, Status,
 };
@@ -269,7 +270,10 @@ async fn bad_options_are_named() {
     }
     let disk = MemoryDisk::new();
     let _open = builder("a").cluster_size(3).disk(disk.clone()).open().await.expect("good options");
-    assert!(matches!(builder("b").cluster_size(3).disk(disk).open().await, Err(OpenError::DiskInUse)));
+    assert!(matches!(
+        builder("b").cluster_size(3).disk(disk).open().await,
+        Err(OpenError::Disk(DiskError::InUse { .. }))
+    ));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The log in memory, and the rest of what a node must not forget while it lives: vote, commit, snapshot, identity.
+//! The log as the engine reads it: in memory, all of it, and written to a disk.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -10,26 +10,27 @@ use bytes::Bytes;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{LogIdOptionExt, RaftLogReader};
+use tokio::sync::oneshot;
 
-use super::types::{EngineVote, Entry, LogId, Payload, Proposal, SnapshotMeta, Types};
-use crate::founding::Identity;
+use super::rpc::Message;
+use super::types::{CommittedLeaderId, EngineVote, Entry, LogId, Membership, Payload, Proposal, SnapshotMeta, Types};
+use crate::disk::{Change, Contents, DiskError, Done, EntryId, Journal, LogEntry, SnapshotHead};
+use crate::stop::Stop;
 
 /// About how many bytes of the log go in one message.
 const APPEND_BYTES: usize = 1024 * 1024;
 
-/// A disk made of memory: it outlives the node that writes on it, and not the process.
-///
-/// Open a node with the same value again and it goes on where it was; with a fresh one, it has lost its memory and
-/// joins as new.
-#[derive(Clone, Default)]
-pub struct MemoryDisk {
+/// The log, and the way to the disk.
+#[derive(Clone)]
+pub(super) struct Log {
     shelf: Arc<Mutex<Shelf>>,
+    journal: Arc<dyn Journal>,
 }
 
-/// `purged <= snapshot <= applied <= committed <= last`, as far as each is known here.
+/// What the disk holds, or will in a moment. `purged <= snapshot <= applied <= committed <= last`, as far as each is known
+/// here.
 #[derive(Default)]
-pub(super) struct Shelf {
-    identity: Option<Identity>,
+struct Shelf {
     vote: Option<EngineVote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
@@ -37,9 +38,6 @@ pub(super) struct Shelf {
     entries: VecDeque<Entry>,
     /// The bytes of all batches in `entries`.
     bytes: usize,
-    snapshot: Option<(SnapshotMeta, Bytes)>,
-    /// Nodes that have it open: two on one disk would write over each other.
-    open: bool,
 }
 
 impl Shelf {
@@ -54,6 +52,12 @@ impl Shelf {
     fn last(&self) -> Option<LogId> {
         self.entries.back().map(|entry| entry.log_id()).or(self.purged)
     }
+
+    fn truncate(&mut self, position: usize) {
+        let gone: usize = self.entries.range(position..).map(bytes_of).sum();
+        self.entries.truncate(position);
+        self.bytes -= gone;
+    }
 }
 
 fn bytes_of(entry: &Entry) -> usize {
@@ -63,55 +67,98 @@ fn bytes_of(entry: &Entry) -> usize {
     }
 }
 
-impl MemoryDisk {
-    /// A disk with nothing on it.
-    #[must_use]
-    pub fn new() -> Self {
-        MemoryDisk::default()
+pub(super) fn entry_id(id: LogId) -> EntryId {
+    EntryId { term: id.leader_id.term, index: id.index }
+}
+
+fn log_id(id: EntryId) -> LogId {
+    LogId { leader_id: CommittedLeaderId { term: id.term }, index: id.index }
+}
+
+const BLANK: u8 = 0;
+const BATCH: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+
+fn to_disk(entry: &Entry) -> LogEntry {
+    let (kind, bytes) = match &entry.payload {
+        Payload::Blank => (BLANK, Bytes::new()),
+        Payload::Normal(proposal) => (BATCH, proposal.bytes.clone()),
+        Payload::Membership(membership) => (MEMBERSHIP, membership.encode()),
+    };
+    LogEntry { id: entry_id(entry.log_id), kind, bytes }
+}
+
+fn from_disk(entry: LogEntry) -> Result<Entry, Stop> {
+    let unusable = |what: String| Stop::Contents(format!("entry {}", entry.id), what);
+    let payload = match entry.kind {
+        BLANK => Payload::Blank,
+        BATCH => Payload::Normal(Proposal::received(entry.bytes)),
+        MEMBERSHIP => {
+            Payload::Membership(Membership::decode(&entry.bytes).map_err(|error| unusable(error.to_string()))?)
+        }
+        other => return Err(unusable(format!("it is of kind {other}, which is not known"))),
+    };
+    Ok(Entry { log_id: log_id(entry.id), payload })
+}
+
+/// What is said of a snapshot on the disk.
+pub(super) fn head_of(meta: &SnapshotMeta) -> SnapshotHead {
+    SnapshotHead { last: meta.last_log_id.map(entry_id), meta: meta.encode() }
+}
+
+/// The other way.
+pub(super) fn meta_of(head: &SnapshotHead) -> Result<SnapshotMeta, Stop> {
+    SnapshotMeta::decode(&head.meta).map_err(|error| Stop::Contents("the snapshot".into(), error.to_string()))
+}
+
+pub(super) fn io_error(error: DiskError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl Log {
+    /// Takes up what a disk holds.
+    pub(super) fn open(contents: Contents, journal: Arc<dyn Journal>) -> Result<Log, Stop> {
+        let Contents { vote, committed, mut purged, mut entries, snapshot, .. } = contents;
+        // A snapshot was kept, and what comes of it for the log was not written any more: what it holds goes, and what
+        // contradicts it with all behind it (Raft, section 7).
+        if let Some(last) = snapshot.and_then(|snapshot| snapshot.head.last)
+            && purged.is_none_or(|purged| purged.index < last.index)
+            && !entries.iter().any(|entry| entry.id == last)
+        {
+            journal.write_now(Change::Truncate(purged.map_or(0, |purged| purged.index + 1)))?;
+            journal.write_now(Change::Purge(last))?;
+            entries.clear();
+            purged = Some(last);
+        }
+        let vote = vote.map(|vote| EngineVote::decode(&vote)).transpose();
+        let vote = vote.map_err(|error| Stop::Contents("the vote".into(), error.to_string()))?;
+        let entries = entries.into_iter().map(from_disk).collect::<Result<VecDeque<_>, _>>()?;
+        let bytes = entries.iter().map(bytes_of).sum();
+        let (committed, purged) = (committed.map(log_id), purged.map(log_id));
+        let shelf = Shelf { vote, committed, purged, entries, bytes };
+        Ok(Log { shelf: Arc::new(Mutex::new(shelf)), journal })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Shelf> {
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks the disk as in use; `false` when it is already.
-    pub(crate) fn acquire(&self) -> bool {
-        !std::mem::replace(&mut self.lock().open, true)
+    pub(super) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
     }
 
-    pub(crate) fn release(&self) {
-        self.lock().open = false;
+    /// The last entry of the disk's snapshot.
+    pub(super) fn snapshot_id(&self) -> Option<LogId> {
+        self.journal.snapshot().and_then(|snapshot| snapshot.head.last).map(log_id)
     }
 
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        self.lock().identity.clone()
-    }
-
-    /// Changes the identity in one step; `None` when there is none.
-    pub(crate) fn change_identity<R>(&self, change: impl FnOnce(&mut Identity) -> R) -> Option<R> {
-        self.lock().identity.as_mut().map(change)
-    }
-
-    pub(crate) fn save_identity(&self, identity: Identity) {
-        self.lock().identity = Some(identity);
-    }
-
-    pub(super) fn snapshot(&self) -> Option<(SnapshotMeta, Bytes)> {
-        self.lock().snapshot.clone()
-    }
-
-    /// Keeps a snapshot unless a newer one is there: a build may be overtaken by an install.
-    pub(super) fn save_snapshot(&self, meta: SnapshotMeta, bytes: Bytes) -> bool {
-        let mut shelf = self.lock();
-        let newer = shelf.snapshot.as_ref().is_none_or(|(old, _)| old.last_log_id <= meta.last_log_id);
-        if newer {
-            shelf.snapshot = Some((meta, bytes));
-        }
-        newer
+    /// Hands a change to the disk of which nobody waits to hear: what is handed over after it fails if it does.
+    fn write(&self, change: Change) {
+        self.journal.write(change, Box::new(|_| ()));
     }
 
     /// How much is in the log: entries, and bytes of their batches.
-    pub(crate) fn size(&self) -> (usize, usize) {
+    pub(super) fn size(&self) -> (usize, usize) {
         let shelf = self.lock();
         (shelf.entries.len(), shelf.bytes)
     }
@@ -149,7 +196,7 @@ impl MemoryDisk {
     }
 }
 
-impl RaftLogReader<Types> for MemoryDisk {
+impl RaftLogReader<Types> for Log {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
         &mut self,
         range: RB,
@@ -188,7 +235,7 @@ impl RaftLogReader<Types> for MemoryDisk {
     }
 }
 
-impl RaftLogStorage<Types> for MemoryDisk {
+impl RaftLogStorage<Types> for Log {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
@@ -202,11 +249,17 @@ impl RaftLogStorage<Types> for MemoryDisk {
 
     async fn save_vote(&mut self, vote: &EngineVote) -> Result<(), io::Error> {
         self.lock().vote = Some(vote.clone());
-        Ok(())
+        let (sender, receiver) = oneshot::channel();
+        let done: Done = Box::new(move |result| drop(sender.send(result)));
+        self.journal.write(Change::Vote(vote.encode()), done);
+        receiver.await.unwrap_or(Err(DiskError::Closed)).map_err(io_error)
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.lock().committed = committed;
+        if let Some(committed) = committed {
+            self.write(Change::Committed(entry_id(committed)));
+        }
         Ok(())
     }
 
@@ -219,27 +272,31 @@ impl RaftLogStorage<Types> for MemoryDisk {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
+        let mut written = Vec::new();
         {
             let mut shelf = self.lock();
             for entry in entries {
-                let position = shelf.position(entry.index());
+                written.push(to_disk(&entry));
                 // Entries that are there already are written over: a new leader's replace the old one's.
-                let gone: usize = shelf.entries.range(position..).map(bytes_of).sum();
-                shelf.entries.truncate(position);
-                shelf.bytes = shelf.bytes - gone + bytes_of(&entry);
+                let position = shelf.position(entry.index());
+                shelf.truncate(position);
+                shelf.bytes += bytes_of(&entry);
                 shelf.entries.push_back(entry);
             }
         }
-        callback.io_completed(Ok(()));
+        // Readable from here on; durable once the disk says so.
+        let done: Done = Box::new(move |result| callback.io_completed(result.map_err(io_error)));
+        self.journal.write(Change::Append(written), done);
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.next_index();
         let mut shelf = self.lock();
-        let position = shelf.position(last.next_index());
-        let gone: usize = shelf.entries.range(position..).map(bytes_of).sum();
-        shelf.entries.truncate(position);
-        shelf.bytes -= gone;
+        let position = shelf.position(from);
+        shelf.truncate(position);
+        drop(shelf);
+        self.write(Change::Truncate(from));
         Ok(())
     }
 
@@ -249,6 +306,9 @@ impl RaftLogStorage<Types> for MemoryDisk {
         let gone: usize = shelf.entries.drain(..position).map(|entry| bytes_of(&entry)).sum();
         shelf.bytes -= gone;
         shelf.purged = Some(upto);
+        drop(shelf);
+        // The engine purges what a snapshot that was kept holds.
+        self.write(Change::Purge(entry_id(upto)));
         Ok(())
     }
 }

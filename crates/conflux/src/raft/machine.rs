@@ -3,12 +3,12 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 
-use super::log::MemoryDisk;
+use super::log::{self, Log, head_of, meta_of};
 use super::types::{LogId, Payload, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, Verdict};
+use crate::disk::{DiskError, Finished, Journal, KeptSnapshot, SnapshotBytes, SnapshotHead};
 use crate::stop::Stop;
 
 /// A saved state on its way to be written: made under the lock, written outside it.
@@ -31,7 +31,7 @@ const RUN_MAX: usize = 64;
 
 pub(super) struct Machine {
     replica: Arc<dyn Replica>,
-    disk: MemoryDisk,
+    log: Log,
     position: Arc<Mutex<Position>>,
 }
 
@@ -44,13 +44,14 @@ pub(super) struct Position {
 
 impl Machine {
     /// Starts from the disk's snapshot, if there is one; the engine applies the committed log after it.
-    pub(super) fn open(replica: Arc<dyn Replica>, disk: MemoryDisk) -> Result<Machine, Stop> {
+    pub(super) fn open(replica: Arc<dyn Replica>, log: Log) -> Result<Machine, Stop> {
         let mut position = Position::default();
-        if let Some((meta, bytes)) = disk.snapshot() {
-            replica.install(&bytes)?;
+        if let Some(KeptSnapshot { head, bytes }) = log.journal().snapshot() {
+            let meta = meta_of(&head)?;
+            replica.install(&bytes.read_all()?)?;
             position = Position { applied: meta.last_log_id, membership: meta.last_membership };
         }
-        Ok(Machine { replica, disk, position: Arc::new(Mutex::new(position)) })
+        Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)) })
     }
 
     /// How far it is, readable from outside the engine.
@@ -65,12 +66,35 @@ impl Position {
     }
 }
 
+/// A snapshot's content, wherever it lies.
+#[derive(Clone, Debug)]
+pub(super) struct SnapshotData {
+    pub(super) bytes: Arc<dyn SnapshotBytes>,
+    /// It was written to this disk as it came in, which has still to keep it.
+    pub(super) finished: Option<Arc<dyn Finished>>,
+}
+
+/// Runs what may wait for a disk, off the task if it does.
+pub(crate) async fn off_task<R: Send + 'static>(
+    journal: &Arc<dyn Journal>,
+    act: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<R> {
+    // When the runtime shuts down, it is not run, and there is nobody left to tell.
+    if journal.blocks() { tokio::task::spawn_blocking(act).await.map_err(io::Error::other) } else { Ok(act()) }
+}
+
+fn write_snapshot(journal: &dyn Journal, head: SnapshotHead, content: &[u8]) -> Result<Arc<dyn Finished>, DiskError> {
+    let mut draft = journal.draft(head)?;
+    draft.write(content)?;
+    draft.finish()
+}
+
 fn io_error(stop: Stop) -> io::Error {
     io::Error::other(stop)
 }
 
 impl RaftStateMachine<Types> for Machine {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -120,37 +144,68 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         // Position and state are taken together, so that the snapshot's index is that of its state.
         let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        Builder { saved: Some(self.replica.save()), position: position.clone(), disk: self.disk.clone() }
+        Builder { saved: Some(self.replica.save()), position: position.clone(), log: self.log.clone() }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> Result<(), io::Error> {
-        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replica.install(&snapshot).map_err(io_error)?;
-        *position = Position { applied: meta.last_log_id, membership: meta.last_membership.clone() };
-        self.disk.save_snapshot(meta.clone(), snapshot);
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        let SnapshotData { bytes, finished } = snapshot;
+        let content = off_task(self.log.journal(), move || bytes.read_all()).await?.map_err(log::io_error)?;
+        {
+            let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+            self.replica.install(&content).map_err(io_error)?;
+            *position = Position { applied: meta.last_log_id, membership: meta.last_membership.clone() };
+        }
+        let (journal, head) = (self.log.journal().clone(), head_of(meta));
+        let kept = off_task(self.log.journal(), move || match finished {
+            Some(finished) => finished.keep(),
+            None => write_snapshot(&*journal, head, &content)?.keep(),
+        });
+        kept.await?.map_err(log::io_error)?;
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(self.disk.snapshot().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let Some(KeptSnapshot { head, bytes }) = self.log.journal().snapshot() else { return Ok(None) };
+        let meta = meta_of(&head).map_err(io_error)?;
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData { bytes, finished: None } }))
     }
 }
 
 pub(super) struct Builder {
     saved: Option<Saved>,
     position: Position,
-    disk: MemoryDisk,
+    log: Log,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let saved = self.saved.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
-        let snapshot = Bytes::from(saved().map_err(io_error)?);
         let meta =
             SnapshotMeta { last_log_id: self.position.applied, last_membership: self.position.membership.clone() };
-        self.disk.save_snapshot(meta.clone(), snapshot.clone());
-        Ok(Snapshot { meta, snapshot })
+        let (journal, head) = (self.log.journal().clone(), head_of(&meta));
+        let bytes = off_task(self.log.journal(), move || {
+            let content = saved().map_err(io_error)?;
+            let finished = write_snapshot(&*journal, head, &content)?;
+            finished.keep()?;
+            Ok::<_, SnapshotError>(finished.bytes())
+        });
+        let bytes = bytes.await?.map_err(|SnapshotError(error)| error)?;
+        Ok(Snapshot { meta, snapshot: SnapshotData { bytes, finished: None } })
+    }
+}
+
+struct SnapshotError(io::Error);
+
+impl From<io::Error> for SnapshotError {
+    fn from(error: io::Error) -> Self {
+        SnapshotError(error)
+    }
+}
+
+impl From<DiskError> for SnapshotError {
+    fn from(error: DiskError) -> Self {
+        SnapshotError(log::io_error(error))
     }
 }

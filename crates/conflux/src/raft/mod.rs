@@ -25,16 +25,17 @@ use openraft::raft::{
 };
 use openraft::{Config, EmptyNode, LogIdOptionExt, Precondition, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 
-use self::machine::{Machine, Position};
+use self::log::{Log, head_of};
+use self::machine::{Machine, Position, SnapshotData};
 use self::network::Peers;
 use self::rpc::{Addressed, Message, Piece};
-use self::types::{CommittedLeaderId, LogId, Snapshot, SnapshotMeta, Types};
+use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, Types};
 
-pub use self::log::MemoryDisk;
-pub(crate) use self::machine::{Replica, Saved};
+pub(crate) use self::machine::{Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
+use crate::disk::{Contents, DiskError, Draft, Journal};
 use crate::message::kind;
 use crate::options::Timing;
 use crate::status::Role;
@@ -55,7 +56,7 @@ pub(crate) struct Compaction {
 pub(crate) struct Engine {
     raft: Raft<Types, Machine>,
     me: Member,
-    disk: MemoryDisk,
+    log: Log,
     cluster: ClusterId,
     position: Arc<Mutex<Position>>,
     receiving: Mutex<Option<Receiving>>,
@@ -64,11 +65,27 @@ pub(crate) struct Engine {
     compaction: Compaction,
 }
 
+/// The largest snapshot that is taken in.
+const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
+
+/// How long the answer to a snapshot's last piece waits for the snapshot to be taken up. Well below what the sender allows
+/// for one answer: it asks again.
+const INSTALL_WAIT: Duration = Duration::from_secs(2);
+
 /// A snapshot on its way in.
 struct Receiving {
     from: Member,
     meta: SnapshotMeta,
-    bytes: Vec<u8>,
+    total: u64,
+    received: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Pieces are written, to the disk or to memory.
+    Collecting(Box<dyn Draft>),
+    /// All are there, and it is taken up.
+    Installing(watch::Receiver<Option<Result<SnapshotResponse<Types>, String>>>),
 }
 
 /// What the engine knows of itself and the cluster.
@@ -110,7 +127,8 @@ impl Engine {
         me: Member,
         timing: &Timing,
         compaction: Compaction,
-        disk: MemoryDisk,
+        contents: Contents,
+        journal: Arc<dyn Journal>,
         wire: Wire,
         cluster: ClusterId,
         replica: Arc<dyn Replica>,
@@ -132,13 +150,14 @@ impl Engine {
             ..Config::default()
         };
         let config = config.validate().map_err(|error| Stop::Engine(error.to_string()))?;
-        let machine = Machine::open(replica, disk.clone())?;
+        let log = Log::open(contents, journal.clone())?;
+        let machine = Machine::open(replica, log.clone())?;
         let position = machine.position();
-        let peers = Peers { wire, cluster: cluster.clone(), append_timeout: timing.election_timeout_max };
-        let raft = Raft::new(me.clone(), Arc::new(config), peers, disk.clone(), machine);
+        let peers = Peers { wire, cluster: cluster.clone(), append_timeout: timing.election_timeout_max, journal };
+        let raft = Raft::new(me.clone(), Arc::new(config), peers, log.clone(), machine);
         let raft = raft.await.map_err(|error| Stop::Engine(error.to_string()))?;
         let heard_leader = AtomicBool::new(false);
-        Ok(Engine { raft, me, disk, cluster, position, receiving: Mutex::default(), heard_leader, compaction })
+        Ok(Engine { raft, me, log, cluster, position, receiving: Mutex::default(), heard_leader, compaction })
     }
 
     /// Who this is.
@@ -246,7 +265,7 @@ impl Engine {
 
     /// The batches in this node's log that are not applied, in order.
     pub(crate) fn uncommitted(&self) -> Vec<Proposal> {
-        self.disk.proposals_after(self.applied_id())
+        self.log.proposals_after(self.applied_id())
     }
 
     /// Lets a node in without a vote; ends when the change is committed.
@@ -297,14 +316,14 @@ impl Engine {
 
     /// Snapshots and purges when the log has outgrown its limits. Call whenever batches were applied.
     pub(crate) async fn compact(&self) {
-        let (entries, bytes) = self.disk.size();
+        let (entries, bytes) = self.log.size();
         let Compaction { batches_max, bytes_max } = self.compaction;
         if entries <= batches_max && bytes <= bytes_max {
             return;
         }
         let applied = self.applied_id();
-        let mut snapshot = self.disk.snapshot().and_then(|(meta, _)| meta.last_log_id);
-        let (new_entries, new_bytes) = self.disk.size_after(snapshot);
+        let mut snapshot = self.log.snapshot_id();
+        let (new_entries, new_bytes) = self.log.size_after(snapshot);
         // The engine may put a purge off for a follower that is late: that is no reason for another snapshot.
         if (new_entries > batches_max / 2 || new_bytes > bytes_max / 2) && applied > snapshot {
             if self.raft.trigger().snapshot().await.is_err() {
@@ -317,7 +336,7 @@ impl Engine {
         }
         let Some(built) = snapshot else { return };
         // A tail stays behind for followers that are only a little late: half of what the limits allow.
-        if let Some(upto) = self.disk.purgeable(built, batches_max / 2, bytes_max / 2) {
+        if let Some(upto) = self.log.purgeable(built, batches_max / 2, bytes_max / 2) {
             let _ = self.raft.trigger().purge_log(upto).await;
         }
     }
@@ -356,7 +375,7 @@ impl Engine {
         })
     }
 
-    async fn answer(&self, kind: Kind, from: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+    async fn answer(self: &Arc<Self>, kind: Kind, from: &str, body: &Bytes) -> Result<Bytes, Refusal> {
         Ok(match kind {
             kind::APPEND => {
                 let request: AppendEntriesRequest<Types> = self.addressed(body)?;
@@ -400,43 +419,83 @@ impl Engine {
         Ok(message)
     }
 
-    /// Takes a piece of a snapshot; answers with the outcome once it is whole.
-    async fn receive(&self, from: &str, piece: Piece) -> Result<Option<SnapshotResponse<Types>>, Refusal> {
+    /// Takes a piece of a snapshot; answers with the outcome once it is whole and taken up. A piece of nothing behind the
+    /// end asks for the outcome.
+    async fn receive(self: &Arc<Self>, from: &str, piece: Piece) -> Result<Option<SnapshotResponse<Types>>, Refusal> {
         let sender = &piece.vote.leader_id.voted_for;
         if &*sender.name != from {
             return Err(Refusal(format!("{from} sent a snapshot in the name of {sender}")));
         }
-        let snapshot = {
+        if piece.total == 0 || piece.total > SNAPSHOT_BYTES_MAX {
+            let total = piece.total;
+            return Err(Refusal(format!("a snapshot of {total} bytes: 1 to {SNAPSHOT_BYTES_MAX} are allowed")));
+        }
+        let mut outcome = {
             let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
             if piece.offset == 0 {
-                *receiving = Some(Receiving { from: sender.clone(), meta: piece.meta.clone(), bytes: Vec::new() });
+                let stage = Stage::Collecting(self.log.journal().draft(head_of(&piece.meta))?);
+                let (from, meta, total) = (sender.clone(), piece.meta.clone(), piece.total);
+                *receiving = Some(Receiving { from, meta, total, received: 0, stage });
             }
+            let length = piece.bytes.len() as u64;
             let Some(current) = receiving.as_mut().filter(|current| {
-                current.from == *sender && current.meta == piece.meta && current.bytes.len() as u64 == piece.offset
+                current.from == *sender
+                    && (&current.meta, current.total) == (&piece.meta, piece.total)
+                    && current.received == piece.offset
+                    && length <= current.total - current.received
             }) else {
                 return Err(Refusal(format!("a piece at {} does not go on where the last one ended", piece.offset)));
             };
-            current.bytes.extend_from_slice(&piece.bytes);
-            if (current.bytes.len() as u64) < piece.total {
-                return Ok(None);
+            current.received += length;
+            if let Stage::Collecting(draft) = &mut current.stage {
+                draft.write(&piece.bytes)?;
+                if current.received < current.total {
+                    return Ok(None);
+                }
+                let (said, outcome) = watch::channel(None);
+                let stage = std::mem::replace(&mut current.stage, Stage::Installing(outcome));
+                if let Stage::Collecting(draft) = stage {
+                    let (engine, vote, meta) = (self.clone(), piece.vote, piece.meta);
+                    // A task of its own: it may take longer than any answer may be waited for.
+                    tokio::spawn(async move {
+                        let installed = engine.install(vote, meta, draft).await;
+                        said.send(Some(installed.map_err(|Refusal(reason)| reason)));
+                    });
+                }
             }
-            let whole = receiving.take().expect("it was just extended");
-            Snapshot { meta: whole.meta, snapshot: whole.bytes.into() }
+            let Stage::Installing(outcome) = &current.stage else { unreachable!("it was just put there") };
+            outcome.clone()
         };
+        match tokio::time::timeout(INSTALL_WAIT, outcome.find(Clone::clone)).await {
+            Err(_) => Ok(None),
+            Ok(Ok(outcome)) => outcome.map(Some).map_err(Refusal),
+            Ok(Err(watch::Gone)) => Err(Refusal("it was not taken up".into())),
+        }
+    }
+
+    async fn install(
+        &self,
+        vote: EngineVote,
+        meta: SnapshotMeta,
+        draft: Box<dyn Draft>,
+    ) -> Result<SnapshotResponse<Types>, Refusal> {
         // The engine (0.10.0-alpha.37) breaks on a snapshot of what its log holds already, uncommitted, and more: it takes
         // the snapshot's last entry for the end of the log (`log_progress.submit` in `run_state_machine`). A leader that
         // has just begun may send one. So it is asked first whether the log fits, as by an append of nothing.
         let append = AppendEntriesRequest {
-            vote: piece.vote.clone(),
-            prev_log_id: snapshot.meta.last_log_id,
+            vote: vote.clone(),
+            prev_log_id: meta.last_log_id,
             entries: Vec::new(),
-            leader_commit: snapshot.meta.last_log_id,
+            leader_commit: meta.last_log_id,
         };
         match self.raft.append_entries(append).await? {
-            AppendEntriesResponse::Success => Ok(Some(SnapshotResponse::new(piece.vote))),
-            AppendEntriesResponse::HigherVote(vote) => Ok(Some(SnapshotResponse::new(vote))),
+            AppendEntriesResponse::Success => Ok(SnapshotResponse::new(vote)),
+            AppendEntriesResponse::HigherVote(vote) => Ok(SnapshotResponse::new(vote)),
             AppendEntriesResponse::Conflict | AppendEntriesResponse::PartialSuccess(_) => {
-                Ok(Some(self.raft.install_full_snapshot(piece.vote, snapshot).await?))
+                let finished = off_task(self.log.journal(), move || draft.finish()).await;
+                let finished = finished.map_err(|error| Refusal(error.to_string()))??;
+                let snapshot = SnapshotData { bytes: finished.bytes(), finished: Some(finished) };
+                Ok(self.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await?)
             }
         }
     }
@@ -453,6 +512,12 @@ pub(crate) struct Progress {
 
 /// Why a message is not answered as its sender hoped.
 struct Refusal(String);
+
+impl From<DiskError> for Refusal {
+    fn from(error: DiskError) -> Self {
+        Refusal(error.to_string())
+    }
+}
 
 impl From<CodecError> for Refusal {
     fn from(error: CodecError) -> Self {

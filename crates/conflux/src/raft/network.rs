@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -17,8 +16,10 @@ use openraft::raft::{
 };
 use openraft::{EmptyNode, RPCTypes};
 
+use super::machine::{SnapshotData, off_task};
 use super::rpc::{Addressed, Message, Piece};
 use super::types::{EngineVote, Member, Snapshot, Types};
+use crate::disk::Journal;
 use crate::message::kind;
 use crate::wire::{Head, Kind, Wire};
 
@@ -27,6 +28,10 @@ const APPENDS_IN_FLIGHT: usize = 16;
 
 /// How much of a snapshot goes in one message.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// How long to wait before a follower that is taking up a snapshot is asked again how it went. It takes its time to answer,
+/// too.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The id of the cluster this node belongs to; 0 until it is known. Shared by all that send.
 pub(crate) type ClusterId = Arc<AtomicU64>;
@@ -37,6 +42,8 @@ pub(super) struct Peers {
     pub(super) cluster: ClusterId,
     /// How long a follower may take to answer an append.
     pub(super) append_timeout: Duration,
+    /// Whose snapshots are sent.
+    pub(super) journal: Arc<dyn Journal>,
 }
 
 impl RaftNetworkFactory<Types> for Peers {
@@ -87,7 +94,7 @@ impl Link {
 }
 
 impl RaftNetworkV2<Types> for Link {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -148,17 +155,17 @@ impl RaftNetworkV2<Types> for Link {
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let mut cancel = std::pin::pin!(cancel);
-        let total = snapshot.snapshot.len();
+        let Snapshot { meta, snapshot: SnapshotData { bytes: content, .. } } = snapshot;
+        let total = content.length();
         let mut offset = 0;
         loop {
-            let end = total.min(offset + PIECE_BYTES);
-            let piece = Piece {
-                vote: vote.clone(),
-                meta: snapshot.meta.clone(),
-                offset: offset as u64,
-                total: total as u64,
-                bytes: snapshot.snapshot.slice(offset..end),
+            let read = {
+                let content = content.clone();
+                off_task(&self.peers.journal, move || content.read(offset, PIECE_BYTES)).await
             };
+            let bytes = read.map_err(unreachable)?.map_err(unreachable)?;
+            let (begin, end) = (offset, offset + bytes.len() as u64);
+            let piece = Piece { vote: vote.clone(), meta: meta.clone(), offset, total, bytes };
             let answer = self.ask::<Option<SnapshotResponse<Types>>, _>(
                 kind::SNAPSHOT,
                 piece,
@@ -170,14 +177,15 @@ impl RaftNetworkV2<Types> for Link {
                 closed = &mut cancel => return Err(closed.into()),
                 answer = answer => answer?,
             };
-            match answer {
-                // The follower says how it went with the last piece; with an earlier one only if it knows better.
-                Some(response) => return Ok(response),
-                None if end == total => {
-                    return Err(unreachable("the follower did not say how the snapshot went").into());
-                }
-                None => offset = end,
+            // With the last piece, or earlier if it knows better, the follower says how it went.
+            if let Some(response) = answer {
+                return Ok(response);
             }
+            if begin == total {
+                // It has all and is still at it: this asked again, with a piece of nothing.
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            offset = end;
         }
     }
 

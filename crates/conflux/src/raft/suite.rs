@@ -1,15 +1,17 @@
 //! The engine's own suite for storage, on ours.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conflux_core::{Container, Context, Incarnation, Never};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tokio::sync::Notify;
 
-use super::log::MemoryDisk;
+use super::log::Log;
 use super::machine::Machine;
 use super::types::{Member, Types};
+use crate::disk::{Disk, FileDisk, MemoryDisk, SimulatedFiles};
 use crate::origin::Origin;
 use crate::replica::Local;
 
@@ -38,19 +40,40 @@ impl Container for Empty {
     }
 }
 
-struct Fresh;
+/// Gives a fresh disk.
+struct Fresh<F>(F);
 
-impl StoreBuilder<Types, MemoryDisk, Machine> for Fresh {
-    async fn build(&self) -> Result<((), MemoryDisk, Machine), StorageError<Types>> {
+impl<D: Disk, G: Send + Sync + 'static, F: Fn() -> (G, D) + Send + Sync> StoreBuilder<Types, Log, Machine, G>
+    for Fresh<F>
+{
+    async fn build(&self) -> Result<(G, Log, Machine), StorageError<Types>> {
         let origin = Arc::new(Origin::new("n0".into(), Incarnation(0), 1, 16, Arc::new(Notify::new())));
         let local = Arc::new(Local::new(Arc::new(Empty), origin, 16));
-        let disk = MemoryDisk::new();
-        let machine = Machine::open(local, disk.clone()).expect("an empty disk opens");
-        Ok(((), disk, machine))
+        let (guard, disk) = (self.0)();
+        let (contents, journal) = disk.open("n0").expect("an empty disk opens");
+        let log = Log::open(contents, journal).expect("an empty disk opens");
+        let machine = Machine::open(local, log.clone()).expect("an empty disk opens");
+        Ok((guard, log, machine))
     }
 }
 
 #[tokio::test]
-async fn the_engines_suite_for_storage() {
-    Suite::test_all(Fresh).await.expect("our storage does what the engine expects");
+async fn the_engines_suite_for_storage_in_memory() {
+    Suite::test_all(Fresh(|| ((), MemoryDisk::new()))).await.expect("our storage does what the engine expects");
+}
+
+#[tokio::test]
+async fn the_engines_suite_for_storage_in_files() {
+    let fresh = || {
+        let directory = tempfile::tempdir().expect("there is a place for temporary files");
+        let disk = FileDisk::new(directory.path());
+        (directory, disk)
+    };
+    Suite::test_all(Fresh(fresh)).await.expect("our storage does what the engine expects");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_engines_suite_for_storage_in_simulated_files() {
+    let fresh = || ((), FileDisk::simulated(SimulatedFiles::new(0), "/a", Duration::from_millis(1)));
+    Suite::test_all(Fresh(fresh)).await.expect("our storage does what the engine expects");
 }

@@ -111,4 +111,5 @@ pub(crate) type Entry = openraft::Entry<CommittedLeaderId, Payload>;
 pub(crate) type Membership = openraft::Membership<Member, openraft::EmptyNode>;
 pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, Member, openraft::EmptyNode>;
 pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, Member, openraft::EmptyNode>;
-pub(crate) type Snapshot = openraft::storage::Snapshot<CommittedLeaderId, Member, openraft::EmptyNode, Bytes>;
+pub(super) type Snapshot =
+    openraft::storage::Snapshot<CommittedLeaderId, Member, openraft::EmptyNode, super::machine::SnapshotData>;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use conflux::channel::Faults;
+use conflux::disk::DiskError;
 use conflux::{MemoryChannel, MemoryDisk, Node, OpenError, Random, RequestId, Retention, Role, Status};
 use tokio::time::sleep;
 
@@ -137,7 +138,9 @@ impl World {
                     return;
                 }
                 // Its end is still under way.
-                Err(OpenError::DiskInUse | OpenError::Channel(_)) => sleep(Duration::from_millis(10)).await,
+                Err(OpenError::Disk(DiskError::InUse { .. }) | OpenError::Channel(_)) => {
+                    sleep(Duration::from_millis(10)).await
+                }
                 Err(error) => {
                     assert!(is_bad_option(&error).is_none(), "the plan has a bad option: {error}");
                     return self.wrong(format!("{name} does not open: {error}"));

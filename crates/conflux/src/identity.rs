@@ -1,0 +1,173 @@
+//! What a node must remember of itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use conflux_core::Incarnation;
+use conflux_core::codec::{CodecError, Reader, Writer};
+
+use crate::disk::{Change, DiskError, Journal};
+use crate::message::Propose;
+use crate::stop::Stop;
+
+/// What a node must remember of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) incarnation: Incarnation,
+    /// How often it was opened: each opening has sessions of its own.
+    pub(crate) starts: u64,
+    /// The founder set it is pledged to. With `cluster` set to its id: the founding is to be written into the log.
+    pub(crate) pledge: Option<Propose>,
+    /// The pledge from which a new incarnation of its proposer freed this node. The one before it may have founded with
+    /// others all the same; then this node is waited for.
+    pub(crate) freed: Option<Propose>,
+    /// The cluster it belongs to; 0 for none.
+    pub(crate) cluster: u64,
+}
+
+const VERSION: u8 = 1;
+
+impl Identity {
+    /// A node that nobody knows yet.
+    pub(crate) fn new(incarnation: Incarnation) -> Identity {
+        Identity { incarnation, starts: 0, pledge: None, freed: None, cluster: 0 }
+    }
+
+    /// The one that takes over another's data: it belongs to the same cluster, and owes nothing that the other promised.
+    /// A founding that was not finished is not its own: then it belongs to none.
+    pub(crate) fn successor(&self, incarnation: Incarnation) -> Identity {
+        let unfinished = self.pledge.as_ref().is_some_and(|pledge| pledge.id() == self.cluster);
+        Identity { cluster: if unfinished { 0 } else { self.cluster }, ..Identity::new(incarnation) }
+    }
+
+    /// The proposal of that cluster, if the node pledged itself to it and to no other since.
+    pub(crate) fn promised(&self, cluster: u64) -> Option<&Propose> {
+        self.pledge.as_ref().or(self.freed.as_ref()).filter(|propose| propose.id() == cluster)
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.put_u8(VERSION);
+        bytes.put_u64(self.incarnation.0);
+        bytes.put_u64(self.starts);
+        bytes.put_u64(self.cluster);
+        for propose in [&self.pledge, &self.freed] {
+            bytes.put_u8(u8::from(propose.is_some()));
+            if let Some(propose) = propose {
+                bytes.put_bytes(&propose.encode());
+            }
+        }
+        bytes.into()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Identity, CodecError> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8("a version")? {
+            VERSION => {}
+            other => return Err(CodecError::invalid("the version of an identity", other)),
+        }
+        let incarnation = Incarnation(reader.u64("an incarnation")?);
+        let (starts, cluster) = (reader.u64("a count of starts")?, reader.u64("a cluster's id")?);
+        let mut propose = || match reader.flag("a pledge")? {
+            true => Propose::decode(reader.bytes("a pledge")?).map(Some),
+            false => Ok(None),
+        };
+        let (pledge, freed) = (propose()?, propose()?);
+        reader.end()?;
+        Ok(Identity { incarnation, starts, pledge, freed, cluster })
+    }
+}
+
+/// The identity of an open node, and the disk that keeps it.
+pub(crate) struct Keeper {
+    identity: Mutex<Identity>,
+    journal: Arc<dyn Journal>,
+}
+
+impl Keeper {
+    /// Takes up what the disk holds, for one more opening. `incarnation` is for a node that is new, or `moved`.
+    pub(crate) fn open(
+        saved: Option<&[u8]>,
+        moved: bool,
+        incarnation: Incarnation,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Keeper, Stop> {
+        let saved = saved.map(Identity::decode).transpose();
+        let saved = saved.map_err(|error| Stop::Contents("the identity".into(), error.to_string()))?;
+        let mut identity = match saved {
+            Some(identity) if moved => identity.successor(incarnation),
+            Some(identity) => identity,
+            None => Identity::new(incarnation),
+        };
+        identity.starts += 1;
+        // Durable before anything comes of it: the sessions of two openings must not meet.
+        journal.write_now(Change::Identity(identity.encode()))?;
+        Ok(Keeper { identity: Mutex::new(identity), journal })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self) -> Identity {
+        self.lock().clone()
+    }
+
+    /// Looks at the identity and changes it in one step. What is changed is durable before this returns: nothing may be
+    /// said that could be forgotten. It changes a few times in a node's life, so a task may wait.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Identity) -> R) -> Result<R, DiskError> {
+        let mut identity = self.lock();
+        let mut changed = identity.clone();
+        let result = change(&mut changed);
+        if changed != *identity {
+            self.journal.write_now(Change::Identity(changed.encode()))?;
+            *identity = changed;
+        }
+        Ok(result)
+    }
+
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::raft::Member;
+
+    fn identity() -> Identity {
+        let founders = ["a", "b"].map(|name| Member { name: name.into(), incarnation: Incarnation(7) });
+        let source = crate::message::Source { version: 1, code: conflux_core::Digest(7) };
+        let propose = Propose { founders: BTreeSet::from(founders), nonce: 9, source };
+        Identity { incarnation: Incarnation(1), starts: 2, cluster: propose.id(), pledge: Some(propose), freed: None }
+    }
+
+    #[test]
+    fn it_is_read_back_and_any_cut_is_an_error() {
+        let bytes = identity().encode();
+        assert_eq!(Identity::decode(&bytes), Ok(identity()));
+        for length in 0..bytes.len() {
+            assert!(Identity::decode(&bytes[..length]).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn who_takes_over_data_owes_nothing_and_is_no_founder() {
+        let unfinished = identity().successor(Incarnation(5));
+        assert_eq!(unfinished, Identity::new(Incarnation(5)));
+        let member = Identity { pledge: None, ..identity() }.successor(Incarnation(5));
+        assert_eq!((member.cluster, member.starts), (identity().cluster, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_are_errors(bytes: Vec<u8>) {
+            let _ = Identity::decode(&bytes);
+        }
+    }
+}
