@@ -105,7 +105,7 @@ pub mod wire;
 pub use conflux_core::*;
 
 pub use builder::{NodeBuilder, OpenError};
-pub use channel::{Channel, MemoryChannel};
+pub use channel::{Channel, MemoryChannel, TcpChannel};
 pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform};
 pub use node::{Asked, Node, ReadError, Snapshot};
 pub use perform::{Done, Perform, PerformError, Performed, Prediction, Started};
