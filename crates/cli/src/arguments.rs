@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ground::NodeOptions;
+use crate::node::NodeArguments;
 
 /// The most nodes that one process runs.
 const NODES_MAX: usize = 99;
@@ -40,6 +41,15 @@ pub(crate) enum ProgramCommand {
         no_check: bool,
         #[command(flatten)]
         options: DevOptions,
+    },
+    /// Run one node of a cluster in this process
+    #[command(after_help = NODE_EXAMPLES)]
+    Node {
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: Option<PathBuf>,
+        #[command(flatten)]
+        arguments: NodeArguments,
     },
     /// Load a container, list its methods, and look for what would make nodes differ
     #[command(after_help = CHECK_EXAMPLES)]
@@ -83,6 +93,11 @@ pub(crate) enum OwnCommand {
         #[command(flatten)]
         options: DevOptions,
     },
+    /// Run one node of a cluster in this process
+    Node {
+        #[command(flatten)]
+        arguments: NodeArguments,
+    },
     /// List the methods, and look for what would make nodes differ
     Check {
         #[command(flatten)]
@@ -107,6 +122,18 @@ Examples:
   printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
 
 Exit status: 0 all was answered, 1 a line was bad or failed, 2 usage or file, 6 the nodes' states differ.";
+
+const NODE_EXAMPLES: &str = "\
+The same options can stand in conflux.toml, a line each (id = \"a\"), with a table [peers]; flags win.
+SIGTERM and Ctrl-C hand leadership on and end; SIGHUP reads the certificates again.
+
+Examples, on one machine:
+  conflux node app.js --id a --data ./a --peers a=127.0.0.1:7001,b=127.0.0.1:7002,c=127.0.0.1:7003 --http 127.0.0.1:8001
+  conflux node app.js --id b --data ./b --peers a=127.0.0.1:7001,b=127.0.0.1:7002,c=127.0.0.1:7003 --http 127.0.0.1:8002
+  conflux node app.js --id c --data ./c --peers a=127.0.0.1:7001,b=127.0.0.1:7002,c=127.0.0.1:7003 --http 127.0.0.1:8003
+  conflux node --config conflux.toml --check
+
+Exit status: 0 it was told to end, 1 it could not go on, 2 usage, file or address.";
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again in a fresh heap; state hidden in variables, mutation and unordered iteration show as differences.

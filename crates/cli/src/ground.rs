@@ -81,8 +81,8 @@ impl<F: Factory> MemoryGround<F> {
             .disk(disk);
         let NodeOptions { election_timeout_min: min, election_timeout_max: max, .. } = self.options;
         if min.is_some() || max.is_some() {
-            builder =
-                builder.election_timeout(min.unwrap_or(ELECTION_TIMEOUT_MIN), max.unwrap_or(ELECTION_TIMEOUT_MAX));
+            let (min, max) = election_timeout(min, max);
+            builder = builder.election_timeout(min, max);
         }
         if let Some(interval) = self.options.heartbeat_interval {
             builder = builder.heartbeat_interval(interval);
@@ -103,9 +103,10 @@ impl<F: Factory> MemoryGround<F> {
     }
 }
 
-/// The library's defaults, for when only one end of the range is given.
-const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(300);
-const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(500);
+/// The range of election timeouts; where only one end is given, the other is the library's default.
+pub(crate) fn election_timeout(min: Option<Duration>, max: Option<Duration>) -> (Duration, Duration) {
+    (min.unwrap_or(Duration::from_millis(300)), max.unwrap_or(Duration::from_millis(500)))
+}
 
 /// Nodes with one seed would draw the same election timeouts and split every vote; a node restarted with its old seed
 /// would draw its old incarnation.

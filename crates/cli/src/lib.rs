@@ -44,6 +44,8 @@ mod input;
 mod interrupt;
 mod line;
 mod log;
+mod node;
+
 mod printer;
 mod progress;
 mod prompt;
@@ -66,6 +68,7 @@ use crate::arguments::{OwnCommand, OwnProgram, Program, ProgramCommand};
 use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
+use crate::node::Settings;
 
 pub use crate::exit::Exit;
 
@@ -77,6 +80,18 @@ pub fn program() -> ExitCode {
         ProgramCommand::Dev { app, no_check, options } => {
             let factory = ScriptFactory::load(&app, !no_check)?;
             block_on(None, dev::run(factory, options.nodes, options.node_options()))
+        }
+        ProgramCommand::Node { app, arguments } => {
+            let check = arguments.check;
+            let settings = Settings::of(app, arguments)?;
+            let app = settings.app.as_deref().ok_or_else(|| {
+                Refusal::new("no container is named: conflux node APP.js, or app = \"APP.js\" in conflux.toml")
+            })?;
+            let factory = ScriptFactory::load(app, false)?;
+            match check {
+                true => block_on(None, node::check(factory, &settings)),
+                false => block_on(None, node::run(factory, settings)),
+            }
         }
         ProgramCommand::Check { app, options } => {
             // The check here does what the container's own would do, and knows the lines.
@@ -97,6 +112,14 @@ pub fn main<C: Container>(container: C) -> ExitCode {
     let factory = SharedFactory::new(container, name.clone());
     run(&name, || match OwnProgram::try_parse()?.command {
         OwnCommand::Dev { options } => block_on(None, dev::run(factory, options.nodes, options.node_options())),
+        OwnCommand::Node { arguments } => {
+            let check = arguments.check;
+            let settings = Settings::of(None, arguments)?;
+            match check {
+                true => block_on(None, node::check(factory, &settings)),
+                false => block_on(None, node::run(factory, settings)),
+            }
+        }
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
         OwnCommand::Bench { call, options } => {
             let method = bench::method_of(&factory.make()?, &call)?;

@@ -79,7 +79,7 @@ impl<C: Container> Core<C> {
         let led = view.leader.as_ref().is_some_and(|leader| leader.name != *me && !silent.contains(&leader.name));
         let missing: Vec<&str> = silent.iter().filter(|name| *name != me).map(|name| &**name).collect();
         let (count, majority) = (voters.len(), voters.len() / 2 + 1);
-        if led || count - missing.len() >= majority {
+        if voters.is_empty() || led || count - missing.len() >= majority {
             return None;
         }
         Some(format!(

@@ -249,7 +249,9 @@ fn merge(
             let parts = [("tls-cert", cert), ("tls-key", key), ("tls-ca", ca)];
             let lacking: Vec<_> = parts.iter().filter(|(_, part)| part.is_none()).map(|(name, _)| *name).collect();
             let lacking = lacking.join(", --");
-            return Err(Refusal::new(format!("a certificate goes with its key and its authority: --{lacking} is missing")));
+            return Err(Refusal::new(format!(
+                "a certificate goes with its key and its authority: --{lacking} is missing"
+            )));
         }
     };
     Ok(Settings {

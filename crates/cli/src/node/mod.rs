@@ -1,0 +1,247 @@
+//! `conflux node`: one node of a cluster, in a process of its own.
+
+mod settings;
+mod signals;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conflux::channel::tcp::{TcpChannel, TcpOptions, TlsFiles};
+use conflux::status::{Role, Status};
+use conflux::{Disk, FileDisk, JsonNode, Node, NodeBuilder};
+use conflux_core::Container;
+use conflux_http::{Access, Options, Tokens};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use self::settings::Founders;
+pub(crate) use self::settings::{NodeArguments, Settings};
+use self::signals::{Signals, Told};
+use crate::exit::{Exit, Refusal};
+use crate::factory::Factory;
+
+/// How long a leader that is told to end waits for another one to lead.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(3);
+
+/// Says what would be run; everything that can be tried without running it is tried.
+pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result<Exit, Refusal> {
+    let container = factory.make()?;
+    let _ = describe(container, settings)?;
+    // What listens here is let go again at once.
+    let channel = channel(settings).await?;
+    let http = http(settings).await?;
+    if let Some(data) = settings.data.as_deref().filter(|data| data.exists()) {
+        // Reads all of it, so damage shows now.
+        let disk = FileDisk::new(data).moved(settings.moved);
+        let (_, journal) = disk.open(&settings.id).map_err(Refusal::new)?;
+        journal.close();
+    }
+    let Settings { id, founders, peers, .. } = settings;
+    if let Some(file) = &settings.file {
+        println!("{} is read", file.display());
+    }
+    println!("{id} runs {}", factory.name());
+    println!("founded by {founders}");
+    println!(
+        "listens at {}{}",
+        channel.local_address(),
+        if settings.tls.is_some() { ", with certificates" } else { "" }
+    );
+    for (name, address) in peers {
+        println!("dials {name} at {address}");
+    }
+    match &settings.data {
+        Some(data) => println!("keeps its data in {}", data.display()),
+        None => println!("keeps nothing: each start is a new node"),
+    }
+    match &http {
+        Some((_, address, options)) => println!("serves http://{address}, {}", access(&options.access)),
+        None => println!("serves no HTTP"),
+    }
+    channel.close().await;
+    Ok(Exit::Good)
+}
+
+/// Runs a node until it is told to end, or cannot go on.
+pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Exit, Refusal> {
+    let mut signals = Signals::listen().map_err(|error| Refusal::new(format!("signals cannot be heard: {error}")))?;
+    let builder = describe(factory.make()?, &settings)?;
+    let channel = channel(&settings).await?;
+    let http = http(&settings).await?;
+    let node = builder.channel(channel.clone()).open().await.map_err(Refusal::new)?;
+
+    let id = &settings.id;
+    eprintln!("{id}: runs {}, listens at {}", factory.name(), channel.local_address());
+    if settings.data.is_none() {
+        eprintln!("{id}: keeps nothing; each start is a new node (--data DIR keeps it)");
+    }
+    let (stop_http, http_stopped) = oneshot::channel::<()>();
+    let server = http.map(|(listener, address, options)| {
+        eprintln!("{id}: serves http://{address}, {}", access(&options.access));
+        let router = conflux_http::router(Arc::new(node.clone()) as Arc<dyn JsonNode>, &options);
+        let shutdown = async { drop(http_stopped.await) };
+        tokio::spawn(async move { conflux_http::serve(listener, router, &options, shutdown).await })
+    });
+
+    let goes_on = {
+        let mut watch = node.watch_status();
+        let mut diary = Diary::default();
+        loop {
+            tokio::select! {
+                biased;
+                told = signals.next() => match told {
+                    Told::End => break true,
+                    Told::Reload => reload(id, &channel, settings.tls.is_some()),
+                },
+                status = watch.next() => match status {
+                    Some(status) => diary.tell(&status),
+                    // It has said why.
+                    None => break false,
+                },
+            }
+        }
+    };
+    let closing = close(&node, &channel, stop_http, server);
+    if !goes_on {
+        closing.await;
+        return Ok(Exit::BadLines);
+    }
+    eprintln!("{id}: ends");
+    let again = async { while signals.next().await != Told::End {} };
+    tokio::select! {
+        biased;
+        () = closing => {}
+        () = again => eprintln!("{id}: ends at once"),
+    }
+    Ok(Exit::Good)
+}
+
+/// The node as the library takes it, but for its channel.
+fn describe<C: Container>(container: C, settings: &Settings) -> Result<NodeBuilder<C>, Refusal> {
+    let mut builder = Node::builder(container, &settings.id);
+    builder = match &settings.founders {
+        Founders::Size(size) => builder.cluster_size(*size),
+        Founders::Named(names) => builder.founders(names.iter().cloned()),
+    };
+    if let Some(data) = &settings.data {
+        builder = builder.disk(FileDisk::new(data).moved(settings.moved));
+    }
+    if settings.election_timeout_min.is_some() || settings.election_timeout_max.is_some() {
+        let (min, max) = crate::ground::election_timeout(settings.election_timeout_min, settings.election_timeout_max);
+        builder = builder.election_timeout(min, max);
+    }
+    if let Some(interval) = settings.heartbeat_interval {
+        builder = builder.heartbeat_interval(interval);
+    }
+    if let Some(deadline) = settings.deadline {
+        builder = builder.default_deadline(deadline);
+    }
+    Ok(builder)
+}
+
+async fn channel(settings: &Settings) -> Result<TcpChannel, Refusal> {
+    let mut options = TcpOptions::new(&settings.listen).insecure(settings.insecure);
+    for (name, address) in &settings.peers {
+        options = options.peer(&**name, address);
+    }
+    if let Some(address) = &settings.advertise {
+        options = options.advertise(address);
+    }
+    if let Some(tls) = &settings.tls {
+        options = options.tls(TlsFiles::new(&tls.cert, &tls.key, &tls.ca));
+    }
+    TcpChannel::bind(options).await.map_err(Refusal::new)
+}
+
+/// The listener for HTTP, its address, and who may ask there.
+async fn http(settings: &Settings) -> Result<Option<(TcpListener, SocketAddr, Options)>, Refusal> {
+    let Some(wanted) = &settings.http else { return Ok(None) };
+    let tokens = |path: &Path| Tokens::load(path).map(|tokens| Access::Tokens(Arc::new(tokens))).map_err(Refusal::new);
+    let access = settings.token_file.as_deref().map_or(Ok(Access::Loopback), tokens)?;
+    let refused = |error| Refusal::new(format!("--http {wanted} cannot be served: {error}"));
+    let listener = TcpListener::bind(wanted.trim_start_matches("http://")).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    if matches!(access, Access::Loopback) && !address.ip().is_loopback() {
+        return Err(Refusal::new(format!(
+            "--http {wanted} can be reached from other machines, and no --token-file says who may: give one, or listen at \
+             127.0.0.1"
+        )));
+    }
+    Ok(Some((listener, address, Options { access, ..Options::default() })))
+}
+
+fn access(access: &Access) -> &'static str {
+    match access {
+        Access::Tokens(_) => "to those who carry a token",
+        Access::Loopback | Access::Application => "to programs of this machine",
+    }
+}
+
+fn reload(id: &str, channel: &TcpChannel, with_tls: bool) {
+    match channel.reload_tls() {
+        _ if !with_tls => eprintln!("{id}: there are no certificates to read again"),
+        Ok(()) => eprintln!("{id}: the certificates were read again; new connections use them"),
+        Err(error) => eprintln!("{id}: the certificates stay as they were: {error}"),
+    }
+}
+
+/// Hands leadership on, lets requests that are under way be answered, and leaves everything clean.
+async fn close<C: Container, E>(
+    node: &Node<C>,
+    channel: &TcpChannel,
+    stop_http: oneshot::Sender<()>,
+    server: Option<tokio::task::JoinHandle<Result<(), E>>>,
+) {
+    let status = node.status();
+    if status.role == Role::Leader && status.voters.len() > 1 {
+        // Without this the others would wait out an election timeout first.
+        let _ = timeout(HAND_OVER_WAIT, node.transfer_leadership(None)).await;
+    }
+    // The server may be gone.
+    let _ = stop_http.send(());
+    if let Some(server) = server {
+        let _ = server.await;
+    }
+    node.close().await;
+    channel.close().await;
+}
+
+/// What was said of the node last.
+#[derive(Default)]
+struct Diary {
+    position: String,
+    voters: String,
+    notice: Option<String>,
+}
+
+impl Diary {
+    /// Says what is new, a line each.
+    fn tell(&mut self, status: &Status) {
+        let id = &status.id;
+        if let Some(why) = &status.stopped {
+            return eprintln!("{id}: stops: {why}");
+        }
+        let position = match &status.leader {
+            Some(leader) if status.role != Role::Leader => format!("{}, {leader} leads", status.role),
+            _ => status.role.to_string(),
+        };
+        if position != self.position {
+            eprintln!("{id}: {position}, term {}", status.term);
+            self.position = position;
+        }
+        let voters = status.voters.join(", ");
+        if voters != self.voters {
+            eprintln!("{id}: the voters are {voters}");
+            self.voters = voters;
+        }
+        if status.notice != self.notice {
+            self.notice.clone_from(&status.notice);
+            if let Some(notice) = &self.notice {
+                eprintln!("{id}: {notice}");
+            }
+        }
+    }
+}
