@@ -1,0 +1,206 @@
+//! `conflux node`: clusters of real processes that are killed.
+
+mod common;
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{conflux, container, directory};
+use conflux_http::client::{Client, ClientError, PerformOptions};
+use serde_json::json;
+
+/// How long a cluster may take to serve again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three processes on this machine.
+struct Cluster {
+    directory: PathBuf,
+    peers: String,
+    http: Vec<u16>,
+    children: Vec<Option<Child>>,
+}
+
+/// Ports that were free a moment ago.
+fn ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("this machine has a loopback"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
+}
+
+impl Cluster {
+    fn new(name: &str) -> Cluster {
+        let [a, b, c, x, y, z] = ports();
+        let peers = format!("a=127.0.0.1:{a},b=127.0.0.1:{b},c=127.0.0.1:{c}");
+        let mut cluster =
+            Cluster { directory: directory(name), peers, http: vec![x, y, z], children: vec![None, None, None] };
+        (0..3).for_each(|at| cluster.start(at));
+        cluster
+    }
+
+    fn start(&mut self, at: usize) {
+        let name = NAMES[at];
+        let log = File::options().create(true).append(true).open(self.log(at)).expect("the directory is there");
+        let child = Command::new(env!("CARGO_BIN_EXE_conflux"))
+            .arg("node")
+            .arg(container("words.js"))
+            .args(["--id", name, "--data"])
+            .arg(self.directory.join(name))
+            .args(["--peers", &self.peers, "--http", &format!("127.0.0.1:{}", self.http[at])])
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.children[at] = Some(child.expect("the program was built for this test"));
+    }
+
+    fn log(&self, at: usize) -> PathBuf {
+        self.directory.join(format!("{}.log", NAMES[at]))
+    }
+
+    /// SIGKILL: nothing is written or said any more.
+    fn kill(&mut self, at: usize) {
+        if let Some(mut child) = self.children[at].take() {
+            child.kill().expect("it is this test's child");
+            child.wait().expect("it is this test's child");
+        }
+    }
+
+    /// SIGTERM, and its exit status.
+    fn end(&mut self, at: usize) -> Option<i32> {
+        let mut child = self.children[at].take().expect("it runs");
+        let told = Command::new("kill").arg(child.id().to_string()).status().expect("there is a kill");
+        assert!(told.success());
+        child.wait().expect("it is this test's child").code()
+    }
+
+    fn address(&self, at: usize) -> String {
+        format!("http://127.0.0.1:{}", self.http[at])
+    }
+
+    /// A client of all nodes, beginning with one.
+    fn client(&self, first: usize) -> Client {
+        Client::new((0..3).map(|n| self.address((first + n) % 3))).expect("the addresses are good")
+    }
+
+    /// The words as one node holds them, once it has all that is committed.
+    fn words(&self, at: usize) -> Vec<String> {
+        let client = Client::new([self.address(at)]).expect("the address is good");
+        let state = within(PATIENCE, || client.state(true)).state;
+        serde_json::from_value(state).expect("it is a list of words")
+    }
+
+    fn logs(&self) -> String {
+        let read = |at| std::fs::read_to_string(self.log(at)).unwrap_or_default();
+        (0..3).map(|at| format!("--- {}\n{}", NAMES[at], read(at))).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        (0..3).for_each(|at| self.kill(at));
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+/// Tries until it works: nodes that were killed answer nothing, and there is nothing else to wait on from outside.
+fn within<T>(patience: Duration, mut ask: impl FnMut() -> Result<T, ClientError>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) if Instant::now() > deadline => panic!("not within {patience:?}: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Appends a word, asking again under the same id until it is told what became of it.
+fn append(client: &Client, word: &str) {
+    let options = PerformOptions { request_id: Some(format!("word {word}")), ..PerformOptions::default() };
+    within(PATIENCE, || client.perform("append", vec![json!(word)], &options));
+}
+
+#[test]
+fn killed_at_any_moment_nothing_that_was_answered_is_lost_and_nothing_is_done_twice() {
+    let mut cluster = Cluster::new("node-killed");
+    append(&cluster.client(0), "first");
+    let done = AtomicBool::new(false);
+    let words = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..3)
+            .map(|caller| {
+                let (client, done) = (cluster.client(caller), &done);
+                scope.spawn(move || {
+                    let mut words = Vec::new();
+                    while !done.load(Ordering::Relaxed) {
+                        let word = format!("{caller}.{}", words.len());
+                        append(&client, &word);
+                        words.push(word);
+                    }
+                    words
+                })
+            })
+            .collect();
+        // One, two, all at once; the leader among them more often than not.
+        for (round, killed) in [&[0][..], &[1, 2], &[0, 1, 2], &[2], &[0, 1], &[0, 1, 2]].into_iter().enumerate() {
+            killed.iter().for_each(|at| cluster.kill(*at));
+            killed.iter().for_each(|at| cluster.start(*at));
+            append(&cluster.client(round % 3), &format!("round {round}"));
+        }
+        done.store(true, Ordering::Relaxed);
+        callers.into_iter().map(|caller| caller.join().expect("no caller gives up")).collect::<Vec<_>>()
+    });
+    let all = cluster.words(0);
+    for (caller, words) in words.iter().enumerate() {
+        let prefix = format!("{caller}.");
+        let found: Vec<_> = all.iter().filter(|word| word.starts_with(&prefix)).collect();
+        assert!(found.iter().eq(&words.iter().collect::<Vec<_>>()), "caller {caller}: {found:?} is not {words:?}");
+        assert!(!words.is_empty(), "caller {caller} got nothing done");
+    }
+    assert_eq!(all.len(), 1 + 6 + words.iter().map(Vec::len).sum::<usize>());
+    for at in 1..3 {
+        assert_eq!(cluster.words(at), all, "node {}", NAMES[at]);
+    }
+    // Told to end, each hands on what it has and says so by its status; the last one has nobody to hand on to.
+    for at in 0..3 {
+        assert_eq!(cluster.end(at), Some(0), "node {}", NAMES[at]);
+    }
+}
+
+#[test]
+fn what_cannot_run_is_said_in_a_line_and_checked_beforehand() {
+    let app = container("words.js");
+    let app = app.to_str().expect("cargo's path is text");
+    let run = |arguments: &[&str]| conflux(&[&["node", app], arguments].concat(), "");
+    run(&[]).refused_with(&["--id"]);
+    run(&["--id", "a", "--listen", "127.0.0.1:0"]).refused_with(&["--peers", "--cluster-size 1"]);
+    run(&["--id", "a", "--listen", "0.0.0.0:0", "--cluster-size", "1"]).refused_with(&["0.0.0.0", "insecure"]);
+    run(&["--id", "a", "--listen", "127.0.0.1:0", "--cluster-size", "1", "--http", "0.0.0.0:0"])
+        .refused_with(&["0.0.0.0:0", "--token-file"]);
+    let held = TcpListener::bind("127.0.0.1:0").expect("this machine has a loopback");
+    let taken = held.local_addr().expect("it is bound").to_string();
+    run(&["--id", "a", "--listen", &taken, "--cluster-size", "1"]).refused_with(&[&taken]);
+    conflux(&["node", "none.js", "--id", "a", "--listen", "127.0.0.1:0", "--cluster-size", "1"], "")
+        .refused_with(&["none.js"]);
+
+    let place = directory("node-check");
+    let file = place.join("conflux.toml");
+    std::fs::write(
+        &file,
+        format!("app = {app:?}\nid = \"a\"\ncluster-size = 1\nlisten = \"127.0.0.1:0\"\ndata = \"d\"\n"),
+    )
+    .expect("the directory is there");
+    let file = file.to_str().expect("cargo's path is text");
+    let checked = conflux(&["node", "--config", file, "--check"], "").ended_with(0);
+    assert!(checked.stdout.contains("founded by the first 1 that meet"), "{}", checked.stdout);
+    assert!(!Path::new(&place).join("d").exists(), "checking leaves nothing behind");
+    std::fs::write(Path::new(file), "idd = \"a\"\n").expect("the directory is there");
+    conflux(&["node", "--config", file], "").refused_with(&["conflux.toml", "line 1", "idd"]);
+}
