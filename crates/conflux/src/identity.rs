@@ -40,12 +40,17 @@ impl Identity {
         Identity { cluster: if unfinished { 0 } else { self.cluster }, ..Identity::new(incarnation) }
     }
 
+    /// The one that begins a cluster of its own with data that are there.
+    pub(crate) fn founder(incarnation: Incarnation, cluster: u64) -> Identity {
+        Identity { cluster, ..Identity::new(incarnation) }
+    }
+
     /// The proposal of that cluster, if the node pledged itself to it and to no other since.
     pub(crate) fn promised(&self, cluster: u64) -> Option<&Propose> {
         self.pledge.as_ref().or(self.freed.as_ref()).filter(|propose| propose.id() == cluster)
     }
 
-    fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(64);
         bytes.put_u8(VERSION);
         bytes.put_u64(self.incarnation.0);
@@ -60,7 +65,7 @@ impl Identity {
         bytes.into()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Identity, CodecError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, CodecError> {
         let mut reader = Reader::new(bytes);
         match reader.u8("a version")? {
             VERSION => {}

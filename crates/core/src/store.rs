@@ -205,10 +205,11 @@ impl<C: Container> Store<C> {
         self.generation
     }
 
-    /// The same store as the beginning of the next generation.
+    /// The same store as the beginning of the next generation, in which these are meant to vote.
     #[must_use]
-    pub fn reborn(mut self) -> Self {
+    pub fn reborn(mut self, roster: Roster) -> Self {
         self.generation += 1;
+        self.roster = roster;
         self
     }
 

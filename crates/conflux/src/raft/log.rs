@@ -71,7 +71,7 @@ pub(super) fn entry_id(id: LogId) -> EntryId {
     EntryId { term: id.leader_id.term, index: id.index }
 }
 
-fn log_id(id: EntryId) -> LogId {
+pub(super) fn log_id(id: EntryId) -> LogId {
     LogId { leader_id: CommittedLeaderId { term: id.term }, index: id.index }
 }
 
@@ -88,7 +88,7 @@ fn to_disk(entry: &Entry) -> LogEntry {
     LogEntry { id: entry_id(entry.log_id), kind, bytes }
 }
 
-fn from_disk(entry: LogEntry) -> Result<Entry, Stop> {
+pub(super) fn from_disk(entry: LogEntry) -> Result<Entry, Stop> {
     let unusable = |what: String| Stop::Contents(format!("entry {}", entry.id), what);
     let payload = match entry.kind {
         BLANK => Payload::Blank,

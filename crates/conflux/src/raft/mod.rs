@@ -3,6 +3,7 @@
 mod log;
 mod machine;
 mod network;
+mod rebirth;
 mod rpc;
 mod runtime;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, 
 
 pub(crate) use self::machine::{Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
+pub(crate) use self::rebirth::{Held, begin};
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
 use crate::disk::{Contents, DiskError, Draft, Journal};

@@ -1,0 +1,116 @@
+//! A cluster is begun anew from what one node holds, or from a backup.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Words, append, serving};
+use conflux::disk::Disk;
+use conflux::{
+    Asked, Backup, Done, FileDisk, Index, MemoryChannel, MemoryDisk, Node, RecoverError, RequestId, Role, Status,
+    recover, restore,
+};
+
+async fn open(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Node<Words> {
+    let node = Node::builder(Words, name).cluster_size(3).channel(channel.clone()).disk(disk).open().await;
+    node.expect("the options are good")
+}
+
+async fn open_all(channel: &MemoryChannel, place: &Path) -> Vec<Node<Words>> {
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        nodes.push(open(channel, name, FileDisk::new(place.join(name))).await);
+    }
+    serving(&nodes).await;
+    nodes
+}
+
+#[tokio::test]
+async fn one_node_of_a_lost_majority_begins_anew_and_the_others_join_it() {
+    let place = tempfile::tempdir().expect("there is room");
+    let channel = MemoryChannel::new();
+    let nodes = open_all(&channel, place.path()).await;
+    for n in 0..10 {
+        nodes[n % 3].perform(append(&n.to_string())).request_id(format!("order {n}")).await.expect("it serves");
+    }
+    nodes[0].linearizable_state().await.expect("it serves");
+    let was = nodes[0].status().cluster;
+    for node in nodes {
+        node.close().await;
+    }
+
+    let at_a = || FileDisk::new(place.path().join("a"));
+    let planned = recover(Words, "a", &at_a(), true).expect("its data are whole");
+    assert_eq!((planned.index, planned.generation, Some(planned.was)), (Index(10), 1, was));
+    assert_eq!(planned.voters.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b", "c"]);
+    // A dry run changes nothing: the three could go on.
+    let again = open_all(&channel, place.path()).await;
+    assert_eq!((again[0].status().generation, again[0].status().cluster), (0, was));
+    let running = recover(Words, "a", &at_a(), true);
+    assert!(matches!(running, Err(RecoverError::Stop(_))), "{running:?}");
+    for node in again {
+        node.close().await;
+    }
+
+    let done = recover(Words, "a", &at_a(), false).expect("its data are whole");
+    let a = open(&channel, "a", at_a()).await;
+    a.perform(append("alone")).await.expect("it serves alone");
+    assert_eq!((a.status().generation, a.status().cluster), (1, Some(done.cluster)));
+    assert_eq!(a.status().voters.len(), 1);
+    // What was answered before is not done again.
+    let repeated = a.perform(append("3")).request_id("order 3").await.expect("it is remembered");
+    assert_eq!(repeated.index, Index(4));
+
+    // The old b is of another cluster now; with an empty disk it is let in, and has its vote again.
+    let old = open(&channel, "b", FileDisk::new(place.path().join("b"))).await;
+    let refused = |status: &Status| status.notice.clone().filter(|notice| notice.contains("cluster"));
+    old.watch_status().find(refused).await.expect("it is open");
+    assert_eq!(a.linearizable_state().await.expect("it serves").len(), 11);
+    old.close().await;
+    drop(old);
+    let b = open(&channel, "b", MemoryDisk::new()).await;
+    let c = open(&channel, "c", MemoryDisk::new()).await;
+    let three = |status: &Status| (status.voters.len() == 3 && status.role != Role::Learner).then_some(());
+    for node in [&b, &c] {
+        node.watch_status().find(three).await.expect("it is open");
+        assert_eq!(node.linearizable_state().await.expect("it serves").len(), 11);
+        assert_eq!(node.status().generation, 1);
+    }
+    for node in [a, b, c] {
+        node.close().await;
+    }
+    // Once more, and from a log that begins with the snapshot of the first time.
+    let twice = recover(Words, "a", &at_a(), true).expect("its data are whole");
+    assert_eq!((twice.index, twice.generation), (Index(11), 2));
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_onto_an_empty_disk_only_and_knows_what_was_done() {
+    let place = tempfile::tempdir().expect("there is room");
+    let channel = MemoryChannel::new();
+    let nodes = open_all(&channel, place.path()).await;
+    let told = nodes[1].perform(append("one")).start();
+    let id: RequestId = told.request_id().expect("it has its place").clone();
+    let Done { index, .. } = told.await.expect("it serves");
+    let backup = nodes[2].backup().await.expect("it serves").encode();
+    nodes[0].perform(append("after the backup")).await.expect("it serves");
+    for node in nodes {
+        node.close().await;
+    }
+    let backup = Backup::decode(&backup).expect("it is whole");
+    let taken = restore(Words, "a", &FileDisk::new(place.path().join("a")), &backup);
+    assert!(matches!(taken, Err(RecoverError::NotEmpty(cluster)) if cluster == backup.cluster), "{taken:?}");
+
+    let fresh = place.path().join("fresh");
+    let restored = restore(Words, "x", &FileDisk::new(&fresh), &backup).expect("the disk is empty");
+    assert_eq!((restored.index, restored.generation, restored.was), (index, 1, backup.cluster));
+    let x = open(&MemoryChannel::new(), "x", FileDisk::new(&fresh)).await;
+    assert_eq!(*x.linearizable_state().await.expect("it serves alone"), ["one"]);
+    let asked = x.outcome(&id).await.expect("it serves alone");
+    assert!(matches!(asked, Asked::Decided(Ok(Done { index: at, .. })) if at == index), "{asked:?}");
+    assert_eq!(x.perform(append("two")).await.expect("it serves alone").index, index.next());
+    x.close().await;
+
+    let empty = recover(Words, "a", &FileDisk::new(place.path().join("none")), true);
+    assert_eq!(empty, Err(RecoverError::Empty));
+}
