@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ground::NodeOptions;
 use crate::node::NodeArguments;
+use crate::recover::Consent;
 
 /// The most nodes that one process runs.
 const NODES_MAX: usize = 99;
@@ -50,6 +51,27 @@ pub(crate) enum ProgramCommand {
         app: Option<PathBuf>,
         #[command(flatten)]
         arguments: NodeArguments,
+    },
+    /// Begin a cluster anew with what one node holds, because the majority is lost for good
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover {
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: PathBuf,
+        #[command(flatten)]
+        arguments: RecoverArguments,
+    },
+    /// Begin a cluster with a backup, on an empty data directory
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore {
+        /// What `conflux backup` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
     /// Load a container, list its methods, and look for what would make nodes differ
     #[command(after_help = CHECK_EXAMPLES)]
@@ -98,6 +120,20 @@ pub(crate) enum OwnCommand {
         #[command(flatten)]
         arguments: NodeArguments,
     },
+    /// Begin a cluster anew with what one node holds, because the majority is lost for good
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover {
+        #[command(flatten)]
+        arguments: RecoverArguments,
+    },
+    /// Begin a cluster with a backup, on an empty data directory
+    Restore {
+        /// What `backup` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
     /// List the methods, and look for what would make nodes differ
     Check {
         #[command(flatten)]
@@ -134,6 +170,20 @@ Examples, on one machine:
   conflux node --config conflux.toml --check
 
 Exit status: 0 it was told to end, 1 it could not go on, 2 usage, file or address.";
+
+const RECOVER_EXAMPLES: &str = "\
+Stop all nodes first. Actions that only other nodes hold are lost, so look at each directory that is left, and take the
+one with the highest index.
+
+Examples:
+  conflux recover app.js --id a --data ./a --dry-run
+  conflux recover app.js --id a --data ./a --yes
+
+Exit status: 0 done, 2 it cannot be, or was not meant.";
+
+const RESTORE_EXAMPLES: &str = "\
+Example:
+  conflux restore monday.backup app.js --id a --data ./a";
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again in a fresh heap; state hidden in variables, mutation and unordered iteration show as differences.
@@ -182,6 +232,40 @@ impl DevOptions {
             heartbeat_interval: self.heartbeat_interval,
             deadline: self.deadline,
             seed: self.seed,
+        }
+    }
+}
+
+/// A node and its data directory.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// The node's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: String,
+    /// Its data directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+/// Options of `recover`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RecoverArguments {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Only say what would be, and what may be lost
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+impl RecoverArguments {
+    pub(crate) fn consent(&self) -> Consent {
+        match self {
+            RecoverArguments { dry_run: true, .. } => Consent::DryRun,
+            RecoverArguments { yes: true, .. } => Consent::Given,
+            _ => Consent::Ask,
         }
     }
 }

@@ -49,6 +49,7 @@ mod node;
 mod printer;
 mod progress;
 mod prompt;
+mod recover;
 mod report;
 mod session;
 mod table;
@@ -64,7 +65,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use conflux_core::Container;
 
-use crate::arguments::{OwnCommand, OwnProgram, Program, ProgramCommand};
+use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand};
 use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
@@ -93,6 +94,13 @@ pub fn program() -> ExitCode {
                 false => block_on(None, node::run(factory, settings)),
             }
         }
+        ProgramCommand::Recover { app, arguments } => {
+            let (consent, Place { id, data }) = (arguments.consent(), arguments.place);
+            Ok(recover::recover(&ScriptFactory::load(&app, false)?, &id, &data, consent)?)
+        }
+        ProgramCommand::Restore { file, app, place: Place { id, data } } => {
+            Ok(recover::restore(&ScriptFactory::load(&app, false)?, &id, &data, &file)?)
+        }
         ProgramCommand::Check { app, options } => {
             // The check here does what the container's own would do, and knows the lines.
             Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
@@ -120,6 +128,11 @@ pub fn main<C: Container>(container: C) -> ExitCode {
                 false => block_on(None, node::run(factory, settings)),
             }
         }
+        OwnCommand::Recover { arguments } => {
+            let (consent, Place { id, data }) = (arguments.consent(), arguments.place);
+            Ok(recover::recover(&factory, &id, &data, consent)?)
+        }
+        OwnCommand::Restore { file, place: Place { id, data } } => Ok(recover::restore(&factory, &id, &data, &file)?),
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
         OwnCommand::Bench { call, options } => {
             let method = bench::method_of(&factory.make()?, &call)?;

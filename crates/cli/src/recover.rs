@@ -1,0 +1,102 @@
+//! `conflux recover` and `conflux restore`: a cluster is begun anew, while none of it runs.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use conflux::{Backup, FileDisk, Recovered};
+
+use crate::exit::{Exit, Refusal};
+use crate::factory::Factory;
+
+/// The most bytes of a backup that are read.
+const BACKUP_BYTES_MAX: u64 = 64 << 30;
+
+/// What is to be done with a disk of a lost majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// Only say what would be.
+    DryRun,
+    /// It is meant.
+    Given,
+    /// Ask, where somebody can answer.
+    Ask,
+}
+
+/// Begins a cluster of one with what a data directory holds.
+pub(crate) fn recover<F: Factory>(factory: &F, id: &str, data: &Path, consent: Consent) -> Result<Exit, Refusal> {
+    // Opening a directory makes it.
+    if !data.is_dir() {
+        return Err(Refusal::new(format!("{} is no directory: name the data directory of {id:?}", data.display())));
+    }
+    let disk = FileDisk::new(data);
+    let planned = conflux::recover(factory.make()?, id, &disk, true).map_err(Refusal::new)?;
+    describe(id, &planned);
+    let meant = match consent {
+        Consent::DryRun => return Ok(Exit::Good),
+        Consent::Given => true,
+        Consent::Ask if std::io::stdin().is_terminal() => ask(id)?,
+        Consent::Ask => false,
+    };
+    if !meant {
+        return Err(Refusal::new("nothing was changed; --yes does it"));
+    }
+    let done = conflux::recover(factory.make()?, id, &disk, false).map_err(Refusal::new)?;
+    println!("done: {id:?} is cluster {:016x}, generation {}", done.cluster, done.generation);
+    next(id, &done);
+    Ok(Exit::Good)
+}
+
+fn describe(id: &str, planned: &Recovered) {
+    let Recovered { was, generation, index, committed, voters, .. } = planned;
+    let others: Vec<&str> = voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
+    println!("{id:?} holds cluster {was:016x} up to index {index}; it would begin generation {generation}, alone");
+    if committed < index {
+        println!(
+            "  {} to {index} it did not know to be committed: they count as committed from then on",
+            committed.next()
+        );
+    }
+    println!(
+        "  lost is what {} committed and this node had not received: compare their indexes by a dry run on each, and take \
+         the highest",
+        if others.is_empty() { "other nodes".to_owned() } else { others.join(" and ") }
+    );
+    println!("  nodes with data of the old cluster are refused from then on; with empty directories they join");
+}
+
+fn ask(id: &str) -> Result<bool, Refusal> {
+    print!("Type the node's id to go on: ");
+    let mut answer = String::new();
+    let asked = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    asked.map_err(|error| Refusal::new(format!("no answer can be read: {error}")))?;
+    Ok(answer.trim() == id)
+}
+
+/// Puts a backup onto an empty data directory.
+pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Path) -> Result<Exit, Refusal> {
+    let of_file = |error| Refusal::of_file(file, &error);
+    let length = std::fs::metadata(file).map_err(of_file)?.len();
+    if length > BACKUP_BYTES_MAX {
+        let told = format!("{} has {length} bytes, and at most {BACKUP_BYTES_MAX} are read", file.display());
+        return Err(Refusal::new(told));
+    }
+    let bytes = std::fs::read(file).map_err(of_file)?;
+    let named = |error: &dyn std::fmt::Display| Refusal::new(format!("{}: {error}", file.display()));
+    let backup = Backup::decode(&bytes).map_err(|error| named(&error))?;
+    let restored = conflux::restore(factory.make()?, id, &FileDisk::new(data), &backup).map_err(Refusal::new)?;
+    println!(
+        "{id:?} holds what cluster {:016x} was at index {}, as cluster {:016x}, generation {}",
+        restored.was, restored.index, restored.cluster, restored.generation
+    );
+    next(id, &restored);
+    Ok(Exit::Good)
+}
+
+fn next(id: &str, recovered: &Recovered) {
+    println!("  start {id:?} again as before; it serves alone");
+    let others: Vec<&str> = recovered.voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
+    match others.as_slice() {
+        [] => println!("  other nodes join with empty data directories, and vote after `conflux member add NAME`"),
+        others => println!("  then start {} with empty data directories: they join, and vote again", others.join(", ")),
+    }
+}
