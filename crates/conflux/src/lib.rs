@@ -110,7 +110,7 @@ pub use conflux_core::*;
 
 pub use backup::{Backup, BackupError, TakeError};
 pub use builder::{NodeBuilder, OpenError};
-pub use channel::{Channel, MemoryChannel};
+pub use channel::{Channel, MemoryChannel, TcpChannel};
 pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 pub use members::{MemberError, MemberStatus};
 pub use node::{Asked, Node, Snapshot};

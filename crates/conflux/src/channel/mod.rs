@@ -20,10 +20,12 @@ pub mod contract;
 mod faults;
 mod inbox;
 mod memory;
+pub mod tcp;
 
 pub use faults::Faults;
 pub use inbox::{Deliver, Inbox, InboxLimits};
 pub use memory::MemoryChannel;
+pub use tcp::TcpChannel;
 
 /// A node's name on a channel: any non-empty string of at most [`NAME_BYTES_MAX`] bytes.
 pub type Name = conflux_core::NodeName;
@@ -95,6 +97,9 @@ pub enum ChannelError {
     /// The channel was closed.
     #[error("the channel is closed: attach to a new one")]
     Closed,
+    /// A TCP channel cannot serve the node.
+    #[error(transparent)]
+    Tcp(#[from] tcp::TcpError),
     /// What lies under the channel (a socket, a server) did not work.
     #[error("the channel cannot be reached: {reason}")]
     Unreachable {
