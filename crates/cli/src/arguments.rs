@@ -91,11 +91,34 @@ pub(crate) enum ProgramCommand {
         #[arg(value_name = "DIR", default_value = ".")]
         directory: PathBuf,
     },
+    /// Certificates, by which nodes know each other
+    Tls {
+        #[command(subcommand)]
+        command: TlsCommand,
+    },
     /// Measure performs a second, how long one takes, and memory, with a counter written in Rust
     #[command(after_help = BENCH_EXAMPLES)]
     Bench {
         #[command(flatten)]
         options: BenchOptions,
+    },
+}
+
+/// What can be done about certificates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TlsCommand {
+    /// Make an authority and have it sign a certificate for each node; one that is there signs for more nodes
+    #[command(after_help = TLS_EXAMPLES)]
+    Init {
+        /// Where to write them
+        #[arg(value_name = "DIR", default_value = "tls")]
+        directory: PathBuf,
+        /// The ids of the nodes
+        #[arg(long, value_name = "ID,...", value_delimiter = ',', required = true, value_parser = node_name)]
+        names: Vec<String>,
+        /// How long the nodes' certificates are good for
+        #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36500))]
+        days: u32,
     },
 }
 
@@ -194,6 +217,13 @@ Examples:
   conflux check words.js - < lines.txt
 
 Exit status: 0 no difference, 1 a difference, a bad line or a failed call, 2 usage or file.";
+
+const TLS_EXAMPLES: &str = "\
+Writes ca.pem and ca-key.pem, and for each node ID.pem and ID-key.pem. Existing files are never overwritten.
+
+Examples:
+  conflux tls init --names a,b,c
+  conflux tls init tls --names d             one more node, signed by the authority in tls/";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -327,6 +357,13 @@ fn number_between(text: &str, what: &str, min: usize, max: usize) -> Result<usiz
     match text.parse() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(format!("{what} is a number from {min} to {max}")),
+    }
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    match conflux::channel::check_name(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

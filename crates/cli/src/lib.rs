@@ -53,6 +53,7 @@ mod recover;
 mod report;
 mod session;
 mod table;
+mod tls;
 
 #[cfg(test)]
 mod fake;
@@ -65,7 +66,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use conflux_core::Container;
 
-use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand};
+use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand, TlsCommand};
 use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
@@ -106,6 +107,9 @@ pub fn program() -> ExitCode {
             Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
         }
         ProgramCommand::Init { directory } => Ok(init::run(&directory)?),
+        ProgramCommand::Tls { command: TlsCommand::Init { directory, names, days } } => {
+            Ok(tls::init(&directory, &names, days)?)
+        }
         ProgramCommand::Bench { options } => {
             let counter = SharedFactory::new(Counter, "the counter".into());
             block_on(options.threads, bench::run(counter, bench::ADD_ONE, options))

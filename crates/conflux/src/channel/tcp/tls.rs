@@ -44,6 +44,15 @@ impl TlsFiles {
     pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>, ca: impl Into<PathBuf>) -> TlsFiles {
         TlsFiles { cert: cert.into(), key: key.into(), ca: ca.into() }
     }
+
+    /// Whether a node of this name can use them now: they can be read, belong together, are not expired, and the
+    /// certificate is for the node.
+    ///
+    /// # Errors
+    /// What is wrong, with the file's name.
+    pub fn check(&self, node: &str) -> Result<(), TlsError> {
+        Tls::load(self, Check::AsOthers)?.check_own_name(node)
+    }
 }
 
 /// The subject alternative name by which a certificate is for a node.
