@@ -35,7 +35,7 @@ pub(crate) use self::machine::{Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
-use crate::disk::{Contents, DiskError, Draft, Journal};
+use crate::disk::{DiskError, Draft, Opened};
 use crate::message::kind;
 use crate::options::Timing;
 use crate::status::Role;
@@ -127,8 +127,7 @@ impl Engine {
         me: Member,
         timing: &Timing,
         compaction: Compaction,
-        contents: Contents,
-        journal: Arc<dyn Journal>,
+        (contents, journal): Opened,
         wire: Wire,
         cluster: ClusterId,
         replica: Arc<dyn Replica>,
