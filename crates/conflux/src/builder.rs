@@ -200,13 +200,14 @@ impl<C: Container> NodeBuilder<C> {
         let channel = self.channel.expect("it was checked");
         let name: NodeName = self.id.into();
         let disk = self.disk.unwrap_or_else(|| Arc::new(MemoryDisk::new()));
-        let (contents, journal) = if disk.blocks() {
+        let opened = if disk.blocks() {
             let (disk, name) = (disk.clone(), name.clone());
             let opened = tokio::task::spawn_blocking(move || disk.open(&name)).await;
             opened.map_err(|error| Stop::Engine(error.to_string()))??
         } else {
             disk.open(&name)?
         };
+        let journal = opened.1.clone();
         let attached = match channel.attach(name.clone()).await {
             Ok(attached) => attached,
             Err(error) => {
@@ -227,7 +228,7 @@ impl<C: Container> NodeBuilder<C> {
         };
         let random = Random::new(self.seed.unwrap_or_else(rand::random));
         let (port, inbox) = (attached.port.clone(), attached.inbox);
-        let opened = Core::open(self.container, name, options, contents, journal.clone(), port, inbox, random).await;
+        let opened = Core::open(self.container, name, options, opened, port, inbox, random).await;
         opened.map(Node::of).map_err(|stop| {
             attached.port.close();
             journal.close();

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::builder::Options;
 use crate::channel::Inbox;
-use crate::disk::{Contents, Journal};
+use crate::disk::Opened;
 use crate::founding::Meeting;
 use crate::identity::Keeper;
 use crate::members::Joining;
@@ -25,7 +25,7 @@ use crate::message::{Calls, Decided, Expect, Predicted, kind};
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
 use crate::quorum::Quorum;
-use crate::raft::{ClusterId, Engine, Member, View};
+use crate::raft::{ClusterId, Engine, Member, View, off_task};
 use crate::reads::Reads;
 use crate::replica::Local;
 use crate::sequencer::{Inbound, prediction};
@@ -74,12 +74,12 @@ impl<C: Container> Core<C> {
         container: C,
         name: NodeName,
         options: Options,
-        contents: Contents,
-        journal: Arc<dyn Journal>,
+        disk: Opened,
         port: Arc<dyn crate::channel::Port>,
         inbox: Inbox,
         mut random: Random,
     ) -> Result<Arc<Core<C>>, Stop> {
+        let (contents, journal) = disk;
         let incarnation = Incarnation(random.next_u64());
         let keeper = Keeper::open(contents.identity.as_deref(), contents.moved, incarnation, journal.clone())?;
         let identity = keeper.get();
@@ -96,8 +96,7 @@ impl<C: Container> Core<C> {
             me,
             &options.timing,
             options.compaction,
-            contents,
-            journal,
+            (contents, journal),
             wire.clone(),
             cluster.clone(),
             local.clone(),
@@ -157,7 +156,7 @@ impl<C: Container> Core<C> {
         }
     }
 
-    /// Why the disk takes nothing more; the engine tells it in its own words.
+    /// Why the disk takes nothing more. The engine tells it in its own words.
     fn disk_failure(&self) -> Option<Stop> {
         self.keeper.journal().failure().map(Stop::Disk)
     }
@@ -413,7 +412,7 @@ impl<C: Container> Core<C> {
         self.engine.shutdown().await;
         let journal = self.keeper.journal().clone();
         // An error says that the runtime is shutting down: dropping the journal closes it, too.
-        let _ = crate::raft::off_task(self.keeper.journal(), move || journal.close()).await;
+        let _ = off_task(self.keeper.journal(), move || journal.close()).await;
         // Only now: a closing that was cut off is taken up by the next one.
         *closed = true;
         let mut said = false;

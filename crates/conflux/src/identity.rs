@@ -140,14 +140,16 @@ impl Keeper {
 mod tests {
     use std::collections::BTreeSet;
 
+    use conflux_core::Digest;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::Source;
     use crate::raft::Member;
 
     fn identity() -> Identity {
         let founders = ["a", "b"].map(|name| Member { name: name.into(), incarnation: Incarnation(7) });
-        let source = crate::message::Source { version: 1, code: conflux_core::Digest(7) };
+        let source = Source { version: 1, code: Digest(2) };
         let propose = Propose { founders: BTreeSet::from(founders), nonce: 9, source };
         Identity { incarnation: Incarnation(1), starts: 2, cluster: propose.id(), pledge: Some(propose), freed: None }
     }

@@ -27,7 +27,8 @@ use super::segments::{OpenLog, SEGMENT_BYTES, Segments, TEMPORARY, number_of, re
 use super::simulated::SimulatedFiles;
 use super::snapshot::{self, Content, Writing, Written};
 use super::{
-    Change, Contents, Disk, DiskError, Done, Draft, Finished, Journal, KeptSnapshot, SnapshotBytes, SnapshotHead,
+    Change, Contents, Disk, DiskError, Done, Draft, Finished, Journal, KeptSnapshot, Opened, SnapshotBytes,
+    SnapshotHead,
 };
 
 const LOCK: &str = "lock";
@@ -118,7 +119,7 @@ impl From<&Path> for FileDisk {
 }
 
 impl Disk for FileDisk {
-    fn open(&self, node: &str) -> Result<(Contents, Arc<dyn Journal>), DiskError> {
+    fn open(&self, node: &str) -> Result<Opened, DiskError> {
         let shared_files = self.files.for_process();
         let (files, path) = (&*shared_files, &*self.path);
         files.create_directory(path).map_err(|error| DiskError::io("create", path, &error))?;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::{
-    Change, Contents, Disk, DiskError, Done, Draft, EntryId, Finished, Journal, KeptSnapshot, LogEntry, SnapshotBytes,
-    SnapshotHead,
+    Change, Contents, Disk, DiskError, Done, Draft, EntryId, Finished, Journal, KeptSnapshot, LogEntry, Opened,
+    SnapshotBytes, SnapshotHead,
 };
 
 /// A disk made of memory: it outlives the node that writes on it, and not the process.
@@ -52,7 +52,7 @@ impl MemoryDisk {
 }
 
 impl Disk for MemoryDisk {
-    fn open(&self, _: &str) -> Result<(Contents, Arc<dyn Journal>), DiskError> {
+    fn open(&self, _: &str) -> Result<Opened, DiskError> {
         let mut shelf = self.lock();
         if std::mem::replace(&mut shelf.open, true) {
             return Err(DiskError::InUse { disk: PathBuf::from("in memory"), by: " by another node".into() });
@@ -66,7 +66,7 @@ impl Disk for MemoryDisk {
             entries: shelf.entries.iter().cloned().collect(),
             snapshot: shelf.snapshot.clone(),
         };
-        let opened = Opened { shelf: self.shelf.clone(), closed: Mutex::new(false) };
+        let opened = OpenMemory { shelf: self.shelf.clone(), closed: Mutex::new(false) };
         Ok((contents, Arc::new(opened)))
     }
 
@@ -76,7 +76,7 @@ impl Disk for MemoryDisk {
 }
 
 /// One opening of a memory disk.
-struct Opened {
+struct OpenMemory {
     shelf: Arc<Mutex<Shelf>>,
     /// Taken before `shelf`. A task of a closed node must not write on what another has open by now.
     closed: Mutex<bool>,
@@ -108,7 +108,7 @@ impl Shelf {
     }
 }
 
-impl Opened {
+impl OpenMemory {
     fn with<R>(&self, look: impl FnOnce(&mut Shelf) -> R) -> Result<R, DiskError> {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         if *closed {
@@ -118,7 +118,7 @@ impl Opened {
     }
 }
 
-impl Journal for Opened {
+impl Journal for OpenMemory {
     fn write(&self, change: Change, done: Done) {
         done(self.write_now(change));
     }
@@ -152,7 +152,7 @@ impl Journal for Opened {
     }
 }
 
-impl Drop for Opened {
+impl Drop for OpenMemory {
     fn drop(&mut self) {
         self.close();
     }

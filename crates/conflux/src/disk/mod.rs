@@ -99,7 +99,7 @@ pub struct Contents {
     pub purged: Option<EntryId>,
     /// The log behind it, without a hole.
     pub entries: Vec<LogEntry>,
-    /// The newest snapshot, checked to the last byte.
+    /// The newest snapshot. Its content is checked whenever it is read.
     pub snapshot: Option<KeptSnapshot>,
 }
 
@@ -210,13 +210,16 @@ pub trait Journal: Send + Sync {
     fn close(&self);
 }
 
+/// What is on a disk, and the way to write on it.
+pub type Opened = (Contents, Arc<dyn Journal>);
+
 /// Where a node keeps what it must not forget.
 pub trait Disk: Send + Sync + 'static {
     /// Opens it for a node, and gives what is on it. Blocks.
     ///
     /// # Errors
     /// When it is open already, cannot be read, or holds what cannot be relied on.
-    fn open(&self, node: &str) -> Result<(Contents, Arc<dyn Journal>), DiskError>;
+    fn open(&self, node: &str) -> Result<Opened, DiskError>;
 
     /// Whether opening it takes long enough to keep it off a task.
     fn blocks(&self) -> bool;

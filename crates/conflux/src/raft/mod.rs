@@ -37,7 +37,7 @@ pub(crate) use self::network::ClusterId;
 pub(crate) use self::rebirth::{Held, begin};
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
-use crate::disk::{Contents, DiskError, Draft, Journal};
+use crate::disk::{DiskError, Draft, Opened};
 use crate::message::kind;
 use crate::options::Timing;
 use crate::status::Role;
@@ -129,8 +129,7 @@ impl Engine {
         me: Member,
         timing: &Timing,
         compaction: Compaction,
-        contents: Contents,
-        journal: Arc<dyn Journal>,
+        (contents, journal): Opened,
         wire: Wire,
         cluster: ClusterId,
         replica: Arc<dyn Replica>,
