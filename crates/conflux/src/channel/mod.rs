@@ -20,12 +20,15 @@ pub mod contract;
 mod faults;
 mod inbox;
 mod memory;
+pub mod shared;
 pub mod tcp;
+pub mod websocket;
 
 pub use faults::Faults;
 pub use inbox::{Deliver, Inbox, InboxLimits};
 pub use memory::MemoryChannel;
 pub use tcp::TcpChannel;
+pub use websocket::WebsocketChannel;
 
 /// A node's name on a channel: any non-empty string of at most [`NAME_BYTES_MAX`] bytes.
 pub type Name = conflux_core::NodeName;
