@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
+use crate::aside::Aside;
 use crate::builder::Options;
 use crate::channel::Inbox;
 use crate::disk::Opened;
@@ -51,6 +52,8 @@ pub(crate) struct Core<C: Container> {
     /// Rings for the sequencer, and for the courier to a leader elsewhere: only one of them has work.
     pub(crate) ring: Arc<Notify>,
     batches: Mutex<(u64, Random)>,
+    /// The leader runs methods by it.
+    pub(crate) deciding: Aside,
     /// Why the node stopped.
     pub(crate) stopped: watch::Sender<Option<String>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -110,6 +113,7 @@ impl<C: Container> Core<C> {
             reads: Reads::default(),
             inbound: Inbound::new(ring.clone()),
             batches: Mutex::new((0, Random::new(random.next_u64()))),
+            deciding: Aside::default(),
             tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
             closing: tokio::sync::Mutex::new(false),

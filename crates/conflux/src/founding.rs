@@ -72,6 +72,8 @@ struct Heard {
     pledges: BTreeSet<Member>,
     /// A message came from the cluster that this node's pledge became.
     welcomed: Option<u64>,
+    /// When this node first said hello.
+    listening_since: Option<Instant>,
     random: Random,
 }
 
@@ -83,6 +85,7 @@ impl Meeting {
             leader: None,
             pledges: BTreeSet::new(),
             welcomed: None,
+            listening_since: None,
             random,
         };
         Meeting { inner: Mutex::new(heard), ring: Notify::new(), notice: watch::channel(None).0 }
@@ -209,7 +212,10 @@ impl<C: Container> Core<C> {
                     let mut heard = self.meeting.lock();
                     let now = Instant::now();
                     heard.free.retain(|_, (_, last)| now - *last < patience);
-                    if heard.formed.is_some() {
+                    let listened = now - *heard.listening_since.get_or_insert(now);
+                    // Who needs nobody else must at least hear whether a cluster answers its hello.
+                    let alone = self.options.founders.count() == 1;
+                    if heard.formed.is_some() || (alone && listened < self.options.timing.heartbeat * 4) {
                         return;
                     }
                     let mut known: BTreeSet<Member> = heard

@@ -81,6 +81,7 @@
 //! A method or reducer that panics fails its call. That needs `panic = "unwind"`, the default; with `panic = "abort"` it
 //! ends the process, on the leader and then on the next one.
 
+mod aside;
 mod backup;
 mod builder;
 pub mod channel;

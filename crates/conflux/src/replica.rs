@@ -7,6 +7,7 @@ use conflux_core::{Applied, Batch, Container, History, Index, Owed, Roster, Stor
 
 use tokio::sync::Notify;
 
+use crate::aside::Aside;
 use crate::origin::Origin;
 use crate::raft::{Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
@@ -26,6 +27,8 @@ pub(crate) struct Local<C: Container> {
     origin: Arc<Origin<C>>,
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
+    applying: Aside,
+    saving: Aside,
     /// Who is meant to vote.
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
@@ -44,6 +47,8 @@ impl<C: Container> Local<C> {
             published,
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
+            applying: Aside::default(),
+            saving: Aside::default(),
             applied: Notify::new(),
         }
     }
@@ -126,8 +131,9 @@ fn batch<C: Container>(
 
 impl<C: Container> Replica for Local<C> {
     fn apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
+        let long = self.store().container().may_take_long();
         // The engine stops on an error and tells it in its own words; these are ours.
-        self.try_apply(proposals).inspect_err(|stop| {
+        self.applying.run(long, || self.try_apply(proposals)).inspect_err(|stop| {
             let _ = self.stopped.set(stop.clone());
         })
     }
@@ -138,7 +144,8 @@ impl<C: Container> Replica for Local<C> {
     }
 
     fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        self.try_install(bytes).inspect_err(|stop| {
+        // A state that is worth a snapshot is worth a thread.
+        self.saving.run(true, || self.try_install(bytes)).inspect_err(|stop| {
             let _ = self.stopped.set(stop.clone());
         })
     }
