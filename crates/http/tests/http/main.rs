@@ -1,6 +1,7 @@
 //! The server and its clients, over real connections.
 
 mod access;
+mod client;
 mod hostile;
 mod javascript;
 mod openapi;
