@@ -2,6 +2,7 @@
 
 mod access;
 mod client;
+mod cluster;
 mod hostile;
 mod javascript;
 mod openapi;
