@@ -213,3 +213,42 @@ fn tokens_come_from_a_file() {
     node.ask(&["state", "--token-file", weak]).ended_with(0);
     node.ask(&["perform", "clear", "--token-file", weak]).ended_with(2);
 }
+
+#[test]
+fn members_are_shown_and_what_cannot_be_is_refused() {
+    let node = Node::start(&["--deadline", "500ms"]);
+    node.ask(&["state", "--linearizable"]).ended_with(0);
+    let shown = node.ask(&["member", "list"]).ended_with(0);
+    let lines: Vec<Vec<&str>> = shown.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((lines.len(), lines[1][0], &lines[1][2..6]), (2, "a", &["yes", "yes", "yes", "yes"][..]));
+    let told = node.ask(&["member", "list", "--json"]).ended_with(0);
+    assert_eq!(told.answers()[0][0]["name"], "a");
+    let refused = node.ask(&["member", "remove", "nobody"]).ended_with(1);
+    assert!(refused.stderr.contains("nobody"), "{}", refused.stderr);
+    // A seat for one that has not come: it is written down, and waited for.
+    let added = node.ask(&["member", "add", "b"]).ended_with(4);
+    assert_eq!(added.stdout, "b: it is written down, and not done yet\n");
+    let shown = node.ask(&["member", "list"]).ended_with(0);
+    assert!(shown.stdout.contains("not there yet"), "{}", shown.stdout);
+    node.ask(&["member", "remove", "b"]).ended_with(0);
+    node.ask(&["leader", "transfer", "nobody"]).ended_with(1);
+}
+
+#[test]
+fn a_backup_is_whole_and_overwrites_nothing() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
+    let directory = directory("backups");
+    let file = directory.join("monday.backup");
+    let file = file.to_str().expect("the path is UTF-8");
+    let taken = node.ask(&["backup", file]).ended_with(0);
+    assert!(taken.stderr.contains("everything up to 1"), "{}", taken.stderr);
+    let bytes = std::fs::read(file).expect("it is there");
+    assert_eq!(::conflux::Backup::decode(&bytes).expect("it is a backup").index.0, 1);
+    node.ask(&["backup", file]).refused_with(&["already there, and never overwritten"]);
+    node.ask(&["backup", directory.join("no/such").to_str().expect("it is UTF-8")]).refused_with(&["no/such.part: "]);
+    // One that could not be taken leaves nothing.
+    let other = directory.join("tuesday.backup");
+    conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
+    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
+}

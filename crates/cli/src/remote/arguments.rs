@@ -117,9 +117,89 @@ Prints what `perform` would have, and ends as it would; 4 when the log does not 
         #[command(flatten)]
         at: At,
     },
+    /// Show and change the members of the cluster
+    #[command(after_help = format!("\
+Examples:
+  conflux member list
+  conflux member add d        waits until it has joined and caught up, and votes
+  conflux member remove c     a leader hands leadership on first
+
+Where nodes want a token, all but `list` need the role admin. A change that was taken is finished by the next leader if
+this one does not live to. Status 4: it was taken or may have been, and is not done yet; the same command asks again.
+{AT_HELP}
+{STATUS_HELP}"))]
+    Member {
+        #[command(subcommand)]
+        command: MemberCommand,
+    },
+    /// Hand leadership on
+    #[command(after_help = format!("Example:\n  conflux leader transfer b\n\n{AT_HELP}\n{STATUS_HELP}"))]
+    Leader {
+        #[command(subcommand)]
+        command: LeaderCommand,
+    },
+    /// Write a copy of everything that is committed into a file
+    #[command(after_help = format!("\
+Example:
+  conflux backup monday.backup
+
+The file is checksummed, and `restore` begins a cluster with it. An existing one is never overwritten.
+{AT_HELP}
+{STATUS_HELP}"))]
+    Backup {
+        /// Where to write it
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
     /// List the methods
     #[command(after_help = format!("Example:\n  conflux methods\n\n{AT_HELP}\n{STATUS_HELP}"))]
     Methods {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+/// What can be done with the members of a cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Show the members
+    List {
+        /// One JSON array on a line, instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Give a node a seat: once it has joined and caught up, it votes
+    Add(Named),
+    /// Give a member that has no vote one
+    Promote(Named),
+    /// Take a member's vote, and keep it
+    Demote(Named),
+    /// Remove a node for good
+    Remove(Named),
+}
+
+/// Which node, and whom to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The node's id
+    #[arg(value_name = "ID")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
+/// What can be done with leadership.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeaderCommand {
+    /// Have another voter lead, and print which
+    Transfer {
+        /// Which one [the one that is furthest]
+        #[arg(value_name = "ID")]
+        to: Option<String>,
         #[command(flatten)]
         at: At,
     },

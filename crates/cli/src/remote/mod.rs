@@ -1,11 +1,15 @@
 //! Commands that ask running nodes over HTTP.
 
 mod arguments;
+mod members;
 mod status;
+mod table;
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
-use conflux::{JsonChange, JsonEvent};
+use conflux::{Backup, JsonChange, JsonEvent};
 use conflux_core::Index;
 use conflux_http::Tokens;
 use conflux_http::client::{Client, ClientError, PerformOptions, Performed, State};
@@ -14,7 +18,9 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Refusal};
 use crate::line;
 
-pub(crate) use self::arguments::{At, RemoteCommand};
+use self::arguments::{At, LeaderCommand};
+
+pub(crate) use self::arguments::RemoteCommand;
 
 /// Where nodes are looked for unless told otherwise.
 const ADDRESS: &str = "http://127.0.0.1:8001";
@@ -35,11 +41,24 @@ pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
         RemoteCommand::Provisional { at } => show_state(at.client()?.provisional()),
         RemoteCommand::Watch { from, at } => watch(&at.client()?, from.map(Index)),
         RemoteCommand::Status { json, watch, at } => status::run(&at.client()?, json, watch),
+        RemoteCommand::Member { command } => members::run(command)?,
+        RemoteCommand::Leader { command: LeaderCommand::Transfer { to, at } } => {
+            at.client()?.transfer(to.as_deref()).map_err(End::Client).and_then(|leader| {
+                print(&leader)?;
+                Ok(Exit::Good)
+            })
+        }
+        RemoteCommand::Backup { file, at } => return backup(name, &at.client()?, &file),
         RemoteCommand::Methods { at } => at.client()?.methods().map_err(End::Client).and_then(|methods| {
             methods.iter().try_for_each(|method| print(method))?;
             Ok(Exit::Good)
         }),
     };
+    end(name, done)
+}
+
+/// Says what a command came to.
+fn end(name: &str, done: Result<Exit, End>) -> Result<Exit, Refusal> {
     match done {
         Ok(exit) => Ok(exit),
         // Whoever read it has seen enough.
@@ -134,6 +153,39 @@ fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
     Ok(Exit::Good)
 }
 
+/// Writes a backup: under another name first, so that a file of this name is always whole.
+fn backup(name: &str, client: &Client, path: &Path) -> Result<Exit, Refusal> {
+    if path.symlink_metadata().is_ok() {
+        return Err(Refusal::new(format!(
+            "{}: already there, and never overwritten; choose another name",
+            path.display()
+        )));
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    // Before anything is asked: a directory that is not there costs the nodes nothing.
+    let mut file = File::create(&part).map_err(|error| Refusal::of_file(&part, &error))?;
+    let taken = client.backup().map_err(End::Client).and_then(|bytes| {
+        // What came is what was sent, or it is no use to keep it.
+        Backup::decode(&bytes).map(|backup| (bytes, backup.index)).map_err(|error| {
+            let address = client.addresses().next().unwrap_or_default().to_owned();
+            End::Client(ClientError::BadAnswer { address, problem: error.to_string() })
+        })
+    });
+    let (bytes, index) = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            drop(std::fs::remove_file(&part));
+            return end(name, Err(error));
+        }
+    };
+    let written = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
+    written.map_err(|error| Refusal::of_file(path, &error))?;
+    eprintln!("{}: everything up to {index}, {} bytes", path.display(), bytes.len());
+    Ok(Exit::Good)
+}
+
 /// Prints a line at once: somebody waits for it.
 fn print(text: &impl std::fmt::Display) -> io::Result<()> {
     let mut output = io::stdout().lock();
@@ -177,7 +229,8 @@ fn exit_of(error: &ClientError) -> Exit {
         ClientError::Unknown { .. } | ClientError::NotVisible { .. } => Exit::Unknown,
         ClientError::Refused { refusal, .. } => match (refusal.code.as_str(), refusal.status) {
             ("rejected", _) => Exit::Rejected,
-            ("undecided" | "forgotten", _) => Exit::Unknown,
+            // A change of members that nobody took in time may still come.
+            ("undecided" | "forgotten" | "not_taken", _) => Exit::Unknown,
             // What the command line said was wrong: the method, its arguments, an id, the token.
             ("conflict" | "unauthorized" | "forbidden" | "host_refused" | "too_large", _) | (_, 422) => Exit::Usage,
             _ => Exit::BadLines,
@@ -210,6 +263,8 @@ mod tests {
             ("not_readable", 503, 1),
             ("undecided", 404, 4),
             ("forgotten", 410, 4),
+            ("refused", 409, 1),
+            ("not_taken", 504, 4),
         ] {
             assert_eq!(exit_of(&refused(status, code)) as u8, exit, "{code}");
         }

@@ -10,6 +10,7 @@ use conflux_http::StatusReport;
 use conflux_http::client::{Client, ClientError};
 use serde_json::{Value, json};
 
+use super::table::aligned;
 use super::{End, print};
 use crate::exit::Exit;
 
@@ -165,15 +166,4 @@ impl Rows {
         }
         text + &notes
     }
-}
-
-fn aligned(table: &[Vec<String>]) -> String {
-    let columns = table.first().map_or(0, Vec::len);
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let lines = table.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
