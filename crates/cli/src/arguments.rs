@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::ground::NodeOptions;
 use crate::node::NodeArguments;
 use crate::recover::Consent;
+use crate::remote::RemoteCommand;
 
 /// The most nodes that one process runs.
 const NODES_MAX: usize = 99;
@@ -21,7 +22,9 @@ const NODES_MAX: usize = 99;
     after_help = "Examples:\n  \
         conflux init words && cd words     an application to start from\n  \
         conflux dev app.js                 three nodes in this process, and a prompt\n  \
-        echo 'append \"foo\"' | conflux dev app.js"
+        echo 'append \"foo\"' | conflux dev app.js\n  \
+        conflux node app.js --id a --cluster-size 1 --data a --http 127.0.0.1:8001\n  \
+        conflux perform append '\"foo\"'     at a node that runs"
 )]
 pub(crate) struct Program {
     #[command(subcommand)]
@@ -73,6 +76,9 @@ pub(crate) enum ProgramCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Ask running nodes
+    #[command(flatten)]
+    Remote(RemoteCommand),
     /// Load a container, list its methods, and look for what would make nodes differ
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
@@ -157,7 +163,10 @@ pub(crate) enum OwnCommand {
         #[command(flatten)]
         place: Place,
     },
-    /// List the methods, and look for what would make nodes differ
+    /// Ask running nodes
+    #[command(flatten)]
+    Remote(RemoteCommand),
+    /// Look for what would make nodes differ
     Check {
         #[command(flatten)]
         options: CheckOptions,

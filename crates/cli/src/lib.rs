@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Then `counter dev` is a prompt on a cluster of three nodes, `counter check lines.txt` looks for what would make
-//! nodes differ, and `counter bench --call 'add 1'` measures.
+//! nodes differ, and `counter bench --call 'add 1'` measures. `counter node` runs one node of a cluster, and
+//! `counter perform add 1`, `counter state` and others ask it.
 
 mod answer;
 mod arguments;
@@ -45,11 +46,11 @@ mod interrupt;
 mod line;
 mod log;
 mod node;
-
 mod printer;
 mod progress;
 mod prompt;
 mod recover;
+mod remote;
 mod report;
 mod session;
 mod table;
@@ -106,6 +107,7 @@ pub fn program() -> ExitCode {
             // The check here does what the container's own would do, and knows the lines.
             Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
         }
+        ProgramCommand::Remote(command) => Ok(remote::run(&name, command)?),
         ProgramCommand::Init { directory } => Ok(init::run(&directory)?),
         ProgramCommand::Tls { command: TlsCommand::Init { directory, names, days } } => {
             Ok(tls::init(&directory, &names, days)?)
@@ -117,7 +119,7 @@ pub fn program() -> ExitCode {
     })
 }
 
-/// The program around one Rust container: `dev`, `check` and `bench`, without a file to name.
+/// The program around one Rust container: all commands of `conflux` but `init`, without a file to name.
 #[must_use]
 pub fn main<C: Container>(container: C) -> ExitCode {
     let name = own_name(std::env::args_os().next().as_deref());
@@ -138,6 +140,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         }
         OwnCommand::Restore { file, place: Place { id, data } } => Ok(recover::restore(&factory, &id, &data, &file)?),
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
+        OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),
         OwnCommand::Bench { call, options } => {
             let method = bench::method_of(&factory.make()?, &call)?;
             block_on(options.threads, bench::run(factory, method, options))
