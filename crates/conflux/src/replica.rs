@@ -8,7 +8,7 @@ use conflux_core::{Applied, Batch, Container, History, Index, Owed, Roster, Stor
 use tokio::sync::Notify;
 
 use crate::origin::Origin;
-use crate::raft::{Proposal, Replica, Saved, Verdict};
+use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
 use crate::watch;
 
@@ -137,10 +137,12 @@ impl<C: Container> Replica for Local<C> {
         Box::new(move || Ok(store.save()?))
     }
 
-    fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        self.try_install(bytes).inspect_err(|stop| {
+    fn restore(self: Arc<Self>, bytes: &[u8]) -> Result<Install, Stop> {
+        let container = self.store().container().clone();
+        let restored = Store::restore(container, bytes).map_err(Stop::from).inspect_err(|stop| {
             let _ = self.stopped.set(stop.clone());
-        })
+        })?;
+        Ok(Box::new(move || self.install(restored)))
     }
 }
 
@@ -190,19 +192,16 @@ impl<C: Container> Local<C> {
         Ok(verdicts)
     }
 
-    fn try_install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        let container = self.store().container().clone();
-        let installed = Store::restore(container, bytes)?;
-        let index = installed.index();
+    fn install(&self, restored: Store<C>) {
+        let index = restored.index();
         {
             let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-            history.reset(index, installed.state().clone());
-            self.publish_roster(installed.roster());
-            *store = installed;
+            history.reset(index, restored.state().clone());
+            self.publish_roster(restored.roster());
+            *store = restored;
         }
         self.origin.reconcile(&self.store(), true);
         self.publish(index);
-        Ok(())
     }
 }
