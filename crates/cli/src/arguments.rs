@@ -187,6 +187,7 @@ Lines are METHOD [JSON ARGUMENT]... ; `@b METHOD ...` performs at node b; `:help
 Examples:
   conflux dev words.js                              a prompt
   conflux dev words.js --nodes 5 < lines.txt        answers in the order of the lines, a JSON object each
+  conflux dev words.js --data ./words-data          goes on where it was when it is started again
   printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
 
 Exit status: 0 all was answered, 1 a line was bad or failed, 2 usage or file, 6 the nodes' states differ.";
@@ -249,6 +250,10 @@ pub(crate) struct DevOptions {
     /// Where chance comes from: the same seed, the same draws
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Keep the nodes' disks here, a directory each, and go on from what is there [in memory]
+    // A seed draws the incarnations, too, and those of nodes on a disk must never come again.
+    #[arg(long, value_name = "DIR", conflicts_with = "seed")]
+    data: Option<PathBuf>,
     /// The shortest silence of a leader before another takes over [300ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     election_timeout_min: Option<Duration>,
@@ -271,6 +276,7 @@ impl DevOptions {
             heartbeat_interval: self.heartbeat_interval,
             deadline: self.deadline,
             seed: self.seed,
+            data: self.data.clone(),
         }
     }
 }

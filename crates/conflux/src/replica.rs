@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::aside::Aside;
 use crate::origin::Origin;
-use crate::raft::{Proposal, Replica, Saved, Verdict};
+use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
 use crate::watch;
 
@@ -28,7 +28,6 @@ pub(crate) struct Local<C: Container> {
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
     applying: Aside,
-    saving: Aside,
     /// Who is meant to vote.
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
@@ -48,7 +47,6 @@ impl<C: Container> Local<C> {
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
             applying: Aside::default(),
-            saving: Aside::default(),
             applied: Notify::new(),
         }
     }
@@ -143,11 +141,12 @@ impl<C: Container> Replica for Local<C> {
         Box::new(move || Ok(store.save()?))
     }
 
-    fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        // A state that is worth a snapshot is worth a thread.
-        self.saving.run(true, || self.try_install(bytes)).inspect_err(|stop| {
+    fn restore(self: Arc<Self>, bytes: &[u8]) -> Result<Install, Stop> {
+        let container = self.store().container().clone();
+        let restored = Store::restore(container, bytes).map_err(Stop::from).inspect_err(|stop| {
             let _ = self.stopped.set(stop.clone());
-        })
+        })?;
+        Ok(Box::new(move || self.install(restored)))
     }
 }
 
@@ -197,19 +196,16 @@ impl<C: Container> Local<C> {
         Ok(verdicts)
     }
 
-    fn try_install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        let container = self.store().container().clone();
-        let installed = Store::restore(container, bytes)?;
-        let index = installed.index();
+    fn install(&self, restored: Store<C>) {
+        let index = restored.index();
         {
             let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-            history.reset(index, installed.state().clone());
-            self.publish_roster(installed.roster());
-            *store = installed;
+            history.reset(index, restored.state().clone());
+            self.publish_roster(restored.roster());
+            *store = restored;
         }
         self.origin.reconcile(&self.store(), true);
         self.publish(index);
-        Ok(())
     }
 }

@@ -32,7 +32,7 @@ use self::network::Peers;
 use self::rpc::{Addressed, Message, Piece};
 use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, Types};
 
-pub(crate) use self::machine::{Replica, Saved, off_task};
+pub(crate) use self::machine::{Install, Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub(crate) use self::rebirth::{Held, begin};
 pub use self::runtime::seed_thread;
