@@ -84,7 +84,7 @@ impl<C: Container> Core<C> {
     ) -> Result<Arc<Core<C>>, Stop> {
         let (contents, journal) = disk;
         let incarnation = Incarnation(random.next_u64());
-        let keeper = Keeper::open(contents.identity.as_deref(), contents.moved, incarnation, journal.clone())?;
+        let keeper = Keeper::open(&contents, incarnation, journal.clone())?;
         let identity = keeper.get();
         let me = Member { name, incarnation: identity.incarnation };
         let cluster: ClusterId = Arc::new(AtomicU64::new(identity.cluster));
