@@ -86,7 +86,7 @@ mod stall;
 mod subscribe;
 mod tokens;
 
-pub use options::{Access, Cors, Limits, Options};
+pub use options::{Access, Cors, Limits, MoreMetrics, Options};
 pub use report::{MemberReport, StatusReport};
 pub use routes::router;
 pub use serve::{ServeError, serve};

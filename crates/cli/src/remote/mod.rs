@@ -245,7 +245,7 @@ mod tests {
 
     fn refused(status: u16, code: &str) -> ClientError {
         let refusal = Refusal { status, code: code.into(), message: "no".into(), details: serde_json::Map::new() };
-        ClientError::Refused { address: "http://x".into(), refusal }
+        ClientError::Refused { address: "http://x".into(), refusal: Box::new(refusal) }
     }
 
     #[test]

@@ -458,7 +458,7 @@ fn parse<T: DeserializeOwned>(address: &Address, body: &[u8]) -> Result<T, Clien
 fn refusal(address: &Address, status: StatusCode, body: &[u8]) -> ClientError {
     let address = address.to_string();
     match Refusal::parse(status.as_u16(), body) {
-        Ok(refusal) => ClientError::Refused { address, refusal },
+        Ok(refusal) => ClientError::Refused { address, refusal: Box::new(refusal) },
         Err(problem) => ClientError::BadAnswer { address, problem },
     }
 }
