@@ -53,7 +53,7 @@ pub(crate) enum ProgramCommand {
         #[arg(value_name = "APP.js")]
         app: Option<PathBuf>,
         #[command(flatten)]
-        arguments: NodeArguments,
+        arguments: Box<NodeArguments>,
     },
     /// Begin a cluster anew with what one node holds, because the majority is lost for good
     #[command(after_help = RECOVER_EXAMPLES)]
@@ -147,7 +147,7 @@ pub(crate) enum OwnCommand {
     /// Run one node of a cluster in this process
     Node {
         #[command(flatten)]
-        arguments: NodeArguments,
+        arguments: Box<NodeArguments>,
     },
     /// Begin a cluster anew with what one node holds, because the majority is lost for good
     #[command(after_help = RECOVER_EXAMPLES)]

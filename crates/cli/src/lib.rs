@@ -86,7 +86,7 @@ pub fn program() -> ExitCode {
         }
         ProgramCommand::Node { app, arguments } => {
             let check = arguments.check;
-            let settings = Settings::of(app, arguments)?;
+            let settings = Settings::of(app, *arguments)?;
             let app = settings.app.as_deref().ok_or_else(|| {
                 Refusal::new("no container is named: conflux node APP.js, or app = \"APP.js\" in conflux.toml")
             })?;
@@ -128,7 +128,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         OwnCommand::Dev { options } => block_on(None, dev::run(factory, options.nodes, options.node_options())),
         OwnCommand::Node { arguments } => {
             let check = arguments.check;
-            let settings = Settings::of(None, arguments)?;
+            let settings = Settings::of(None, *arguments)?;
             match check {
                 true => block_on(None, node::check(factory, &settings)),
                 false => block_on(None, node::run(factory, settings)),

@@ -165,12 +165,12 @@ fn killed_at_any_moment_nothing_that_was_answered_is_lost_and_nothing_is_done_tw
         assert!(!words.is_empty(), "caller {caller} got nothing done");
     }
     assert_eq!(all.len(), 1 + 6 + words.iter().map(Vec::len).sum::<usize>());
-    for at in 1..3 {
-        assert_eq!(cluster.words(at), all, "node {}", NAMES[at]);
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(cluster.words(at), all, "node {name}");
     }
     // Told to end, each hands on what it has and says so by its status; the last one has nobody to hand on to.
-    for at in 0..3 {
-        assert_eq!(cluster.end(at), Some(0), "node {}", NAMES[at]);
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(cluster.end(at), Some(0), "node {name}");
     }
 }
 

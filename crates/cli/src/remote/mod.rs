@@ -50,7 +50,7 @@ pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
         }
         RemoteCommand::Backup { file, at } => return backup(name, &at.client()?, &file),
         RemoteCommand::Methods { at } => at.client()?.methods().map_err(End::Client).and_then(|methods| {
-            methods.iter().try_for_each(|method| print(method))?;
+            methods.iter().try_for_each(print)?;
             Ok(Exit::Good)
         }),
     };
