@@ -230,7 +230,12 @@ fn members_are_shown_and_what_cannot_be_is_refused() {
     assert_eq!(added.stdout, "b: it is written down, and not done yet\n");
     let shown = node.ask(&["member", "list"]).ended_with(0);
     assert!(shown.stdout.contains("not there yet"), "{}", shown.stdout);
-    node.ask(&["member", "remove", "b"]).ended_with(0);
+    for change in ["remove", "demote"] {
+        // A seat that nobody came to can be taken back.
+        let removed = node.ask(&["member", change, "b"]).ended_with(0);
+        assert!(!removed.stdout.contains("not there yet"), "{}", removed.stdout);
+        node.ask(&["member", "add", "b"]).ended_with(4);
+    }
     node.ask(&["leader", "transfer", "nobody"]).ended_with(1);
 }
 

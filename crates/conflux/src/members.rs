@@ -264,6 +264,7 @@ impl<C: Container> Core<C> {
     async fn write_down(&self, change: RosterChange) -> Asked {
         let mut roster = self.local.watch_roster();
         let until = Instant::now() + self.options.timing.election_timeout_max * 3;
+        let mut asked = false;
         loop {
             let view = self.engine.view();
             let (known, voters) = (roster.borrow_and_update().clone(), names(&view.voters));
@@ -279,8 +280,9 @@ impl<C: Container> Core<C> {
                 && !seats(&known, &view).contains(name)
                 && !view.voters.union(&view.learners).any(|member| member.name == *name)
             {
-                // Asked twice: the answer to the first one was lost with a leader.
-                if matches!(&change, RosterChange::Remove { .. }) && known.has_removed(name) {
+                // A seat that nobody had come to leaves nothing behind when it goes. Or it was asked twice: the answer to the
+                // first one was lost with a leader.
+                if asked || matches!(&change, RosterChange::Remove { .. }) && known.has_removed(name) {
                     return Asked::Done;
                 }
                 let all: Vec<String> =
@@ -298,6 +300,7 @@ impl<C: Container> Core<C> {
                 }
             }
             self.inbound.push_change(change);
+            asked = true;
             let again = self.options.timing.heartbeat * 4;
             let _ = timeout(again, roster.changed()).await;
             if self.engine.leading().is_none() || Instant::now() > until {
