@@ -17,13 +17,26 @@ const SHORT: Duration = Duration::from_millis(2);
 #[derive(Default)]
 pub(crate) struct Aside {
     was_long: AtomicBool,
+    /// What calls is a task of the runtime. While a node opens it may be anything, a `LocalSet` too, where nothing can be
+    /// let go on elsewhere.
+    in_tasks: AtomicBool,
 }
 
 impl Aside {
+    /// For work that tasks do, and nobody else.
+    pub(crate) fn in_tasks() -> Aside {
+        Aside { in_tasks: AtomicBool::new(true), ..Aside::default() }
+    }
+
+    /// From now on tasks do it.
+    pub(crate) fn let_go(&self) {
+        self.in_tasks.store(true, Ordering::Relaxed);
+    }
+
     /// Runs `work`; `may_take_long` is what the container says of itself.
     pub(crate) fn run<T>(&self, may_take_long: bool, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
-        let long = may_take_long || self.was_long.load(Ordering::Relaxed);
+        let long = (may_take_long || self.was_long.load(Ordering::Relaxed)) && self.in_tasks.load(Ordering::Relaxed);
         let elsewhere =
             long && Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
         let done = if elsewhere { tokio::task::block_in_place(work) } else { work() };
@@ -43,13 +56,13 @@ mod tests {
         let long = tokio::spawn(async move {
             // Behind this one in the queue of the only worker.
             tokio::spawn(async move { sender.send(()).expect("the other one waits") });
-            Aside::default().run(true, || receiver.recv_timeout(Duration::from_secs(30)))
+            Aside::in_tasks().run(true, || receiver.recv_timeout(Duration::from_secs(30)))
         });
         assert_eq!(long.await.expect("no panic"), Ok(()));
     }
 
     #[tokio::test]
     async fn on_one_thread_it_runs_where_it_stands() {
-        assert_eq!(Aside::default().run(true, || 7), 7);
+        assert_eq!(Aside::in_tasks().run(true, || 7), 7);
     }
 }

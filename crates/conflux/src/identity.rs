@@ -95,11 +95,14 @@ impl Keeper {
         incarnation: Incarnation,
         journal: Arc<dyn Journal>,
     ) -> Result<Keeper, Stop> {
-        let Contents { identity: saved, moved, entries, purged, .. } = contents;
+        let Contents { identity: saved, moved, entries, purged, snapshot, .. } = contents;
         let saved = saved.as_deref().map(Identity::decode).transpose();
         let saved = saved.map_err(|error| Stop::Contents("the identity".into(), error.to_string()))?;
         let mut identity = match saved {
-            Some(identity) if *moved => identity.successor(incarnation, entries.is_empty() && purged.is_none()),
+            Some(identity) if *moved => {
+                let is_empty = entries.is_empty() && purged.is_none() && snapshot.is_none();
+                identity.successor(incarnation, is_empty)
+            }
             Some(identity) => identity,
             None => Identity::new(incarnation),
         };

@@ -55,6 +55,11 @@ impl<C: Container> Local<C> {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on the engine's tasks apply, and nobody else.
+    pub(crate) fn let_go_aside(&self) {
+        self.applying.let_go();
+    }
+
     /// Why nothing can be applied any more.
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.stopped.get().cloned()
