@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::examples::{self, Compare};
 use crate::steps::{Failure, Steps, run};
-use crate::{readme, words};
+use crate::{readme, tools, words};
 
 /// Everything; the quick form leaves out documentation and examples.
 pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
@@ -51,7 +51,7 @@ fn set_up(root: &Path) -> Result<(), Failure> {
             run(root, &format!("rustup component add {component}"), &[])?;
         }
     }
-    Ok(())
+    tools::set_up(root)
 }
 
 fn is_there(arguments: &[&str]) -> bool {

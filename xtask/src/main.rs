@@ -6,6 +6,7 @@ mod checks;
 mod examples;
 mod readme;
 mod steps;
+mod tools;
 mod words;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::ground::NodeOptions;
 use crate::node::NodeArguments;
 use crate::recover::Consent;
+use crate::remote::RemoteCommand;
 
 /// The most nodes that one process runs.
 const NODES_MAX: usize = 99;
@@ -21,7 +22,9 @@ const NODES_MAX: usize = 99;
     after_help = "Examples:\n  \
         conflux init words && cd words     an application to start from\n  \
         conflux dev app.js                 three nodes in this process, and a prompt\n  \
-        echo 'append \"foo\"' | conflux dev app.js"
+        echo 'append \"foo\"' | conflux dev app.js\n  \
+        conflux node app.js --id a --cluster-size 1 --data a --http 127.0.0.1:8001\n  \
+        conflux perform append '\"foo\"'     at a node that runs"
 )]
 pub(crate) struct Program {
     #[command(subcommand)]
@@ -50,7 +53,7 @@ pub(crate) enum ProgramCommand {
         #[arg(value_name = "APP.js")]
         app: Option<PathBuf>,
         #[command(flatten)]
-        arguments: NodeArguments,
+        arguments: Box<NodeArguments>,
     },
     /// Begin a cluster anew with what one node holds, because the majority is lost for good
     #[command(after_help = RECOVER_EXAMPLES)]
@@ -73,6 +76,9 @@ pub(crate) enum ProgramCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Ask running nodes
+    #[command(flatten)]
+    Remote(RemoteCommand),
     /// Load a container, list its methods, and look for what would make nodes differ
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
@@ -141,7 +147,7 @@ pub(crate) enum OwnCommand {
     /// Run one node of a cluster in this process
     Node {
         #[command(flatten)]
-        arguments: NodeArguments,
+        arguments: Box<NodeArguments>,
     },
     /// Begin a cluster anew with what one node holds, because the majority is lost for good
     #[command(after_help = RECOVER_EXAMPLES)]
@@ -157,7 +163,10 @@ pub(crate) enum OwnCommand {
         #[command(flatten)]
         place: Place,
     },
-    /// List the methods, and look for what would make nodes differ
+    /// Ask running nodes
+    #[command(flatten)]
+    Remote(RemoteCommand),
+    /// Look for what would make nodes differ
     Check {
         #[command(flatten)]
         options: CheckOptions,
@@ -178,6 +187,7 @@ Lines are METHOD [JSON ARGUMENT]... ; `@b METHOD ...` performs at node b; `:help
 Examples:
   conflux dev words.js                              a prompt
   conflux dev words.js --nodes 5 < lines.txt        answers in the order of the lines, a JSON object each
+  conflux dev words.js --data ./words-data          goes on where it was when it is started again
   printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
 
 Exit status: 0 all was answered, 1 a line was bad or failed, 2 usage or file, 6 the nodes' states differ.";
@@ -240,6 +250,10 @@ pub(crate) struct DevOptions {
     /// Where chance comes from: the same seed, the same draws
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Keep the nodes' disks here, a directory each, and go on from what is there [in memory]
+    // A seed draws the incarnations, too, and those of nodes on a disk must never come again.
+    #[arg(long, value_name = "DIR", conflicts_with = "seed")]
+    data: Option<PathBuf>,
     /// The shortest silence of a leader before another takes over [300ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     election_timeout_min: Option<Duration>,
@@ -262,6 +276,7 @@ impl DevOptions {
             heartbeat_interval: self.heartbeat_interval,
             deadline: self.deadline,
             seed: self.seed,
+            data: self.data.clone(),
         }
     }
 }

@@ -97,7 +97,7 @@ impl Cluster {
         }
         let name = self.seats[position].name.clone();
         if wiped {
-            self.ground.wipe(&name);
+            self.ground.wipe(&name)?;
         }
         self.seats[position].node = Some(self.ground.open(&name).await?);
         Ok(())

@@ -13,6 +13,12 @@ pub enum Exit {
     BadLines = 1,
     /// The command line, a file or an option was wrong: nothing ran.
     Usage = 2,
+    /// The one call that was asked for was rejected.
+    Rejected = 3,
+    /// It is not known what became of a call.
+    Unknown = 4,
+    /// No node could be reached.
+    Unreachable = 5,
     /// Nodes hold different states at the same place.
     Diverged = 6,
 }

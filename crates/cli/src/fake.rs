@@ -59,8 +59,9 @@ impl Ground for FakeGround {
         Box::pin(async { Ok(node) })
     }
 
-    fn wipe(&self, name: &NodeName) {
+    fn wipe(&self, name: &NodeName) -> Result<(), Refusal> {
         self.note(format!("wipe {name}"));
+        Ok(())
     }
 
     fn partition(&self, groups: &[Vec<String>]) {

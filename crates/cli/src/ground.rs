@@ -1,11 +1,12 @@
 //! What the nodes of a cluster stand on: the channel between them and a disk for each.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use conflux::json::JsonNode;
-use conflux::{MemoryChannel, MemoryDisk};
+use conflux::{FileDisk, MemoryChannel, MemoryDisk};
 use conflux_core::{NodeName, Random};
 use futures_core::future::BoxFuture;
 use tokio::time::timeout;
@@ -22,7 +23,7 @@ pub(crate) trait Ground: Send + Sync {
     fn open(&self, name: &NodeName) -> BoxFuture<'_, Result<Arc<dyn JsonNode>, Refusal>>;
 
     /// Puts an empty disk in place of the node's. The node is not open.
-    fn wipe(&self, name: &NodeName);
+    fn wipe(&self, name: &NodeName) -> Result<(), Refusal>;
 
     /// Parts the nodes into groups that do not hear each other.
     fn partition(&self, groups: &[Vec<String>]);
@@ -42,9 +43,11 @@ pub(crate) struct NodeOptions {
     pub(crate) heartbeat_interval: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) seed: Option<u64>,
+    /// Where each node has a directory of its name for its disk; in memory without it.
+    pub(crate) data: Option<PathBuf>,
 }
 
-/// Real nodes in this process, over a memory channel, on memory disks.
+/// Real nodes in this process, over a memory channel.
 pub(crate) struct MemoryGround<F> {
     factory: F,
     cluster_size: usize,
@@ -66,6 +69,10 @@ impl<F: Factory> MemoryGround<F> {
         MemoryGround { factory, cluster_size, channel, disks: Mutex::default(), options }
     }
 
+    fn directory(&self, name: &NodeName) -> Option<PathBuf> {
+        self.options.data.as_ref().map(|data| data.join(&**name))
+    }
+
     /// Opens a node, and keeps its type: for callers that do not go through JSON.
     pub(crate) async fn open_typed(&self, name: &NodeName) -> Result<conflux::Node<F::Container>, Refusal> {
         let container = self.factory.make()?;
@@ -75,10 +82,12 @@ impl<F: Factory> MemoryGround<F> {
             standing.opened += 1;
             (standing.disk.clone(), standing.opened)
         };
-        let mut builder = conflux::Node::builder(container, &**name)
-            .cluster_size(self.cluster_size)
-            .channel(self.channel.clone())
-            .disk(disk);
+        let builder = conflux::Node::builder(container, &**name);
+        let mut builder = builder.cluster_size(self.cluster_size).channel(self.channel.clone());
+        builder = match self.directory(name) {
+            Some(directory) => builder.disk(FileDisk::new(directory)),
+            None => builder.disk(disk),
+        };
         let NodeOptions { election_timeout_min: min, election_timeout_max: max, .. } = self.options;
         if min.is_some() || max.is_some() {
             let (min, max) = election_timeout(min, max);
@@ -122,9 +131,14 @@ impl<F: Factory> Ground for MemoryGround<F> {
         Box::pin(async move { Ok(Arc::new(self.open_typed(&name).await?) as Arc<dyn JsonNode>) })
     }
 
-    fn wipe(&self, name: &NodeName) {
+    fn wipe(&self, name: &NodeName) -> Result<(), Refusal> {
         let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
         disks.entry(name.clone()).or_default().disk = MemoryDisk::new();
+        match self.directory(name) {
+            Some(directory) if directory.exists() => std::fs::remove_dir_all(&directory)
+                .map_err(|error| Refusal::new(format!("cannot remove {}: {error}", directory.display()))),
+            _ => Ok(()),
+        }
     }
 
     fn partition(&self, groups: &[Vec<String>]) {

@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Then `counter dev` is a prompt on a cluster of three nodes, `counter check lines.txt` looks for what would make
-//! nodes differ, and `counter bench --call 'add 1'` measures.
+//! nodes differ, and `counter bench --call 'add 1'` measures. `counter node` runs one node of a cluster, and
+//! `counter perform add 1`, `counter state` and others ask it.
 
 mod answer;
 mod arguments;
@@ -45,11 +46,11 @@ mod interrupt;
 mod line;
 mod log;
 mod node;
-
 mod printer;
 mod progress;
 mod prompt;
 mod recover;
+mod remote;
 mod report;
 mod session;
 mod table;
@@ -85,7 +86,7 @@ pub fn program() -> ExitCode {
         }
         ProgramCommand::Node { app, arguments } => {
             let check = arguments.check;
-            let settings = Settings::of(app, arguments)?;
+            let settings = Settings::of(app, *arguments)?;
             let app = settings.app.as_deref().ok_or_else(|| {
                 Refusal::new("no container is named: conflux node APP.js, or app = \"APP.js\" in conflux.toml")
             })?;
@@ -106,6 +107,7 @@ pub fn program() -> ExitCode {
             // The check here does what the container's own would do, and knows the lines.
             Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
         }
+        ProgramCommand::Remote(command) => Ok(remote::run(&name, command)?),
         ProgramCommand::Init { directory } => Ok(init::run(&directory)?),
         ProgramCommand::Tls { command: TlsCommand::Init { directory, names, days } } => {
             Ok(tls::init(&directory, &names, days)?)
@@ -117,7 +119,7 @@ pub fn program() -> ExitCode {
     })
 }
 
-/// The program around one Rust container: `dev`, `check` and `bench`, without a file to name.
+/// The program around one Rust container: all commands of `conflux` but `init`, without a file to name.
 #[must_use]
 pub fn main<C: Container>(container: C) -> ExitCode {
     let name = own_name(std::env::args_os().next().as_deref());
@@ -126,7 +128,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         OwnCommand::Dev { options } => block_on(None, dev::run(factory, options.nodes, options.node_options())),
         OwnCommand::Node { arguments } => {
             let check = arguments.check;
-            let settings = Settings::of(None, arguments)?;
+            let settings = Settings::of(None, *arguments)?;
             match check {
                 true => block_on(None, node::check(factory, &settings)),
                 false => block_on(None, node::run(factory, settings)),
@@ -138,6 +140,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         }
         OwnCommand::Restore { file, place: Place { id, data } } => Ok(recover::restore(&factory, &id, &data, &file)?),
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
+        OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),
         OwnCommand::Bench { call, options } => {
             let method = bench::method_of(&factory.make()?, &call)?;
             block_on(options.threads, bench::run(factory, method, options))

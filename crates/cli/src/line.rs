@@ -115,6 +115,18 @@ impl Request {
     }
 }
 
+/// Reads the arguments of a command line, each one JSON value.
+pub(crate) fn arguments(texts: &[String]) -> Result<Vec<Value>, String> {
+    let read = |(nth, text): (usize, &String)| {
+        serde_json::from_str(text).map_err(|error| {
+            let hint = hint(text.trim_start_matches(WHITE_SPACE));
+            let hint = hint.map(|hint| format!("{hint} inside the shell's own quotes")).unwrap_or_default();
+            format!("argument {}, {}, is not JSON: {}{hint}", nth + 1, shortened(text, 40), reason(&error))
+        })
+    };
+    texts.iter().enumerate().map(read).collect()
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(node) = &self.at {
@@ -193,6 +205,20 @@ mod tests {
             request("@b append \"\u{1f600} # @\""),
             (Some("b".into()), "append".into(), json!(["\u{1f600} # @"]))
         );
+    }
+
+    #[test]
+    fn arguments_of_a_command_line_are_values_each() {
+        let read = |texts: &[&str]| arguments(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>());
+        assert_eq!(read(&["\"foo\"", " {\"a\": 1} ", "-5"]), Ok(vec![json!("foo"), json!({"a": 1}), json!(-5)]));
+        let error = |texts: &[&str]| read(texts).expect_err("one is no JSON");
+        assert_eq!(
+            error(&["1", "foo"]),
+            "argument 2, foo, is not JSON: expected ident; strings are written in double quotes, as in \"foo\" inside the \
+             shell's own quotes"
+        );
+        assert_eq!(error(&["1 2"]), "argument 1, 1 2, is not JSON: trailing characters");
+        assert_eq!(error(&[""]), "argument 1, , is not JSON: EOF while parsing a value");
     }
 
     #[test]

@@ -41,15 +41,15 @@ pub(crate) fn recover<F: Factory>(factory: &F, id: &str, data: &Path, consent: C
         return Err(Refusal::new("nothing was changed; --yes does it"));
     }
     let done = conflux::recover(factory.make()?, id, &disk, false).map_err(Refusal::new)?;
-    println!("done: {id:?} is cluster {:016x}, generation {}", done.cluster, done.generation);
+    println!("done: {id:?} is cluster {:016x}, generation {:x}", done.cluster, done.generation);
     next(id, &done);
     Ok(Exit::Good)
 }
 
 fn describe(id: &str, planned: &Recovered) {
-    let Recovered { was, generation, index, committed, voters, .. } = planned;
+    let Recovered { was, index, committed, voters, .. } = planned;
     let others: Vec<&str> = voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
-    println!("{id:?} holds cluster {was:016x} up to index {index}; it would begin generation {generation}, alone");
+    println!("{id:?} holds cluster {was:016x} up to index {index}; it would go on alone, as another generation");
     if committed < index {
         println!(
             "  {} to {index} it did not know to be committed: they count as committed from then on",
@@ -85,7 +85,7 @@ pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Pat
     let backup = Backup::decode(&bytes).map_err(|error| named(&error))?;
     let restored = conflux::restore(factory.make()?, id, &FileDisk::new(data), &backup).map_err(Refusal::new)?;
     println!(
-        "{id:?} holds what cluster {:016x} was at index {}, as cluster {:016x}, generation {}",
+        "{id:?} holds what cluster {:016x} was at index {}, as cluster {:016x}, generation {:x}",
         restored.was, restored.index, restored.cluster, restored.generation
     );
     next(id, &restored);
@@ -96,7 +96,9 @@ fn next(id: &str, recovered: &Recovered) {
     println!("  start {id:?} again as before; it serves alone");
     let others: Vec<&str> = recovered.voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
     match others.as_slice() {
-        [] => println!("  other nodes join with empty data directories, and vote after `conflux member add NAME`"),
+        [] => println!(
+            "  other nodes join with empty data directories; those without a seat vote after `conflux member add NAME`"
+        ),
         others => println!("  then start {} with empty data directories: they join, and vote again", others.join(", ")),
     }
 }

@@ -178,6 +178,36 @@ fn the_leader_may_die_and_come_back() {
 }
 
 #[test]
+fn with_a_directory_it_goes_on_where_it_was() {
+    let directory = std::env::temp_dir().join(format!("conflux-dev-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    let options = ["--data", directory.to_str().expect("the path is UTF-8")];
+    let ran = dev(&options, &format!("{}{}", append("one"), append("two"))).ended_with(0);
+    assert_eq!(ran.answers(), [appended(1, "one"), appended(2, "two")]);
+    for name in ["a", "b", "c"] {
+        assert!(directory.join(name).join("log-0000000000000001").exists(), "{name} has no disk");
+    }
+
+    // The second time a node is wiped: it comes back as a new one, and the third time it is still there.
+    let input = format!("@b {}:restart c --wiped\n@c {}", append("three"), append("four"));
+    let answers = dev(&options, &input).ended_with(0).answers();
+    assert_eq!(answers[0], appended(3, "three"));
+    assert_eq!(answers[1], json!({"restarted": "c", "wiped": true}));
+    assert_eq!(answers[2], appended(4, "four"));
+    let ran = dev(&options, &format!("@c {}@c :state\n", append("five"))).ended_with(0);
+    assert_eq!(ran.answers()[1]["state"], json!(["one", "two", "three", "four", "five"]));
+    assert_one_digest(&ran, 3);
+
+    // What is damaged is said, and nothing is opened.
+    let log = std::fs::read(directory.join("a/disk")).expect("it is there");
+    std::fs::write(directory.join("a/disk"), &log[1..]).expect("it can be written");
+    let ran = dev(&options, "").ended_with(2);
+    assert!(ran.stderr.contains("a/disk is damaged at byte 0"), "{}", ran.stderr);
+    assert!(dev(&["--data", "x", "--seed", "1"], "").ended_with(2).stderr.contains("cannot be used with"));
+    std::fs::remove_dir_all(&directory).expect("nobody has it open");
+}
+
+#[test]
 fn a_killed_node_is_down_in_the_table() {
     let ran = dev(&[], &format!("{}:kill c\n@c {}{}", append("one"), append("never"), append("two"))).ended_with(1);
     assert!(ran.answers()[2]["error"].as_str().is_some_and(|error| error.contains("`:restart c`")));

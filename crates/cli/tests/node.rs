@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{conflux, container, directory};
 use conflux_http::client::{Client, ClientError, PerformOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How long a cluster may take to serve again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -165,13 +165,31 @@ fn killed_at_any_moment_nothing_that_was_answered_is_lost_and_nothing_is_done_tw
         assert!(!words.is_empty(), "caller {caller} got nothing done");
     }
     assert_eq!(all.len(), 1 + 6 + words.iter().map(Vec::len).sum::<usize>());
-    for at in 1..3 {
-        assert_eq!(cluster.words(at), all, "node {}", NAMES[at]);
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(cluster.words(at), all, "node {name}");
     }
     // Told to end, each hands on what it has and says so by its status; the last one has nobody to hand on to.
-    for at in 0..3 {
-        assert_eq!(cluster.end(at), Some(0), "node {}", NAMES[at]);
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(cluster.end(at), Some(0), "node {name}");
     }
+}
+
+#[test]
+fn the_commands_reach_any_node() {
+    let cluster = Cluster::new("node-commands");
+    append(&cluster.client(0), "first");
+    let at = |n: usize| cluster.address(n);
+    let ran = conflux(&["perform", "append", "\"foo\"", "--at", &at(1)], "").ended_with(0);
+    assert_eq!(ran.answers(), [json!({"index": 2, "action": {"type": "APPEND", "word": "foo"}})]);
+    let ran = conflux(&["state", "--linearizable", "--at", &at(2)], "").ended_with(0);
+    let state: Value = serde_json::from_str(ran.stdout.trim()).expect("it is JSON");
+    assert_eq!(state, json!({"index": 2, "state": ["first", "foo"]}));
+    conflux(&["perform", "append", &format!("{:?}", "x".repeat(81)), "--at", &at(0)], "").ended_with(3);
+    let status = conflux(&["status", "--at", &at(0), "--at", &at(1), "--at", &at(2)], "").ended_with(0);
+    let mut roles: Vec<&str> =
+        status.stdout.lines().filter_map(|line| line.split_whitespace().nth(2)).take(4).collect();
+    roles.sort_unstable();
+    assert_eq!(roles, ["follower", "follower", "leader", "role"], "{}", status.stdout);
 }
 
 #[test]

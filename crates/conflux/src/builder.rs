@@ -18,6 +18,9 @@ use crate::options::{BadOption, Timing};
 use crate::raft::Compaction;
 use crate::stop::Stop;
 
+/// The shortest life of a session: calls must be over before theirs can expire.
+const SESSION_LIFE_MIN: Duration = Duration::from_secs(1);
+
 /// What a node was told.
 pub(crate) struct Options {
     pub(crate) founders: Founders,
@@ -63,7 +66,7 @@ pub struct NodeBuilder<C: Container> {
     container: C,
     id: String,
     size: Option<usize>,
-    founders: Option<BTreeSet<String>>,
+    founders: Option<Vec<String>>,
     channel: Option<Arc<dyn Channel>>,
     disk: Option<Arc<dyn Disk>>,
     timing: Timing,
@@ -242,6 +245,10 @@ impl<C: Container> NodeBuilder<C> {
             return Err(BadOption::new("id", &self.id, allowed));
         }
         self.timing.check()?;
+        if self.retention.session < SESSION_LIFE_MIN {
+            let allowed = format!("a session must live for at least {SESSION_LIFE_MIN:?}");
+            return Err(BadOption::new("retention", self.retention.session, allowed));
+        }
         if self.deadline.is_zero() || self.deadline > self.retention.session / 4 {
             let allowed = format!(
                 "it must be above zero and at most a quarter of a session's life, which is {:?}",
@@ -262,18 +269,20 @@ impl<C: Container> NodeBuilder<C> {
             return Err(BadOption::new("digest_every", 0, "it must be at least 1"));
         }
         if self.channel.is_none() {
-            return Err(BadOption::new(
-                "channel",
-                "not given",
-                "a node must have one, MemoryChannel::new() for instance",
-            ));
+            return Err(BadOption::missing("channel", "a node must have one, MemoryChannel::new() for instance"));
         }
         match (&self.founders, self.size) {
-            (Some(founders), None) if (1..=FOUNDERS_MAX).contains(&founders.len()) && !founders.contains("") => {
-                Ok(Founders::Named(founders.iter().map(|id| NodeName::from(id.as_str())).collect()))
-            }
             (Some(founders), None) => {
-                let allowed = format!("it must name 1 to {FOUNDERS_MAX} nodes");
+                let named: BTreeSet<NodeName> = founders.iter().map(|id| NodeName::from(id.as_str())).collect();
+                let allowed = if founders.iter().any(|id| !(1..=NODE_NAME_BYTES_MAX).contains(&id.len())) {
+                    format!("each name must have 1 to {NODE_NAME_BYTES_MAX} bytes")
+                } else if named.len() < founders.len() {
+                    "no node may be named twice".to_owned()
+                } else if !(1..=FOUNDERS_MAX).contains(&named.len()) {
+                    format!("it must name 1 to {FOUNDERS_MAX} nodes")
+                } else {
+                    return Ok(Founders::Named(named));
+                };
                 Err(BadOption::new("founders", founders, allowed))
             }
             (None, Some(size)) if (1..=FOUNDERS_MAX).contains(&size) => Ok(Founders::Size(size)),
@@ -281,7 +290,7 @@ impl<C: Container> NodeBuilder<C> {
                 let allowed = format!("it must be 1 to {FOUNDERS_MAX}: an odd number, usually 3 or 5");
                 Err(BadOption::new("cluster_size", size, allowed))
             }
-            (None, None) => Err(BadOption::new("cluster_size", "not given", "give it, or name the founders")),
+            (None, None) => Err(BadOption::missing("cluster_size", "give it, or name the founders")),
             (Some(_), Some(size)) => {
                 Err(BadOption::new("cluster_size", size, "it must not be given together with founders"))
             }

@@ -15,13 +15,14 @@ use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
+use crate::aside::Aside;
 use crate::builder::Options;
 use crate::channel::Inbox;
 use crate::disk::Opened;
 use crate::founding::Meeting;
 use crate::identity::Keeper;
 use crate::members::Joining;
-use crate::message::{Calls, Decided, Expect, Predicted, kind};
+use crate::message::{Calls, Decided, Expect, Predicted, Source, kind};
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
 use crate::quorum::Quorum;
@@ -51,6 +52,10 @@ pub(crate) struct Core<C: Container> {
     /// Rings for the sequencer, and for the courier to a leader elsewhere: only one of them has work.
     pub(crate) ring: Arc<Notify>,
     batches: Mutex<(u64, Random)>,
+    /// What the container is made of.
+    pub(crate) source: Source,
+    /// The leader runs methods by it.
+    pub(crate) deciding: Aside,
     /// Why the node stopped.
     pub(crate) stopped: watch::Sender<Option<String>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -81,7 +86,7 @@ impl<C: Container> Core<C> {
     ) -> Result<Arc<Core<C>>, Stop> {
         let (contents, journal) = disk;
         let incarnation = Incarnation(random.next_u64());
-        let keeper = Keeper::open(contents.identity.as_deref(), contents.moved, incarnation, journal.clone())?;
+        let keeper = Keeper::open(&contents, incarnation, journal.clone())?;
         let identity = keeper.get();
         let me = Member { name, incarnation: identity.incarnation };
         let cluster: ClusterId = Arc::new(AtomicU64::new(identity.cluster));
@@ -102,6 +107,11 @@ impl<C: Container> Core<C> {
             local.clone(),
         )
         .await?;
+        // Asked for at every hello: not behind the lock that reducers hold.
+        let source = {
+            let store = local.store();
+            Source { version: store.container().version(), code: store.container().code() }
+        };
         let (stopped, _) = watch::channel(None);
         let core = Arc::new(Core {
             meeting: Meeting::new(Random::new(random.next_u64())),
@@ -110,6 +120,8 @@ impl<C: Container> Core<C> {
             reads: Reads::default(),
             inbound: Inbound::new(ring.clone()),
             batches: Mutex::new((0, Random::new(random.next_u64()))),
+            deciding: Aside::in_tasks(),
+            source,
             tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
             closing: tokio::sync::Mutex::new(false),
@@ -124,6 +136,8 @@ impl<C: Container> Core<C> {
             stopped,
         });
         core.finish_founding().await?;
+        // From here on everything runs in tasks.
+        core.local.let_go_aside();
         core.start(inbox);
         Ok(core)
     }
@@ -358,6 +372,8 @@ impl<C: Container> Core<C> {
             let store = self.local.store();
             (store.index(), store.generation())
         };
+        // A history that was founded is named by its cluster.
+        let generation = if generation == 0 { cluster & conflux_core::store::GENERATION_MAX } else { generation };
         Status {
             id: self.me().name.clone(),
             incarnation: self.me().incarnation,

@@ -72,6 +72,8 @@ struct Heard {
     pledges: BTreeSet<Member>,
     /// A message came from the cluster that this node's pledge became.
     welcomed: Option<u64>,
+    /// When this node first said hello.
+    listening_since: Option<Instant>,
     random: Random,
 }
 
@@ -83,6 +85,7 @@ impl Meeting {
             leader: None,
             pledges: BTreeSet::new(),
             welcomed: None,
+            listening_since: None,
             random,
         };
         Meeting { inner: Mutex::new(heard), ring: Notify::new(), notice: watch::channel(None).0 }
@@ -137,7 +140,7 @@ impl<C: Container> Core<C> {
     fn hello(&self) -> Bytes {
         let hello = Hello {
             incarnation: self.me().incarnation,
-            source: self.source(),
+            source: self.source,
             cluster: self.cluster(),
             leads: self.engine.leading().is_some(),
         };
@@ -209,7 +212,12 @@ impl<C: Container> Core<C> {
                     let mut heard = self.meeting.lock();
                     let now = Instant::now();
                     heard.free.retain(|_, (_, last)| now - *last < patience);
-                    if heard.formed.is_some() {
+                    let listened = now - *heard.listening_since.get_or_insert(now);
+                    // Who needs nobody else must at least hear whether a cluster answers its hello: others that have to
+                    // connect again first do so within that time, as they miss a node.
+                    let alone = self.options.founders.count() == 1;
+                    let patience = self.options.timing.election_timeout_max * 2;
+                    if heard.formed.is_some() || (alone && listened < patience) {
                         return;
                     }
                     let mut known: BTreeSet<Member> = heard
@@ -224,7 +232,7 @@ impl<C: Container> Core<C> {
                         self.meeting.note(Some(format!("waiting for {of} nodes to found a cluster, {here} are here")));
                     }
                     let chosen = self.options.founders.choose(&known).filter(|set| set.first() == Some(&me));
-                    chosen.map(|founders| Propose { founders, nonce: heard.random.next_u64(), source: self.source() })
+                    chosen.map(|founders| Propose { founders, nonce: heard.random.next_u64(), source: self.source })
                 };
                 if let Some(propose) = chosen {
                     self.meeting.lock().pledges = BTreeSet::from([me]);
@@ -357,13 +365,16 @@ impl<C: Container> Core<C> {
     }
 
     async fn ask_to_join(&self, cluster: u64, leader: &NodeName) {
-        let join = Join { incarnation: self.me().incarnation, source: self.source() };
+        let join = Join { incarnation: self.me().incarnation, source: self.source };
         let answer = self.wire.request(leader, head(cluster, kind::JOIN), join.encode());
         match timeout(self.options.timing.heartbeat * 4, answer).await {
             Ok(Ok(body)) if Welcome::decode(&body) == Ok(Welcome::In(cluster)) => self.belong(cluster),
             Ok(Ok(body)) if Welcome::decode(&body) == Ok(Welcome::Removed) => self.halt(&Stop::Removed),
             Ok(Err(error)) => {
-                self.meeting.say(format!("{leader} does not let this node in: {error}"));
+                // One that belongs already asks in passing: that leader may have lost its place a moment ago.
+                if self.cluster() == 0 {
+                    self.meeting.say(format!("{leader} does not let this node in: {error}"));
+                }
                 self.meeting.lock().leader = None;
             }
             // No answer, or no leader: wait until one says hello.
@@ -496,14 +507,9 @@ impl<C: Container> Core<C> {
         }
     }
 
-    fn source(&self) -> Source {
-        let store = self.local.store();
-        Source { version: store.container().version(), code: store.container().code() }
-    }
-
     /// Nodes that run another container are refused at the door: their first batch would stop one side or the other.
     fn same_source(&self, from: &NodeName, came: Source) -> Result<(), String> {
-        let is = self.source();
+        let is = self.source;
         if came == is {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use conflux_core::Incarnation;
 use conflux_core::codec::{CodecError, Reader, Writer};
 
-use crate::disk::{Change, DiskError, Journal};
+use crate::disk::{Change, Contents, DiskError, Journal};
 use crate::message::Propose;
 use crate::stop::Stop;
 
@@ -33,11 +33,10 @@ impl Identity {
         Identity { incarnation, starts: 0, pledge: None, freed: None, cluster: 0 }
     }
 
-    /// The one that takes over another's data: it belongs to the same cluster, and owes nothing that the other promised.
-    /// A founding that was not finished is not its own: then it belongs to none.
-    pub(crate) fn successor(&self, incarnation: Incarnation) -> Identity {
-        let unfinished = self.pledge.as_ref().is_some_and(|pledge| pledge.id() == self.cluster);
-        Identity { cluster: if unfinished { 0 } else { self.cluster }, ..Identity::new(incarnation) }
+    /// The one that takes over another's data: it belongs to the cluster that the log is of, and owes nothing that the
+    /// other promised. A founding of which nothing is in the log is not its own.
+    fn successor(&self, incarnation: Incarnation, log_is_empty: bool) -> Identity {
+        Identity { cluster: if log_is_empty { 0 } else { self.cluster }, ..Identity::new(incarnation) }
     }
 
     /// The one that begins a cluster of its own with data that are there.
@@ -92,15 +91,18 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Takes up what the disk holds, for one more opening. `incarnation` is for a node that is new, or `moved`.
     pub(crate) fn open(
-        saved: Option<&[u8]>,
-        moved: bool,
+        contents: &Contents,
         incarnation: Incarnation,
         journal: Arc<dyn Journal>,
     ) -> Result<Keeper, Stop> {
-        let saved = saved.map(Identity::decode).transpose();
+        let Contents { identity: saved, moved, entries, purged, snapshot, .. } = contents;
+        let saved = saved.as_deref().map(Identity::decode).transpose();
         let saved = saved.map_err(|error| Stop::Contents("the identity".into(), error.to_string()))?;
         let mut identity = match saved {
-            Some(identity) if moved => identity.successor(incarnation),
+            Some(identity) if *moved => {
+                let is_empty = entries.is_empty() && purged.is_none() && snapshot.is_none();
+                identity.successor(incarnation, is_empty)
+            }
             Some(identity) => identity,
             None => Identity::new(incarnation),
         };
@@ -165,10 +167,10 @@ mod tests {
 
     #[test]
     fn who_takes_over_data_owes_nothing_and_is_no_founder() {
-        let unfinished = identity().successor(Incarnation(5));
-        assert_eq!(unfinished, Identity::new(Incarnation(5)));
-        let member = Identity { pledge: None, ..identity() }.successor(Incarnation(5));
-        assert_eq!((member.cluster, member.starts), (identity().cluster, 0));
+        let nothing_in_it = identity().successor(Incarnation(5), true);
+        assert_eq!(nothing_in_it, Identity::new(Incarnation(5)));
+        let member = identity().successor(Incarnation(5), false);
+        assert_eq!(member, Identity { cluster: identity().cluster, ..Identity::new(Incarnation(5)) });
     }
 
     proptest! {

@@ -133,7 +133,9 @@ impl<C: Container> JsonNode for Node<C> {
         let node = self.clone();
         async move {
             let state = Node::linearizable_state(&node).await.map_err(|error| error.to_string())?;
-            Ok((state.index(), json(&*state)))
+            // It may be large: not on a thread that carries messages.
+            let shown = tokio::task::spawn_blocking(move || (state.index(), json(&*state))).await;
+            shown.map_err(|error| error.to_string())
         }
         .boxed()
     }

@@ -74,13 +74,15 @@
 //! The log is cut down to a snapshot by count and by bytes, so memory does not grow with the number of performs.
 //!
 //! # What is kept where
-//! The only disk there is yet is [`MemoryDisk`], which outlives the node and not the process: what was answered survives
-//! the crash of any minority of the nodes at a time.
+//! With a [`FileDisk`] on each node, what was answered survives the end of all of them at once, power loss included, as
+//! soon as the disks of a majority are back. With a [`MemoryDisk`], which outlives the node and not the process, it
+//! survives the crash of any minority of the nodes at a time.
 //!
 //! # Panics
 //! A method or reducer that panics fails its call. That needs `panic = "unwind"`, the default; with `panic = "abort"` it
 //! ends the process, on the leader and then on the next one.
 
+mod aside;
 mod backup;
 mod builder;
 pub mod channel;

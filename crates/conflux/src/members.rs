@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{Container, Incarnation, NodeName, Roster, RosterChange};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::Core;
 use crate::founding::silence;
 use crate::message::kind;
-use crate::raft::{Member, Progress, View};
+use crate::raft::{Member, NotLeading, Progress, View};
+use crate::reads::ReadError;
 use crate::status::Role;
 use crate::stop::Stop;
 use crate::watch;
@@ -58,14 +59,29 @@ pub enum MemberError {
     Closed,
 }
 
-/// Those who asked this leader to be let in.
-#[derive(Default)]
+/// Those who asked this leader to be let in, and what else is asked of it.
 pub(crate) struct Joining {
+    /// A permit for each change or hand-over that another node asked for.
+    served: Arc<Semaphore>,
     waiting: Mutex<BTreeMap<NodeName, Member>>,
     ring: Notify,
     /// When this leadership began.
     leading_since: Mutex<Option<Instant>>,
 }
+
+impl Default for Joining {
+    fn default() -> Self {
+        Joining {
+            served: Arc::new(Semaphore::new(SERVED_MAX)),
+            waiting: Mutex::default(),
+            ring: Notify::new(),
+            leading_since: Mutex::default(),
+        }
+    }
+}
+
+/// The most changes and hand-overs that other nodes ask for at once.
+const SERVED_MAX: usize = 64;
 
 /// The most nodes that may wait to be let in: names come from the network.
 const WAITING_MAX: usize = 256;
@@ -130,7 +146,11 @@ impl<C: Container> Core<C> {
             if removes_itself && removed { Ok(()) } else { Err(MemberError::Closed) }
         };
         match self.ask_leader(kind::ROSTER, change.encode().into(), deadline, patience).await {
-            Ok(()) => {}
+            // What this node knows must be at least as new as what was written down.
+            Ok(()) => match self.read_barrier(deadline.saturating_duration_since(Instant::now())).await {
+                Ok(()) | Err(ReadError::Deadline(..)) => {}
+                Err(ReadError::Closed) => return gone(),
+            },
             Err(MemberError::Closed) => return gone(),
             Err(error) => return Err(error),
         }
@@ -144,7 +164,7 @@ impl<C: Container> Core<C> {
                 RosterChange::Unseat(_) => !votes,
                 RosterChange::Remove { .. } => !votes && !learns,
             };
-            if done && !view.joint {
+            if done && !view.joint && view.settled {
                 return Ok(());
             }
             match timeout_at(deadline, watcher.changed()).await {
@@ -233,9 +253,13 @@ impl<C: Container> Core<C> {
     /// Serves what other nodes ask this one for as their leader.
     pub(crate) fn serve_members(self: &Arc<Self>, arrival: Arrival) {
         let Some(reply) = arrival.reply else { return };
+        let Ok(permit) = self.joining.served.clone().try_acquire_owned() else {
+            return reply.refuse("too many changes of members are under way");
+        };
         let core = self.clone();
         // A change waits for its commit, which messages bring.
         tokio::spawn(async move {
+            let _permit = permit;
             match core.answer_members(arrival.head.kind, &arrival.body).await {
                 Asked::Done => reply.send(Bytes::from_static(DONE)),
                 Asked::Refused(why) => reply.send([&[REFUSED], why.as_bytes()].concat().into()),
@@ -245,8 +269,8 @@ impl<C: Container> Core<C> {
     }
 
     async fn answer_members(&self, kind: Kind, body: &[u8]) -> Asked {
-        if self.engine.leading().is_none() {
-            return Asked::NotLeading(format!("{} does not lead", self.me().name));
+        if !self.engine.leads_with_all() {
+            return Asked::NotLeading(format!("{} does not lead, or not yet", self.me().name));
         }
         if kind == kind::HAND_OVER {
             return match std::str::from_utf8(body) {
@@ -264,6 +288,7 @@ impl<C: Container> Core<C> {
     async fn write_down(&self, change: RosterChange) -> Asked {
         let mut roster = self.local.watch_roster();
         let until = Instant::now() + self.options.timing.election_timeout_max * 3;
+        let mut asked = false;
         loop {
             let view = self.engine.view();
             let (known, voters) = (roster.borrow_and_update().clone(), names(&view.voters));
@@ -279,8 +304,9 @@ impl<C: Container> Core<C> {
                 && !seats(&known, &view).contains(name)
                 && !view.voters.union(&view.learners).any(|member| member.name == *name)
             {
-                // Asked twice: the answer to the first one was lost with a leader.
-                if matches!(&change, RosterChange::Remove { .. }) && known.has_removed(name) {
+                // A seat that nobody had come to leaves nothing behind when it goes. Or it was asked twice: the answer to the
+                // first one was lost with a leader.
+                if asked || matches!(&change, RosterChange::Remove { .. }) && known.has_removed(name) {
                     return Asked::Done;
                 }
                 let all: Vec<String> =
@@ -298,6 +324,7 @@ impl<C: Container> Core<C> {
                 }
             }
             self.inbound.push_change(change);
+            asked = true;
             let again = self.options.timing.heartbeat * 4;
             let _ = timeout(again, roster.changed()).await;
             if self.engine.leading().is_none() || Instant::now() > until {
@@ -421,11 +448,21 @@ impl<C: Container> Core<C> {
 
     /// One step; `true` when there is more to come.
     async fn step(&self) -> bool {
+        if !self.engine.leads_with_all() {
+            // What is meant may be another thing than this node knows of: a change by an old roster could take the
+            // majority from those who have it.
+            return true;
+        }
         let view = self.engine.view();
         let roster = self.local.store().roster().clone();
         if view.joint {
             // Begun by an earlier leader, or by this one before it was cut off: finish it.
-            return self.change_voters(&view, &roster, view.target_voters.clone()).await;
+            if view.target_voters.contains(self.me()) {
+                let _ = self.set_voters(&view, &roster, view.target_voters.clone()).await;
+            } else if let Some(next) = self.successor(&view.target_voters, None) {
+                let _ = self.engine.hand_over(&next).await;
+            }
+            return true;
         }
         let joining: Vec<Member> = {
             let mut waiting = self.joining.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -458,16 +495,20 @@ impl<C: Container> Core<C> {
                 continue;
             }
             waits = true;
-            if self.has_caught_up(learner) {
+            if self.has_caught_up(learner) && self.is_heard(learner) {
                 // One change takes the seat from the one it was and gives it to it: no moment has both or neither.
                 voters.retain(|voter| voter.name != learner.name);
                 voters.insert(learner.clone());
             }
         }
-        voters.retain(|voter| !is_removed(voter));
+        // One at a time, each with a majority of its own: together they could leave none.
         if voters == view.voters {
-            // In a change of its own, as these stay.
-            voters.retain(|voter| seats.contains(&voter.name));
+            let removed = voters.iter().find(|voter| is_removed(voter));
+            // Who only loses its seat comes after: it stays, in a change of its own.
+            let leaving = removed.or_else(|| voters.iter().find(|voter| !seats.contains(&voter.name))).cloned();
+            if let Some(leaving) = leaving {
+                voters.remove(&leaving);
+            }
         }
         if voters != view.voters && !voters.is_empty() {
             return self.change_voters(&view, &roster, voters).await;
@@ -475,21 +516,30 @@ impl<C: Container> Core<C> {
         waits
     }
 
-    /// Has exactly these vote. A leader that loses its own vote hands over first.
+    /// Has exactly these vote, once a majority of them can be heard: a change that waits for one that is down stops
+    /// everything. A leader that loses its own vote hands over first.
     async fn change_voters(&self, view: &View, roster: &Roster, voters: BTreeSet<Member>) -> bool {
+        let heard = voters.iter().filter(|voter| self.is_heard(voter)).count();
+        if heard <= voters.len() / 2 {
+            return true;
+        }
         if !voters.contains(self.me()) {
             if let Some(next) = self.successor(&voters, None) {
                 let _ = self.engine.hand_over(&next).await;
             }
             return true;
         }
+        let _ = self.set_voters(view, roster, voters).await;
+        true
+    }
+
+    async fn set_voters(&self, view: &View, roster: &Roster, voters: BTreeSet<Member>) -> Result<(), NotLeading> {
         // Who was replaced or removed leaves; who only lost its seat goes on as a learner.
         let mut losers = view.voters.difference(&voters);
         let stay = losers.all(|loser| {
             !roster.is_removed(&loser.name, loser.incarnation) && !voters.iter().any(|voter| voter.name == loser.name)
         });
-        let _ = self.engine.set_voters(view, voters.clone(), stay).await;
-        true
+        self.engine.set_voters(view, voters.clone(), stay).await
     }
 }
 

@@ -20,6 +20,9 @@ impl Default for Timing {
     }
 }
 
+/// The longest election timeout: a leader that is silent for longer is not waited for by anybody.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
 /// An option that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{option} is {came}: {allowed}")]
@@ -36,6 +39,10 @@ impl BadOption {
     pub(crate) fn new(option: &'static str, came: impl std::fmt::Debug, allowed: impl Into<String>) -> Self {
         BadOption { option, came: format!("{came:?}"), allowed: allowed.into() }
     }
+
+    pub(crate) fn missing(option: &'static str, allowed: impl Into<String>) -> Self {
+        BadOption { option, came: "not given".into(), allowed: allowed.into() }
+    }
 }
 
 impl Timing {
@@ -43,6 +50,9 @@ impl Timing {
         let Timing { election_timeout_min: min, election_timeout_max: max, heartbeat } = *self;
         if heartbeat < Duration::from_millis(1) {
             return Err(BadOption::new("heartbeat_interval", heartbeat, "it must be at least 1 ms"));
+        }
+        if max > TIMEOUT_MAX {
+            return Err(BadOption::new("election_timeout_max", max, format!("it must be at most {TIMEOUT_MAX:?}")));
         }
         if heartbeat >= min {
             let allowed = format!("it must be below the smallest election timeout, which is {min:?}");
@@ -70,7 +80,9 @@ impl Timing {
         let ms = |duration: Duration| duration.as_millis() as u64;
         let max = ms(self.election_timeout_max) / 2;
         let min = ms(self.election_timeout_min).saturating_sub(max);
-        (min.max(ms(self.heartbeat) * 6 / 5), max)
+        // The engine wants it above the heartbeat; of a few milliseconds, a fifth is nothing.
+        let heartbeat = ms(self.heartbeat);
+        (min.max(heartbeat + (heartbeat / 5).max(1)), max)
     }
 }
 
@@ -82,6 +94,21 @@ mod tests {
     fn the_default_timing_is_what_it_says() {
         assert_eq!(Timing::default().check(), Ok(()));
         assert_eq!(Timing::default().engine_timeout_ms(), (60, 250));
+    }
+
+    #[test]
+    fn what_passes_here_passes_in_the_engine() {
+        for heartbeat in [1, 2, 3, 4, 5, 10, 50] {
+            for (min, max) in [(5, 12), (10, 20), (300, 500), (299, 300), (1000, 3_600_000)] {
+                let ms = Duration::from_millis;
+                let timing =
+                    Timing { heartbeat: ms(heartbeat), election_timeout_min: ms(min), election_timeout_max: ms(max) };
+                let (engine_min, engine_max) = timing.engine_timeout_ms();
+                assert!(timing.check().is_err() || (engine_min > heartbeat && engine_min < engine_max), "{timing:?}");
+            }
+        }
+        let endless = Timing { election_timeout_max: Duration::MAX, ..Timing::default() };
+        assert!(endless.check().expect_err("it is too long").to_string().ends_with("it must be at most 3600s"));
     }
 
     #[test]

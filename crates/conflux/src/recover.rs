@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use conflux_core::store::GENERATION_MAX;
 use conflux_core::{Container, Incarnation, Index, NodeName, Random, RosterChange, Store};
 
 use crate::backup::{Backup, BackupError};
@@ -23,7 +24,7 @@ pub struct Recovered {
     pub was: u64,
     /// The cluster that it is.
     pub cluster: u64,
-    /// The generation that begins.
+    /// The generation that begins, by the name that was drawn for it.
     pub generation: u64,
     /// The place up to which everything is there.
     pub index: Index,
@@ -34,7 +35,8 @@ pub struct Recovered {
     pub voters: BTreeSet<NodeName>,
 }
 
-/// Why a cluster could not be begun anew. Nothing was changed.
+/// Why a cluster could not be begun anew. Where the disk failed in the middle, the node serves nobody until it is done
+/// again; otherwise nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoverError {
     /// There is nothing to recover from.
@@ -95,7 +97,9 @@ pub fn restore<C: Container>(
 ) -> Result<Recovered, RecoverError> {
     let store = backup.store(Arc::new(container))?;
     let (contents, journal) = disk.open(id).map_err(Stop::from)?;
-    if let Some(identity) = contents.identity {
+    // An identity alone is what an attempt leaves that was cut off.
+    let is_empty = contents.entries.is_empty() && contents.snapshot.is_none() && contents.purged.is_none();
+    if let Some(identity) = contents.identity.filter(|_| !is_empty) {
         let identity = Identity::decode(&identity);
         let identity = identity.map_err(|error| Stop::Contents("the identity".into(), error.to_string()))?;
         return Err(RecoverError::NotEmpty(identity.cluster));
@@ -124,14 +128,16 @@ fn plan<C: Container>(id: &str, mut held: Held<C>, was: u64) -> Planned<C> {
     for name in held.voters.iter().chain(&named) {
         roster = roster.after(&RosterChange::Seat(name.clone()), &named).unwrap_or(roster);
     }
+    // Drawn, so that a backup that is restored twice gives two generations.
+    let generation = (random.next_u64() & GENERATION_MAX).max(1);
     let recovered = Recovered {
         was,
         cluster: propose.id(),
-        generation: held.store.generation() + 1,
+        generation,
         index: held.store.index(),
         committed: held.committed,
         voters: held.voters.clone(),
     };
-    held.store = Store::reborn(held.store, roster);
+    held.store = Store::reborn(held.store, generation, roster);
     Planned { held, me, recovered }
 }

@@ -7,8 +7,9 @@ use conflux_core::{Applied, Batch, Container, History, Index, Owed, Roster, Stor
 
 use tokio::sync::Notify;
 
+use crate::aside::Aside;
 use crate::origin::Origin;
-use crate::raft::{Proposal, Replica, Saved, Verdict};
+use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
 use crate::watch;
 
@@ -26,6 +27,7 @@ pub(crate) struct Local<C: Container> {
     origin: Arc<Origin<C>>,
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
+    applying: Aside,
     /// Who is meant to vote.
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
@@ -44,12 +46,18 @@ impl<C: Container> Local<C> {
             published,
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
+            applying: Aside::default(),
             applied: Notify::new(),
         }
     }
 
     pub(crate) fn store(&self) -> RwLockReadGuard<'_, Store<C>> {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the engine's tasks apply, and nobody else.
+    pub(crate) fn let_go_aside(&self) {
+        self.applying.let_go();
     }
 
     /// Why nothing can be applied any more.
@@ -126,8 +134,9 @@ fn batch<C: Container>(
 
 impl<C: Container> Replica for Local<C> {
     fn apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
+        let long = self.store().container().may_take_long();
         // The engine stops on an error and tells it in its own words; these are ours.
-        self.try_apply(proposals).inspect_err(|stop| {
+        self.applying.run(long, || self.try_apply(proposals)).inspect_err(|stop| {
             let _ = self.stopped.set(stop.clone());
         })
     }
@@ -137,10 +146,12 @@ impl<C: Container> Replica for Local<C> {
         Box::new(move || Ok(store.save()?))
     }
 
-    fn install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        self.try_install(bytes).inspect_err(|stop| {
+    fn restore(self: Arc<Self>, bytes: &[u8]) -> Result<Install, Stop> {
+        let container = self.store().container().clone();
+        let restored = Store::restore(container, bytes).map_err(Stop::from).inspect_err(|stop| {
             let _ = self.stopped.set(stop.clone());
-        })
+        })?;
+        Ok(Box::new(move || self.install(restored)))
     }
 }
 
@@ -190,19 +201,16 @@ impl<C: Container> Local<C> {
         Ok(verdicts)
     }
 
-    fn try_install(&self, bytes: &[u8]) -> Result<(), Stop> {
-        let container = self.store().container().clone();
-        let installed = Store::restore(container, bytes)?;
-        let index = installed.index();
+    fn install(&self, restored: Store<C>) {
+        let index = restored.index();
         {
             let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-            history.reset(index, installed.state().clone());
-            self.publish_roster(installed.roster());
-            *store = installed;
+            history.reset(index, restored.state().clone());
+            self.publish_roster(restored.roster());
+            *store = restored;
         }
         self.origin.reconcile(&self.store(), true);
         self.publish(index);
-        Ok(())
     }
 }

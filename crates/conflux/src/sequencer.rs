@@ -347,7 +347,8 @@ impl<C: Container> Leadership<'_, C> {
         let stamps = self.stamps();
         let asked = asked(&requests);
         let (calls, begun) = (requests.len(), Instant::now());
-        let batch = self.fork.batch(counter, stamps, seed, requests, with_digest)?;
+        let long = self.fork.store().container().may_take_long();
+        let batch = core.deciding.run(long, || self.fork.batch(counter, stamps, seed, requests, with_digest))?;
         self.pace(calls, begun.elapsed());
         self.call_back(&asked);
         let Some(batch) = batch else { return Ok(()) };

@@ -59,8 +59,8 @@ pub struct Status {
     pub leader: Option<NodeName>,
     /// The place of its committed state.
     pub index: Index,
-    /// How often the history was taken up again from a backup or after a lost majority: what a place means may differ
-    /// between two generations.
+    /// Names the history: another one whenever it is founded, or taken up again from a backup or after a lost majority.
+    /// Actions at the same place in two generations may differ. At most 2^53 - 1.
     pub generation: u64,
     /// The cluster it belongs to, once it does.
     pub cluster: Option<u64>,

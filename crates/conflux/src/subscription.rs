@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use conflux_core::{Committed, Container, Index, Origin, Owed, Stamps};
+use conflux_core::{Committed, Container, Failure, Index, Origin, Owed, Stamps};
 use futures_core::Stream;
 
 use crate::replica::{Local, News};
@@ -197,7 +198,12 @@ impl Guard {
     ) -> Self {
         let task = tokio::spawn(async move {
             while let Some(event) = subscription.next().await {
-                callback(event);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
+                    // Half-done, it cannot be called again; and its task alone would end without a word.
+                    let failure = Failure::of_panic("a subscriber's callback", &*panic);
+                    tracing::error!("{failure}; it is unsubscribed");
+                    return;
+                }
             }
         });
         Guard { task }

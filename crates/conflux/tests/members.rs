@@ -208,3 +208,29 @@ async fn a_change_that_a_leader_began_is_finished_by_the_next() {
         assert!(!voters(&nodes[0]).contains(&*leaving), "{} ms: {}", cut_after_ms, voters(&nodes[0]));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_removals_at_once_leave_a_majority_that_is_heard() {
+    let channel = MemoryChannel::new();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        let builder = Node::builder(Words, name).cluster_size(4).channel(channel.clone());
+        nodes.push(builder.open().await.expect("the options are good"));
+    }
+    serving(&nodes).await;
+    let leading = leader(&nodes);
+    let others: Vec<NodeName> = nodes.iter().map(Node::id).filter(|name| **name != leading).cloned().collect();
+    // One is down; each removal alone would leave two of three that are heard, both together one of two.
+    nodes.remove(position(&nodes, &others[0])).close().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ask = nodes[position(&nodes, &leading)].clone();
+    let (first, second) = tokio::join!(ask.remove_member(&others[1]), ask.remove_member(&others[2]));
+    assert!(first.is_ok() || second.is_ok(), "{first:?} {second:?}");
+    let refused = [&first, &second].into_iter().filter_map(|asked| asked.as_ref().err());
+    for error in refused {
+        assert!(matches!(error, MemberError::Pending(..) | MemberError::Refused(_)), "{error}");
+    }
+    // Whatever became of the two: somebody serves.
+    ask.perform(append("still")).await.expect("a majority of those that vote is heard");
+    assert!(ask.status().voters.len() >= 3, "{:?}", ask.status().voters);
+}

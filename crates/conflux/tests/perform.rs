@@ -264,10 +264,19 @@ async fn bad_options_are_named() {
         (builder("a").cluster_size(3).election_timeout(ms(500), ms(300)).open().await, "election_timeout_min is 500ms"),
         (builder("a").cluster_size(3).default_deadline(Duration::ZERO).open().await, "default_deadline is 0ns"),
         (builder("a").cluster_size(3).in_flight_max(0).open().await, "in_flight_max is 0"),
+        (builder("a").founders(["a", ""]).open().await, "founders is [\"a\", \"\"]: each name"),
+        (builder("a").founders(["a", "a"]).open().await, "founders is [\"a\", \"a\"]: no node"),
+        (
+            builder("a").cluster_size(3).election_timeout(ms(300), Duration::MAX).open().await,
+            "election_timeout_max is 18446744073709551615",
+        ),
     ] {
         let message = message(opened);
         assert!(message.starts_with(starts), "{message}");
     }
+    // Short, and good: what the engine makes of it must be good as well.
+    let short = builder("a").cluster_size(1).election_timeout(ms(10), ms(20)).heartbeat_interval(ms(2)).open().await;
+    short.expect("these can be").close().await;
     let disk = MemoryDisk::new();
     let _open = builder("a").cluster_size(3).disk(disk.clone()).open().await.expect("good options");
     assert!(matches!(
@@ -436,4 +445,18 @@ async fn a_backup_holds_what_was_committed_and_what_became_of_each_call() {
     let store = backup.store(nodes[2].container()).expect("it is of this container");
     assert_eq!(**store.state(), ["one"]);
     assert!(store.sessions().find_chosen("order 1").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_could_found_alone_joins_the_cluster_that_is_there() {
+    let channel = MemoryChannel::new();
+    let nodes = open(&channel, &["a", "b", "c"]).await;
+    nodes[0].perform(append("one")).await.expect("the cluster serves");
+    let alone = Node::builder(Words, "x").cluster_size(1).channel(channel.clone()).open().await.expect("good options");
+    let named = Node::builder(Words, "y").founders(["y"]).channel(channel.clone()).open().await.expect("good options");
+    for node in [&alone, &named] {
+        node.perform(append("two")).await.expect("it is let in");
+        assert_eq!(node.status().cluster, nodes[0].status().cluster);
+        assert_eq!(node.status().role, Role::Learner);
+    }
 }

@@ -85,6 +85,12 @@ pub trait Container: Send + Sync + 'static {
         Digest::default()
     }
 
+    /// Whether its functions may take long: those of a script, whose loops end at a limit only. Then nothing else waits
+    /// behind them for a thread.
+    fn may_take_long(&self) -> bool {
+        false
+    }
+
     /// The names of the methods, for the program, HTTP and devtools.
     fn methods(&self) -> Vec<String> {
         Self::Method::variants()

@@ -39,6 +39,10 @@ impl<C: Container> Container for Arc<C> {
         (**self).code()
     }
 
+    fn may_take_long(&self) -> bool {
+        (**self).may_take_long()
+    }
+
     fn methods(&self) -> Vec<String> {
         (**self).methods()
     }

@@ -16,6 +16,9 @@ use crate::session::{Corrupt, Outcome, Sessions};
 /// The version of the layout of [`Store::save`].
 const LAYOUT: u8 = 1;
 
+/// The largest generation: what every language's numbers hold exactly.
+pub const GENERATION_MAX: u64 = (1 << 53) - 1;
+
 /// The committed state, its place in the history, and the session table.
 pub struct Store<C: Container> {
     container: Arc<C>,
@@ -26,7 +29,7 @@ pub struct Store<C: Container> {
     pub(crate) stamps: Stamps,
     pub(crate) sessions: Sessions<C>,
     pub(crate) roster: Roster,
-    /// How often this history was taken up again from a copy: see [`Store::reborn`].
+    /// Which of its lives this history is in: see [`Store::generation`].
     generation: u64,
 }
 
@@ -198,17 +201,18 @@ impl<C: Container> Store<C> {
         &self.sessions
     }
 
-    /// How often this history was taken up again from a backup, or from what one node of a lost majority held. Actions at
-    /// the same place in two generations may differ: whoever remembers a place remembers its generation too.
+    /// The name of the history since it was taken up again from a backup, or from what one node of a lost majority held; 0
+    /// for the one that was founded. Actions at the same place in two generations may differ: whoever remembers a place
+    /// remembers its generation too.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The same store as the beginning of the next generation, in which these are meant to vote.
+    /// The same store as the beginning of another generation, whose name was drawn, and in which these are meant to vote.
     #[must_use]
-    pub fn reborn(mut self, roster: Roster) -> Self {
-        self.generation += 1;
+    pub fn reborn(mut self, generation: u64, roster: Roster) -> Self {
+        self.generation = generation.clamp(1, GENERATION_MAX);
         self.roster = roster;
         self
     }
@@ -375,9 +379,8 @@ impl<C: Container> Store<C> {
         if is != came {
             return Err(RestoreError::Halt(Halt::Code { came, is }));
         }
-        // Counted by hand, one at a time: so many cannot be.
         let generation = match reader.u64("the generation of a snapshot")? {
-            generation if generation >> 32 == 0 => generation,
+            generation if generation <= GENERATION_MAX => generation,
             generation => return Err(CodecError::invalid("the generation of a snapshot", generation).into()),
         };
         let index = match reader.u64("the index of a snapshot")? {

@@ -147,7 +147,7 @@ fn an_origin_that_never_says_what_it_has_is_not_served_for_ever() {
 #[test]
 fn a_store_that_is_taken_up_again_is_the_next_generation() {
     let roster = Roster::default().after(&RosterChange::Seat("b".into()), &["a".into()].into()).expect("there is room");
-    let store = opened(Counter).reborn(Roster::default()).reborn(roster.clone());
+    let store = opened(Counter).reborn(7, Roster::default()).reborn(2, roster.clone());
     let again = Store::restore(Arc::new(Counter), &store.save().expect("it can be saved")).expect("and restored");
     assert_eq!((again.generation(), again.head(), again.index()), (2, store.head(), store.index()));
     assert_eq!(again.roster(), &roster);

@@ -33,6 +33,7 @@ impl Need {
     pub(crate) const READ: Need = Need { role: Some(Role::Read), counted: true };
     /// Like reading, but without an end: subscribers are counted by themselves.
     pub(crate) const FOLLOW: Need = Need { role: Some(Role::Read), counted: false };
+    pub(crate) const ADMIN: Need = Need { role: Some(Role::Admin), counted: true };
     pub(crate) const PERFORM: Need = Need { role: Some(Role::Perform), counted: true };
 }
 

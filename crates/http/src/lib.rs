@@ -71,7 +71,9 @@
 //! each of them.
 
 mod answer;
+mod body;
 pub mod client;
+mod cluster;
 mod guard;
 mod metrics;
 mod options;
@@ -84,8 +86,8 @@ mod stall;
 mod subscribe;
 mod tokens;
 
-pub use options::{Access, Cors, Limits, Options};
-pub use report::StatusReport;
+pub use options::{Access, Cors, Limits, MoreMetrics, Options};
+pub use report::{MemberReport, StatusReport};
 pub use routes::router;
 pub use serve::{ServeError, serve};
 pub use tokens::{Role, TokenError, Tokens};

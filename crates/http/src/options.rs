@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::tokens::Tokens;
 
+/// Appends metrics to a page, in Prometheus' text format.
+pub type MoreMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
+
 /// Options of [`router`](crate::router) and [`serve`](crate::serve).
 #[derive(Clone, Default)]
 pub struct Options {
@@ -15,7 +18,7 @@ pub struct Options {
     /// How much is taken at once, and how long is waited for it.
     pub limits: Limits,
     /// Appends more metrics to `/metrics`, in Prometheus' text format: what the application's own recorder renders, say.
-    pub metrics: Option<Arc<dyn Fn(&mut String) + Send + Sync>>,
+    pub metrics: Option<MoreMetrics>,
 }
 
 impl std::fmt::Debug for Options {

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::Response;
 use axum::response::IntoResponse;
-use bytes::Bytes;
 use conflux::ids::{NODE_NAME_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use conflux::{JsonPerform, RequestId};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::answer::{self, Refused};
-use crate::options::Limits;
+use crate::body;
 use crate::routes::Front;
 
 /// The longest time that can be asked for.
@@ -37,24 +35,20 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(bytes: &[u8]) -> Result<Asked, Refused> {
-        let asked: Asked = serde_json::from_slice(bytes).map_err(|error| {
-            let message = format!(
-                "the body is not what is taken: {error}; it is a JSON object with method (a string), and maybe args (an \
-                 array), request_id (a string), timeout_ms (a number), proposed (true or false)"
-            );
-            Refused::bad(if error.is_data() { "bad_body" } else { "bad_json" }, message)
-        })?;
-        if let Some(id) = &asked.request_id {
+    const FORM: &str = "method (a string), and maybe args (an array), request_id (a string), timeout_ms (a number), \
+                        proposed (true or false)";
+
+    fn check(&self) -> Result<(), Refused> {
+        if let Some(id) = &self.request_id {
             check_chosen(id)?;
         }
-        if let Some(came) = asked.timeout_ms
+        if let Some(came) = self.timeout_ms
             && !(1..=TIMEOUT_MS_MAX).contains(&came)
         {
             let message = format!("timeout_ms is {came}: it is a number of milliseconds from 1 to {TIMEOUT_MS_MAX}");
             return Err(Refused::bad("bad_timeout", message));
         }
-        Ok(asked)
+        Ok(())
     }
 }
 
@@ -84,11 +78,9 @@ pub(crate) async fn perform(State(front): State<Arc<Front>>, request: Request) -
 }
 
 async fn try_perform(front: &Front, request: Request) -> Result<(&'static str, Response<Body>), Refused> {
-    let (head, body) = request.into_parts();
-    check_json(&head.headers)?;
-    let bytes = read(&head.headers, body, &front.options.limits).await?;
-    let Asked { method, args, request_id, timeout_ms, proposed } = Asked::parse(&bytes)?;
-    drop(bytes);
+    let asked: Asked = body::read(request, &front.options.limits, Asked::FORM).await?;
+    asked.check()?;
+    let Asked { method, args, request_id, timeout_ms, proposed } = asked;
     let options = JsonPerform { timeout: timeout_ms.map(Duration::from_millis), request_id };
     if proposed {
         return Ok(match front.node.propose(&method, args, options)?.await {
@@ -97,39 +89,6 @@ async fn try_perform(front: &Front, request: Request) -> Result<(&'static str, R
         });
     }
     Ok(answer::outcome(front.node.perform(&method, args, options)?.await))
-}
-
-/// A form of another page can be sent without asking, but never as JSON.
-fn check_json(headers: &HeaderMap) -> Result<(), Refused> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let message = "the body must be JSON, with the header `Content-Type: application/json`";
-    Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message))
-}
-
-/// Reads a body, within the limits.
-async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Refused> {
-    let max = limits.body_bytes_max;
-    let too_large = || {
-        let message = format!("the body is longer than {max} bytes");
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).with("bytes_max", max)
-    };
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > max as u64) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(limits.body_time, axum::body::to_bytes(body, max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        // The only error that is not the connection's own end, after which nobody hears the answer.
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => {
-            let message = format!("the body did not come within {:?}", limits.body_time);
-            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message))
-        }
-    }
 }
 
 /// `GET /outcome/{request_id}`.

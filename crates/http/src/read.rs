@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
-use conflux::{Role, Status};
+use conflux::{Index, Role, Status};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Refused};
@@ -82,6 +82,22 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         tracing::error!("a state could not be shown: {error}");
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the state could not be shown; the log says why")
     })
+}
+
+/// `GET /digest`.
+pub(crate) async fn digest(State(front): State<Arc<Front>>, uri: Uri) -> Result<Response<Body>, Refused> {
+    let [index] = parameters(&uri, ["index"])?;
+    let index = index.and_then(|text| text.parse().ok()).map(Index).ok_or_else(|| {
+        Refused::bad("bad_query", "index is missing or no number: it is the place whose state is asked for")
+    })?;
+    let node = front.node.clone();
+    match blocking(move || node.digest_at(index)).await? {
+        Some(digest) => Ok(answer::value(StatusCode::OK, &json!({"index": index, "digest": digest.to_string()}))),
+        None => {
+            let message = format!("the state at {index} is not held here: it is too old, or has not come yet");
+            Err(Refused::new(StatusCode::NOT_FOUND, "not_held", message))
+        }
+    }
 }
 
 /// `GET /status`.

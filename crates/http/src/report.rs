@@ -1,6 +1,8 @@
 //! How a node is, as it is told over HTTP.
 
-use conflux::{Index, Status};
+use std::time::Duration;
+
+use conflux::{Index, MemberStatus, Status};
 use serde::{Deserialize, Serialize};
 
 /// What `GET /status` answers.
@@ -62,6 +64,41 @@ impl From<Status> for StatusReport {
             learners: names(learners),
             notice,
             stopped,
+        }
+    }
+}
+
+/// A member of the cluster, as `GET /members` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Its name: the id of the node.
+    pub name: String,
+    /// Its incarnation, in hexadecimal digits; `None` for a name that has a seat and has not joined yet.
+    pub incarnation: Option<String>,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Whether it is meant to vote.
+    pub seated: bool,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whether it holds all that is committed; `None` where the node that was asked cannot tell: only the leader can.
+    pub caught_up: Option<bool>,
+    /// For how long the leader has not heard it, in milliseconds; `None` where the node that was asked cannot tell.
+    pub silent_ms: Option<u64>,
+}
+
+impl From<MemberStatus> for MemberReport {
+    fn from(member: MemberStatus) -> MemberReport {
+        let MemberStatus { name, incarnation, votes, seated, leads, caught_up, silent } = member;
+        let millis = |silent: Duration| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+        MemberReport {
+            name: name.to_string(),
+            incarnation: incarnation.map(|incarnation| incarnation.to_string()),
+            votes,
+            seated,
+            leads,
+            caught_up,
+            silent_ms: silent.map(millis),
         }
     }
 }

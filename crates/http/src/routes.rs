@@ -14,7 +14,7 @@ use crate::answer::Refused;
 use crate::guard::{Door, Gate, Need, door, gate};
 use crate::metrics::{self, Counters};
 use crate::options::Options;
-use crate::{perform, read, subscribe};
+use crate::{cluster, perform, read, subscribe};
 
 /// What all handlers share.
 pub(crate) struct Front {
@@ -70,6 +70,11 @@ fn routes() -> Vec<Route> {
         ("/methods", Need::READ, get(read::methods)),
         ("/state", Need::READ, get(read::state)),
         ("/provisional", Need::READ, get(read::provisional)),
+        ("/digest", Need::READ, get(read::digest)),
+        ("/members", Need::READ, get(cluster::members)),
+        ("/members", Need::ADMIN, post(cluster::change)),
+        ("/transfer", Need::ADMIN, post(cluster::transfer)),
+        ("/backup", Need::ADMIN, get(cluster::backup)),
         ("/subscribe", Need::FOLLOW, get(subscribe::subscribe)),
         ("/status", Need::READ, get(read::status)),
         ("/metrics", Need::READ, get(metrics::metrics)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -136,6 +137,8 @@ fn connection(
         let told = ending.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(told.clone());
+            // As axum's own server does, for the application's handlers.
+            request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().call(request.map(Body::new))
         });
         let mut builder = http1::Builder::new();
@@ -145,7 +148,7 @@ fn connection(
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
         let stream = TokioIo::new(Stalling::new(stream, stall_time));
-        let mut served = pin!(builder.serve_connection(stream, service));
+        let mut served = pin!(builder.serve_connection(stream, service).with_upgrades());
         let done = tokio::select! {
             biased;
             done = served.as_mut() => done,

@@ -61,7 +61,7 @@ impl fmt::Display for Role {
 /// assert_eq!(tokens.role_of("0b2f6a4c9d8e7f61"), Some(Role::Read));
 /// assert_eq!(tokens.role_of("something else"), None);
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Tokens {
     tokens: Vec<(Role, Box<str>)>,
 }
@@ -132,7 +132,7 @@ impl Tokens {
     /// # Errors
     /// When a line is something else, or there is no token at all.
     pub fn parse(text: &str) -> Result<Tokens, TokenError> {
-        let mut tokens = Tokens::default();
+        let mut tokens = Tokens { tokens: Vec::new() };
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
@@ -166,6 +166,16 @@ impl Tokens {
         }
         self.tokens.push((role, token.into()));
         Ok(())
+    }
+
+    /// The token that allows most; of several, the first. For a client that reads the file.
+    ///
+    /// # Panics
+    /// When there is none: no file is read to that.
+    #[must_use]
+    pub fn strongest(&self) -> &str {
+        let strongest = self.tokens.iter().rev().max_by_key(|(role, _)| *role);
+        &strongest.expect("a file has at least one token").1
     }
 
     /// What a token allows; `None` when it is not one of these. Takes as long for a wrong one as for a right one.
@@ -206,6 +216,7 @@ mod tests {
         for wrong in ["", "a", "aaaaaaaaaaaaaaab", "aaaaaaaaaaaaaaaaa"] {
             assert_eq!(tokens.role_of(wrong), None, "{wrong:?}");
         }
+        assert_eq!(tokens.strongest(), B);
         assert!(Role::Read < Role::Perform && Role::Perform < Role::Admin);
         assert_eq!(format!("{tokens:?}"), "Tokens(2)");
     }
@@ -225,6 +236,21 @@ mod tests {
         for text in [format!("root {A}"), format!("read {A} {B}"), format!("read {A}\nread {A}")] {
             assert!(!error(&text).contains(A));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("conflux-tokens-{}", std::process::id()));
+        std::fs::write(&path, format!("read {A}\n")).expect("the directory is writable");
+        let mode = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+            open_mode(&path.metadata().expect("it is there"))
+        };
+        assert_eq!((mode(0o600), mode(0o400), mode(0o640), mode(0o604)), (None, None, Some(0o640), Some(0o604)));
+        assert_eq!(Tokens::load(&path).expect("it is read all the same").strongest(), A);
+        std::fs::remove_file(&path).expect("it is ours");
     }
 
     #[test]

@@ -182,6 +182,10 @@ impl Container for ScriptContainer {
         self.code
     }
 
+    fn may_take_long(&self) -> bool {
+        true
+    }
+
     fn methods(&self) -> Vec<String> {
         self.engine.methods().to_vec()
     }

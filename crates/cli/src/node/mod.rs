@@ -164,7 +164,7 @@ async fn http(settings: &Settings) -> Result<Option<(TcpListener, SocketAddr, Op
     let refused = |error| Refusal::new(format!("--http {wanted} cannot be served: {error}"));
     let listener = TcpListener::bind(wanted.trim_start_matches("http://")).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    if matches!(access, Access::Loopback) && !address.ip().is_loopback() {
+    if matches!(access, Access::Loopback) && !address.ip().to_canonical().is_loopback() {
         return Err(Refusal::new(format!(
             "--http {wanted} can be reached from other machines, and no --token-file says who may: give one, or listen at \
              127.0.0.1"

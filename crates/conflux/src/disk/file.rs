@@ -206,7 +206,8 @@ impl Disk for FileDisk {
             store: Mutex::new(segments),
             exclusive: Mutex::new(Some(exclusive)),
             snapshot: Mutex::new(contents.snapshot.clone()),
-            drafts: AtomicU64::new(0),
+            // Names that no draft of an earlier opening has, which may still be about to go.
+            drafts: AtomicU64::new(files.draw()),
             arrival: Mutex::new(moved.is_some().then_some(here)),
         });
         let thread = match self.pace {
@@ -412,7 +413,7 @@ impl Journal for FileJournal {
             return Err(failure);
         }
         let number = self.shared.drafts.fetch_add(1, Ordering::Relaxed);
-        let file = self.shared.path.join(format!("snapshot-{number}{TEMPORARY}"));
+        let file = self.shared.path.join(format!("snapshot-{number:x}{TEMPORARY}"));
         let writing = Writing::begin(self.shared.files.clone(), file, self.shared.disk, head)?;
         Ok(Box::new(FileDraft { writing, shared: self.shared.clone() }))
     }

@@ -73,14 +73,20 @@ impl Header {
             (true, other) => return Err(BadHeader::Version(other)),
             (false, _) => return Err(BadHeader::Damaged("its header does not have its checksum")),
         }
-        let disk = reader.digest("a disk's id").map_err(wrong)?.0;
-        Ok(Header {
-            disk,
+        let header = Header {
+            disk: reader.digest("a disk's id").map_err(wrong)?.0,
             number: reader.u64("a number").map_err(wrong)?,
             base: reader.flag("whether it is a base").map_err(wrong)?,
             previous_end: reader.u64("an end").map_err(wrong)?,
             sequence: reader.u64("a sequence number").map_err(wrong)?,
-        })
+        };
+        // Both are counted up from 1: nothing happened 2^63 times.
+        let counted = |count: u64| count > 0 && count >> 63 == 0;
+        if counted(header.number) && counted(header.sequence) {
+            Ok(header)
+        } else {
+            Err(BadHeader::Damaged("its header holds what it cannot"))
+        }
     }
 
     pub(super) fn salt(&self) -> Salt {

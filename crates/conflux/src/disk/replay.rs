@@ -81,6 +81,9 @@ impl Replayed {
     /// Goes on with a record.
     pub(super) fn take(&mut self, record: &Record<'_>) -> Result<(), String> {
         let id = EntryId { term: record.term, index: record.index };
+        if record.index == u64::MAX {
+            return Err("an index of 2^64 - 1".into());
+        }
         let change = match record.kind {
             RecordKind::Commit => return Ok(()),
             RecordKind::Next => {
@@ -91,7 +94,7 @@ impl Replayed {
             }
             RecordKind::Entry => {
                 let entry = record.entry().ok_or("an entry has no kind")?;
-                if record.index > self.summary.next || record.index == u64::MAX {
+                if record.index > self.summary.next {
                     return Err(format!("entry {id} follows entries up to {} only", self.summary.next));
                 }
                 self.entries.split_off(&record.index);
@@ -100,7 +103,6 @@ impl Replayed {
                 return Ok(());
             }
             RecordKind::Truncate => Change::Truncate(record.index),
-            RecordKind::Purge if record.index == u64::MAX => return Err("a log of 2^64 entries".into()),
             RecordKind::Purge => Change::Purge(id),
             RecordKind::Vote => Change::Vote(Bytes::copy_from_slice(record.bytes)),
             RecordKind::Committed => Change::Committed(id),

@@ -203,6 +203,9 @@ pub(super) fn open(files: &dyn Files, path: &Path, disk: u128) -> Result<KeptSna
     if version != VERSION {
         return Err(DiskError::Version { file: path.to_owned(), came: version, allowed: VERSION });
     }
+    if last.index == u64::MAX {
+        return Err(damaged("its header holds what it cannot"));
+    }
     if owner != disk {
         return Err(damaged("it belongs to another disk"));
     }

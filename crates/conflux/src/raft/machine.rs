@@ -14,6 +14,9 @@ use crate::stop::Stop;
 /// A saved state on its way to be written: made under the lock, written outside it.
 pub(crate) type Saved = Box<dyn FnOnce() -> Result<Vec<u8>, Stop> + Send + Sync>;
 
+/// Puts a store that was read in place of the present one.
+pub(crate) type Install = Box<dyn FnOnce() + Send>;
+
 /// The typed side of a node, behind which no engine is seen.
 pub(crate) trait Replica: Send + Sync + 'static {
     /// Takes the store through a run of batches and publishes the result once; one answer a batch.
@@ -22,8 +25,8 @@ pub(crate) trait Replica: Send + Sync + 'static {
     /// The present store, to be written for a snapshot.
     fn save(&self) -> Saved;
 
-    /// Replaces the store.
-    fn install(&self, bytes: &[u8]) -> Result<(), Stop>;
+    /// Reads a store. It takes the place of the present one when the result is called, which takes no time.
+    fn restore(self: Arc<Self>, bytes: &[u8]) -> Result<Install, Stop>;
 }
 
 /// How many batches are applied before the result is published.
@@ -48,7 +51,7 @@ impl Machine {
         let mut position = Position::default();
         if let Some(KeptSnapshot { head, bytes }) = log.journal().snapshot() {
             let meta = meta_of(&head)?;
-            replica.install(&bytes.read_all()?)?;
+            (replica.clone().restore(&bytes.read_all()?)?)();
             position = Position { applied: meta.last_log_id, membership: meta.last_membership };
         }
         Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)) })
@@ -149,18 +152,19 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
         let SnapshotData { bytes, finished } = snapshot;
-        let content = off_task(self.log.journal(), move || bytes.read_all()).await?.map_err(log::io_error)?;
-        {
-            let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-            self.replica.install(&content).map_err(io_error)?;
-            *position = Position { applied: meta.last_log_id, membership: meta.last_membership.clone() };
-        }
-        let (journal, head) = (self.log.journal().clone(), head_of(meta));
-        let kept = off_task(self.log.journal(), move || match finished {
-            Some(finished) => finished.keep(),
-            None => write_snapshot(&*journal, head, &content)?.keep(),
+        let (replica, journal, head) = (self.replica.clone(), self.log.journal().clone(), head_of(meta));
+        // First it must be one that can be read, then durable; then it is shown. All but that may take long.
+        let restored = off_task(self.log.journal(), move || {
+            let content = bytes.read_all().map_err(log::io_error)?;
+            let install = replica.restore(&content).map_err(io_error)?;
+            let finished = finished.map_or_else(|| write_snapshot(&*journal, head, &content), Ok);
+            finished.and_then(|finished| finished.keep()).map_err(log::io_error)?;
+            Ok::<_, io::Error>(install)
         });
-        kept.await?.map_err(log::io_error)?;
+        let install = restored.await??;
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        install();
+        *position = Position { applied: meta.last_log_id, membership: meta.last_membership.clone() };
         Ok(())
     }
 

@@ -32,7 +32,7 @@ use self::network::Peers;
 use self::rpc::{Addressed, Message, Piece};
 use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, Types};
 
-pub(crate) use self::machine::{Replica, Saved, off_task};
+pub(crate) use self::machine::{Install, Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub(crate) use self::rebirth::{Held, begin};
 pub use self::runtime::seed_thread;
@@ -102,6 +102,8 @@ pub(crate) struct View {
     pub(crate) joint: bool,
     /// The voters once it is.
     pub(crate) target_voters: BTreeSet<Member>,
+    /// All that was said of members is committed.
+    pub(crate) settled: bool,
     /// Where in the log all this was said.
     membership_id: Option<LogId>,
 }
@@ -214,6 +216,12 @@ impl Engine {
             && metrics.vote.committed
             && metrics.vote.leader_id.voted_for == self.me;
         leads.then_some(metrics.vote.leader_id.term)
+    }
+
+    /// Whether this node leads and its replica holds everything up to its term's first entry: only then does it know what
+    /// was committed before.
+    pub(crate) fn leads_with_all(&self) -> bool {
+        self.leading().is_some_and(|term| self.applied_id().is_some_and(|id| id.leader_id.term == term))
     }
 
     /// Whether a leader has replicated to this member since this was asked last. What the engine tells of the leader
@@ -577,6 +585,7 @@ fn view(metrics: &openraft::metrics::RaftServerMetrics<Types>) -> View {
         term: metrics.vote.leader_id.term,
         leader: metrics.current_leader.clone(),
         learners: membership.learner_ids().collect(),
+        settled: metrics.membership_config.log_id() == metrics.committed_membership_config.log_id(),
         membership_id: *metrics.membership_config.log_id(),
         joint: membership.get_joint_config().len() > 1,
         target_voters: membership.get_joint_config().last().cloned().unwrap_or_default(),

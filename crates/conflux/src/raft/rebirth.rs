@@ -74,14 +74,15 @@ impl<C: Container> Held<C> {
 /// Makes a disk the beginning of a cluster of one: `me`, which alone votes. What was on it before is gone afterwards, but
 /// for what is in `held`.
 ///
-/// The snapshot comes first. Cut off behind it, the node has a membership that does not name it, and serves nobody until
-/// this is done again.
+/// The identity comes first. Cut off behind it, the node belongs to a cluster of which it knows nothing, as a member that
+/// no other cluster's log names: it acknowledges nothing, votes for nobody and founds nothing, until this is done again.
 pub(crate) fn begin<C: Container>(
     journal: &Arc<dyn Journal>,
     held: Held<C>,
     me: &Member,
     cluster: u64,
 ) -> Result<(), Stop> {
+    journal.write_now(Change::Identity(Identity::founder(me.incarnation, cluster).encode()))?;
     // An entry that never was, behind all that were: it stands for the change to this membership.
     let leader_id = CommittedLeaderId { term: held.term.max(1) };
     let last = LogId { leader_id, index: held.last.next_index() };
@@ -96,6 +97,5 @@ pub(crate) fn begin<C: Container>(
     let vote =
         EngineVote { leader_id: LeaderId { term: last.leader_id.term, voted_for: me.clone() }, committed: false };
     journal.write_now(Change::Vote(vote.encode()))?;
-    journal.write_now(Change::Identity(Identity::founder(me.incarnation, cluster).encode()))?;
     Ok(())
 }

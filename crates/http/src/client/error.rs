@@ -26,7 +26,7 @@ pub enum ClientError {
         /// The node's.
         address: String,
         /// What it said.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// A perform was sent, and no node told what became of it: it may have taken effect, or may still.
     #[error("unknown: {why}; it may have taken effect, or may still: ask again by request id {request_id}")]

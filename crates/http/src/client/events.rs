@@ -63,7 +63,7 @@ impl Events {
 
     /// The place of the last event, or the one that was begun from, once it is known.
     #[must_use]
-    pub fn last(&self) -> Option<Index> {
+    pub fn place(&self) -> Option<Index> {
         self.last
     }
 

@@ -33,7 +33,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use self::address::{Address, escaped};
-use crate::report::StatusReport;
+use crate::report::{MemberReport, StatusReport};
 
 pub use self::error::{ClientError, Refusal};
 pub use self::events::Events;
@@ -85,6 +85,35 @@ pub struct State {
     pub index: Index,
     /// The state.
     pub state: Value,
+}
+
+/// What is to become of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// It gets a seat: once it has joined and caught up, it votes.
+    Add,
+    /// The same, for one that is there without a vote.
+    Promote,
+    /// It stays, without a vote.
+    Demote,
+    /// It goes, for good.
+    Remove,
+}
+
+impl MemberChange {
+    fn word(self) -> &'static str {
+        match self {
+            MemberChange::Add => "add",
+            MemberChange::Promote => "promote",
+            MemberChange::Demote => "demote",
+            MemberChange::Remove => "remove",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Members {
+    members: Vec<MemberReport>,
 }
 
 /// How one try at one address ended without an answer.
@@ -248,6 +277,62 @@ impl Client {
         self.get("/status")
     }
 
+    /// The digest of the state at a place, in hexadecimal digits: equal on all nodes that agree.
+    ///
+    /// # Errors
+    /// When no node answers; with the code `not_held` when the node does not hold that state.
+    pub fn digest(&self, index: Index) -> Result<String, ClientError> {
+        #[derive(Deserialize)]
+        struct Digest {
+            digest: String,
+        }
+        self.get(&format!("/digest?index={index}")).map(|Digest { digest }| digest)
+    }
+
+    /// The members of the cluster.
+    ///
+    /// # Errors
+    /// When no node answers, or with something else.
+    pub fn members(&self) -> Result<Vec<MemberReport>, ClientError> {
+        self.get("/members").map(|Members { members }| members)
+    }
+
+    /// Changes a member, and gives the members afterwards; `None` when it is written down and not done yet.
+    ///
+    /// # Errors
+    /// With the code `refused` when the leader refuses, `not_taken` when there was none in time.
+    pub fn change_member(&self, change: MemberChange, name: &str) -> Result<Option<Vec<MemberReport>>, ClientError> {
+        let body = json!({"change": change.word(), "name": name});
+        self.post_in_turn("/members", &body, |address, answer| match answer.status {
+            StatusCode::ACCEPTED => Ok(None),
+            _ => read_good(address, answer).map(|Members { members }| Some(members)),
+        })
+    }
+
+    /// Has another voter lead, and says which.
+    ///
+    /// # Errors
+    /// As [`change_member`](Client::change_member).
+    pub fn transfer(&self, to: Option<&str>) -> Result<String, ClientError> {
+        #[derive(Deserialize)]
+        struct Transferred {
+            leader: String,
+        }
+        let read = |address: &Address, answer: &Answer| read_good(address, answer).map(|Transferred { leader }| leader);
+        self.post_in_turn("/transfer", &json!({"to": to}), read)
+    }
+
+    /// A copy of everything that is committed, to be kept elsewhere: what `conflux::Backup::decode` reads.
+    ///
+    /// # Errors
+    /// When no node answers, or none has a leader.
+    pub fn backup(&self) -> Result<Bytes, ClientError> {
+        self.in_turn("/backup", |address, answer| match answer.status {
+            StatusCode::OK => Ok(answer.body.clone()),
+            status => Err(refusal(address, status, &answer.body)),
+        })
+    }
+
     /// Follows the committed actions after `last`, or from now on. Connects again by itself.
     ///
     /// # Errors
@@ -266,11 +351,37 @@ impl Client {
         path: &str,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
+        let ask = |address: &Address| {
+            let request = self.agent.get(address.join(path)).config().timeout_global(Some(READ_TIME)).build();
+            self.with_token(request).call()
+        };
+        self.each_in_turn(ask, read)
+    }
+
+    /// The same for what may be done twice.
+    fn post_in_turn<T>(
+        &self,
+        path: &str,
+        body: &Value,
+        read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let bytes = serde_json::to_vec(body).expect("a JSON value is written to memory");
+        let ask = |address: &Address| {
+            let request = self.agent.post(address.join(path)).config().timeout_global(Some(READ_TIME)).build();
+            self.with_token(request).content_type("application/json").send(&bytes[..])
+        };
+        self.each_in_turn(ask, read)
+    }
+
+    fn each_in_turn<T>(
+        &self,
+        ask: impl Fn(&Address) -> Result<Response<Body>, ureq::Error>,
+        read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let mut tried = Vec::new();
         let mut refused = None;
         for address in &self.addresses {
-            let request = self.agent.get(address.join(path)).config().timeout_global(Some(READ_TIME)).build();
-            match answer_of(self.with_token(request).call()) {
+            match answer_of(ask(address)) {
                 Ok(answer) => match read(address, &answer) {
                     Err(error) if may_go_on(&error) => refused = Some(error),
                     read => return read,
@@ -347,7 +458,7 @@ fn parse<T: DeserializeOwned>(address: &Address, body: &[u8]) -> Result<T, Clien
 fn refusal(address: &Address, status: StatusCode, body: &[u8]) -> ClientError {
     let address = address.to_string();
     match Refusal::parse(status.as_u16(), body) {
-        Ok(refusal) => ClientError::Refused { address, refusal },
+        Ok(refusal) => ClientError::Refused { address, refusal: Box::new(refusal) },
         Err(problem) => ClientError::BadAnswer { address, problem },
     }
 }

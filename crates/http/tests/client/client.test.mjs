@@ -17,7 +17,13 @@ function connect(addresses = nodes, options) {
   return client
 }
 
-after(() => Promise.all(clients.map((client) => client.close())))
+const proxies = []
+
+// What a failed test has left open would keep the process from ending.
+after(() => {
+  proxies.forEach((proxy) => proxy.close())
+  return Promise.all(clients.map((client) => client.close()))
+})
 
 /** What a subscriber has heard, and a way to wait for more. */
 class Heard {
@@ -88,7 +94,9 @@ async function proxy(target, mood) {
   })
   const url = `http://127.0.0.1:${server.address().port}`
   const cut = () => sockets.forEach((socket) => socket.destroy())
-  return { url, seen, cut, close: () => (cut(), server.close()) }
+  const made = { url, seen, cut, close: () => (server.close(), cut()) }
+  proxies.push(made)
+  return made
 }
 
 /** An address at which nobody listens. */

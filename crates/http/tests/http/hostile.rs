@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conflux_http::Options;
+use conflux_http::{Limits, Options};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -146,36 +146,32 @@ async fn a_client_that_does_not_read_is_cut() {
 
 #[tokio::test]
 async fn more_requests_than_are_taken_at_once_are_told_to_come_again() {
-    let world = tight_world().await;
-    // Four that wait for their bodies hold all places.
-    let whole = request(
-        world.server().address,
-        "POST",
-        "/perform",
-        &[("content-type", "application/json")],
-        "{\"method\":\"clear\"}",
-    );
+    let limits = Limits { body_time: PATIENCE, ..tight() };
+    let world = World::open(1, Options { limits, ..Options::default() }).await;
+    // Four that wait for the ends of their bodies hold all places.
+    let headers = [("content-type", "application/json")];
+    let whole = request(world.server().address, "POST", "/perform", &headers, "{\"method\":\"clear\"}");
     let mut waiting = Vec::new();
     for _ in 0..4 {
         let mut connection = TcpStream::connect(world.server().address).await.expect("the server listens");
         connection.write_all(&whole.as_bytes()[..whole.len() - 1]).await.expect("it is taken");
         waiting.push(connection);
     }
-    let deadline = Instant::now() + Duration::from_millis(150);
-    let mut busy = false;
-    while Instant::now() < deadline && !busy {
-        let response = world.server().get("/status").await;
-        busy = response.status == 503;
-        if busy {
-            response.error(503, "busy");
-            // Probes are answered all the same.
-            world.server().get("/healthz").await.json(200);
+    let busy = async {
+        loop {
+            let response = world.server().get("/status").await;
+            if response.status == 503 {
+                return response;
+            }
         }
-    }
-    assert!(busy, "the four hold the places");
+    };
+    let busy = timeout(PATIENCE, busy).await.expect("the four hold the places");
+    busy.error(503, "busy");
+    // Probes are answered all the same.
+    world.server().get("/healthz").await.json(200);
     for mut connection in waiting {
-        let response = Response::read(&mut connection).await;
-        response.error(408, "too_slow");
+        connection.write_all(&whole.as_bytes()[whole.len() - 1..]).await.expect("it is taken");
+        Response::read(&mut connection).await.json(200);
     }
     world.server().get("/status").await.json(200);
     world.close().await;
@@ -208,7 +204,8 @@ async fn many_at_once_are_all_answered() {
 
 #[tokio::test]
 async fn what_is_under_way_at_the_end_is_answered() {
-    let mut world = tight_world().await;
+    let limits = Limits { body_time: PATIENCE, ..tight() };
+    let mut world = World::open(1, Options { limits, ..Options::default() }).await;
     let mut server = world.servers.pop().expect("there is one");
     let whole =
         request(server.address, "POST", "/perform", &[("content-type", "application/json")], "{\"method\":\"clear\"}");

@@ -43,7 +43,7 @@ async fn in_node() {
     let guarded = Server::start(Arc::new(world.nodes[0].clone()), with_token("read")).await;
     let nodes: Vec<String> = world.servers.iter().map(Server::url).collect();
     let mut node = Command::new("node");
-    node.args(["--test", "--test-reporter=tap"])
+    node.args(["--test", "--test-reporter=tap", "--test-timeout=60000"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/client.test.mjs"))
         .env("CONFLUX_AT", nodes.join(","))
         .env("CONFLUX_TOKEN", format!("{},{TOKEN}", guarded.url()));

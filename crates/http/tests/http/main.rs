@@ -1,6 +1,8 @@
 //! The server and its clients, over real connections.
 
 mod access;
+mod client;
+mod cluster;
 mod hostile;
 mod javascript;
 mod openapi;

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::schema::check;
 use crate::scripted::Scripted;
-use crate::world::{Response, Server, request, tight};
+use crate::world::{Response, Server, World, request, tight};
 
 /// A code of an answer, or nothing for one without.
 type Seen = (String, String, String, String);
@@ -43,7 +43,7 @@ impl Walk {
         promised
     }
 
-    /// Asks, and checks the answer.
+    /// Asks, and checks the answer. A path is asked with GET, unless another method stands before it.
     async fn ask(
         &mut self,
         server: &Server,
@@ -52,7 +52,7 @@ impl Walk {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Response {
-        let method = if path == "/perform" { "post" } else { "get" };
+        let (method, path) = path.split_once(' ').unwrap_or(("get", path));
         let response = server.ask(&method.to_uppercase(), actual, headers, body).await;
         self.check(path, method, &response);
         response
@@ -85,7 +85,7 @@ impl Walk {
             let response = server.ask("POST", "/perform", &headers, &body.to_string()).await;
             assert_eq!(response.status, 422, "{body}");
         }
-        self.ask(server, "/perform", "/perform", &headers, &body.to_string()).await;
+        self.ask(server, "post /perform", "/perform", &headers, &body.to_string()).await;
     }
 }
 
@@ -102,12 +102,20 @@ fn with_tokens() -> Options {
 async fn every_answer_that_is_described_is_given_and_no_other() {
     let mut walk = Walk::new();
     let promised = walk.promised();
-    let paths: BTreeSet<String> = promised.iter().map(|(path, ..)| path.clone()).collect();
-    let actual = |path: &str| path.replace("{request_id}", "committed");
+    let operations: BTreeSet<String> = promised.iter().map(|(path, method, ..)| format!("{method} {path}")).collect();
+    let actual = |operation: &str| {
+        let path = operation.split(' ').next_back().expect("it has a path");
+        path.replace("{request_id}", "committed").replace("/digest", "/digest?index=3")
+    };
+    let posts = ["post /perform", "post /members", "post /transfer"];
+    let headers = [("content-type", "application/json")];
 
-    let server = scripted(Scripted::default(), Options::default()).await;
-    for path in &paths {
-        if path != "/perform" {
+    let world = World::one().await;
+    let backup = Some(world.nodes[0].backup().await.expect("it leads"));
+    world.close().await;
+    let server = scripted(Scripted { backup, ..Scripted::default() }, Options::default()).await;
+    for path in &operations {
+        if path.starts_with("get ") {
             walk.ask(&server, path, &actual(path), &[], "").await;
         }
         walk.ask(&server, path, &actual(path), &[("host", "evil.example")], "").await;
@@ -144,8 +152,22 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     ] {
         walk.perform(&server, body).await;
     }
-    walk.ask(&server, "/perform", "/perform", &[("content-type", "application/json")], "{").await;
-    walk.ask(&server, "/perform", "/perform", &[("content-type", "text/plain")], "{}").await;
+    for path in posts {
+        walk.ask(&server, path, &actual(path), &headers, "{").await;
+        walk.ask(&server, path, &actual(path), &headers, "{\"x\": 1}").await;
+        walk.ask(&server, path, &actual(path), &[("content-type", "text/plain")], "{}").await;
+    }
+    for name in ["done", "pending", "refused", "late", "closed"] {
+        for change in ["add", "promote", "demote", "remove"] {
+            let body = json!({"change": change, "name": name}).to_string();
+            walk.ask(&server, "post /members", "/members", &headers, &body).await;
+        }
+        let body = json!({"to": name}).to_string();
+        walk.ask(&server, "post /transfer", "/transfer", &headers, &body).await;
+    }
+    walk.ask(&server, "post /transfer", "/transfer", &headers, "{}").await;
+    walk.ask(&server, "/digest", "/digest?index=4", &[], "").await;
+    walk.ask(&server, "/digest", "/digest", &[], "").await;
     walk.ask(&server, "/state", "/state?linearizable=true", &[], "").await;
     walk.ask(&server, "/state", "/state?x=1", &[], "").await;
     walk.ask(&server, "/subscribe", "/subscribe?from=x", &[], "").await;
@@ -153,9 +175,19 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     server.end().await;
 
     let server = scripted(Scripted { broken: true, ..Scripted::default() }, Options::default()).await;
-    for (path, headers) in [("/state", &[][..]), ("/provisional", &[]), ("/subscribe", &[("last-event-id", "9-1")])] {
-        walk.ask(&server, path, path, headers, "").await;
+    for (path, headers) in [
+        ("/state", &[][..]),
+        ("/provisional", &[]),
+        ("/digest", &[]),
+        ("/backup", &[]),
+        ("/subscribe", &[("last-event-id", "9-1")]),
+    ] {
+        walk.ask(&server, path, &actual(path), headers, "").await;
     }
+    server.end().await;
+
+    let server = scripted(Scripted::default(), Options::default()).await;
+    walk.ask(&server, "/backup", "/backup", &[], "").await;
     server.end().await;
 
     for status in [(Role::Stopped, None), (Role::Waiting, None), (Role::Candidate, None)] {
@@ -169,23 +201,26 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     let limits = Limits { in_flight_max: 0, subscribers_max: 0, ..Limits::default() };
     let full = scripted(Scripted::default(), Options { limits, ..Options::default() }).await;
     let guarded = scripted(Scripted::default(), with_tokens()).await;
-    for path in paths.iter() {
-        walk.ask(&full, path, &actual(path), &[("content-type", "application/json")], "{}").await;
-        walk.ask(&guarded, path, &actual(path), &[("content-type", "application/json")], "{}").await;
+    for path in &operations {
+        walk.ask(&full, path, &actual(path), &headers, "{}").await;
+        walk.ask(&guarded, path, &actual(path), &headers, "{}").await;
     }
     let weak = [("authorization", "Bearer rrrrrrrrrrrrrrrrrrrr")];
-    walk.ask(&guarded, "/perform", "/perform", &weak, "{}").await;
+    for path in posts.into_iter().chain(["/backup"]) {
+        walk.ask(&guarded, path, &actual(path), &weak, "{}").await;
+    }
     full.end().await;
     guarded.end().await;
 
     let narrow = scripted(Scripted::default(), Options { limits: tight(), ..Options::default() }).await;
-    let headers = [("content-type", "application/json")];
-    walk.ask(&narrow, "/perform", "/perform", &headers, &" ".repeat(2_000)).await;
-    let mut slow = TcpStream::connect(narrow.address).await.expect("the server listens");
-    let whole = request(narrow.address, "POST", "/perform", &headers, "{}");
-    slow.write_all(&whole.as_bytes()[..whole.len() - 1]).await.expect("it is taken");
-    let response = Response::read(&mut slow).await;
-    walk.check("/perform", "post", &response);
+    for path in posts {
+        walk.ask(&narrow, path, &actual(path), &headers, &" ".repeat(2_000)).await;
+        let mut slow = TcpStream::connect(narrow.address).await.expect("the server listens");
+        let whole = request(narrow.address, "POST", &actual(path), &headers, "{}");
+        slow.write_all(&whole.as_bytes()[..whole.len() - 1]).await.expect("it is taken");
+        let response = Response::read(&mut slow).await;
+        walk.check(&actual(path), "post", &response);
+    }
     narrow.end().await;
 
     let missing: Vec<&Seen> = promised.difference(&walk.seen).collect();

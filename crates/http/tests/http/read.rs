@@ -96,3 +96,21 @@ async fn other_paths_and_methods_are_told_apart() {
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     world.close().await;
 }
+
+#[tokio::test]
+async fn a_digest_is_that_of_the_state_at_a_place() {
+    let world = World::open(3, Options::default()).await;
+    world.append("foo").await;
+    world.append("bar").await;
+    let index = conflux::Index(1);
+    let expected = world.nodes[0].digest_at(index).expect("it is held").to_string();
+    for (node, server) in world.nodes.iter().zip(&world.servers) {
+        node.linearizable_state().await.expect("there is a leader");
+        assert_eq!(server.get("/digest?index=1").await.json(200), json!({"index": 1, "digest": expected}));
+    }
+    world.server().get("/digest?index=3").await.error(404, "not_held");
+    for query in ["", "?index=x", "?index=-1", "?index=1&index=1", "?place=1"] {
+        world.server().get(&format!("/digest{query}")).await.error(422, "bad_query");
+    }
+    world.close().await;
+}

@@ -2,8 +2,10 @@
 
 use conflux::{
     Backup, CallError, Digest, Failure, Incarnation, Index, JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform,
-    JsonPrediction, JsonProposal, MemberError, MemberStatus, NodeName, Role, Status, TakeError,
+    JsonPrediction, JsonProposal, MemberError, MemberStatus, NodeName, ReadError, Role, Status, TakeError,
 };
+use std::time::Duration;
+
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
@@ -15,6 +17,8 @@ pub(crate) struct Scripted {
     pub(crate) status: Option<(Role, Option<&'static str>)>,
     /// Whether showing the state breaks.
     pub(crate) broken: bool,
+    /// What a backup gives; without one, no leader can be asked.
+    pub(crate) backup: Option<Backup>,
 }
 
 fn outcome(name: &str) -> Option<JsonOutcome> {
@@ -36,6 +40,18 @@ fn outcome(name: &str) -> Option<JsonOutcome> {
         "conflict" => JsonOutcome::Conflict { request_id },
         _ => return None,
     })
+}
+
+/// A change of members is called what comes of it.
+fn changed(name: &str) -> Result<(), MemberError> {
+    let (time, why) = (Duration::from_secs(10), "there was no leader".to_owned());
+    match name {
+        "pending" => Err(MemberError::Pending(time, why)),
+        "refused" => Err(MemberError::Refused("it is the last voter".into())),
+        "late" => Err(MemberError::Deadline(time, why)),
+        "closed" => Err(MemberError::Closed),
+        _ => Ok(()),
+    }
 }
 
 impl Scripted {
@@ -104,8 +120,9 @@ impl JsonNode for Scripted {
         None
     }
 
-    fn digest_at(&self, _: Index) -> Option<Digest> {
-        None
+    fn digest_at(&self, index: Index) -> Option<Digest> {
+        assert!(!self.broken, "the state is broken");
+        (index == Index(3)).then_some(Digest(7))
     }
 
     fn log(&self, _: usize) -> Vec<JsonChange> {
@@ -143,27 +160,52 @@ impl JsonNode for Scripted {
     }
 
     fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
-        Box::pin(async { Err(TakeError::Save("it cannot".into())) })
+        let result = match (self.broken, &self.backup) {
+            (true, _) => Err(TakeError::Save("it cannot".into())),
+            (_, None) => Err(TakeError::Read(ReadError::Closed)),
+            (_, Some(backup)) => Ok(backup.clone()),
+        };
+        Box::pin(async { result })
     }
 
     fn members(&self) -> Vec<MemberStatus> {
-        Vec::new()
+        let member = MemberStatus {
+            name: "a".into(),
+            incarnation: Some(Incarnation(u64::MAX)),
+            votes: true,
+            seated: true,
+            leads: true,
+            caught_up: Some(true),
+            silent: Some(Duration::from_millis(5)),
+        };
+        let missing = MemberStatus {
+            name: "b".into(),
+            incarnation: None,
+            votes: false,
+            leads: false,
+            caught_up: None,
+            silent: None,
+            ..member.clone()
+        };
+        vec![member, missing]
     }
 
-    fn add_member(&self, _: &str) -> BoxFuture<'static, Result<(), MemberError>> {
-        Box::pin(async { Ok(()) })
+    fn add_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        let changed = changed(name);
+        Box::pin(async { changed })
     }
 
-    fn demote_member(&self, _: &str) -> BoxFuture<'static, Result<(), MemberError>> {
-        Box::pin(async { Ok(()) })
+    fn demote_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        self.add_member(name)
     }
 
-    fn remove_member(&self, _: &str) -> BoxFuture<'static, Result<(), MemberError>> {
-        Box::pin(async { Ok(()) })
+    fn remove_member(&self, name: &str) -> BoxFuture<'static, Result<(), MemberError>> {
+        self.add_member(name)
     }
 
-    fn transfer_leadership(&self, _: Option<&str>) -> BoxFuture<'static, Result<NodeName, MemberError>> {
-        Box::pin(async { Ok("b".into()) })
+    fn transfer_leadership(&self, to: Option<&str>) -> BoxFuture<'static, Result<NodeName, MemberError>> {
+        let changed = changed(to.unwrap_or("done")).map(|()| "b".into());
+        Box::pin(async { changed })
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), String>> {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod golden;
+mod hostile;
 mod places;
 mod torture;
 

@@ -1,0 +1,259 @@
+//! The commands that ask running nodes, against real ones.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use common::{Ran, conflux, container, directory};
+use serde_json::{Value, json};
+
+/// A node in a process of its own, which goes with the test.
+struct Node {
+    child: Child,
+    at: String,
+}
+
+impl Node {
+    /// A cluster of one.
+    fn start(options: &[&str]) -> Node {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_conflux"))
+            .arg("node")
+            .arg(container("words.js"))
+            .args(["--id", "a", "--cluster-size", "1", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built for this test");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let said = lines.find_map(|line| {
+            let line = line.expect("it is text");
+            Some(line.split_once("serves http://")?.1.split(',').next()?.to_owned())
+        });
+        // What it says later has to go somewhere.
+        std::thread::spawn(move || lines.for_each(drop));
+        Node { child, at: said.expect("it says where it serves") }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Ran {
+        conflux(&[arguments, &["--at", &self.at]].concat(), "")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// An address at which nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+#[test]
+fn a_perform_ends_as_it_went() {
+    let node = Node::start(&[]);
+    let done = node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
+    assert_eq!(done.answers(), [json!({"index": 1, "action": {"type": "APPEND", "word": "foo"}})]);
+    assert_eq!(done.stderr, "");
+
+    let long = format!("\"{}\"", "x".repeat(81));
+    let rejected = node.ask(&["perform", "append", &long]).ended_with(3);
+    assert_eq!(rejected.answers(), [json!({"rejected": "too long", "rejection": {"message": "too long"}, "index": 1})]);
+    assert_eq!(rejected.stderr, "conflux: rejected: too long\n");
+
+    let failed = node.ask(&["perform", "crash"]).ended_with(1);
+    assert!(failed.stderr.starts_with("conflux: failed: ") && failed.stderr.contains("words.js:"), "{}", failed.stderr);
+
+    node.ask(&["perform", "clear"]).ended_with(0);
+    let nothing = node.ask(&["perform", "clear", "--timeout", "5s"]).ended_with(0);
+    assert_eq!(nothing.answers(), [json!({"index": 2, "action": null})]);
+    // What looks like a flag and is a number.
+    let rejected = node.ask(&["perform", "append", "-5"]).ended_with(3);
+    assert_eq!(rejected.answers()[0]["rejected"], "a word is a string");
+}
+
+#[test]
+fn a_wrong_command_line_performs_nothing() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "apend", "\"foo\""]).refused_with(&["there is no method \"apend\"", "did you mean append?"]);
+    node.ask(&["perform", "append", "foo"])
+        .refused_with(&["argument 1, foo, is not JSON", "\"foo\" inside the shell's"]);
+    node.ask(&["perform", "append", "\"a\"", "--timeout", "5h"]).refused_with(&["times are written as"]);
+    node.ask(&["perform", "append", "\"a\"", "--request-id", ""])
+        .refused_with(&["request_id cannot be used: it is empty"]);
+    node.ask(&["perform"]).refused_with(&["<METHOD>"]);
+    node.ask(&["state", "--token-file", "no/such/file"]).refused_with(&["no/such/file: "]);
+    conflux(&["state", "--at", "https://x"], "").refused_with(&["https is not spoken here"]);
+    let state = node.ask(&["state"]).ended_with(0);
+    assert_eq!(state.answers(), [json!({"index": 0, "state": []})]);
+}
+
+#[test]
+fn the_same_request_id_is_performed_once_and_asked_for() {
+    let node = Node::start(&[]);
+    let first = node.ask(&["perform", "append", "\"foo\"", "--request-id", "order-17"]).ended_with(0);
+    let again = node.ask(&["perform", "append", "\"foo\"", "--request-id", "order-17"]).ended_with(0);
+    let asked = node.ask(&["outcome", "order-17"]).ended_with(0);
+    assert_eq!((again.answers(), asked.answers()), (first.answers(), first.answers()));
+    node.ask(&["perform", "clear", "--request-id", "order-17"]).refused_with(&["was used for another call"]);
+    let unknown = node.ask(&["outcome", "order-18"]).ended_with(4);
+    assert!(unknown.stderr.contains("the log knows no call \"order-18\""), "{}", unknown.stderr);
+    node.ask(&["outcome", "a/1/1/1"]).ended_with(4);
+}
+
+#[test]
+fn states_and_methods_are_shown() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
+    for command in [&["state"][..], &["state", "--linearizable"], &["provisional"]] {
+        assert_eq!(node.ask(command).ended_with(0).answers(), [json!({"index": 1, "state": ["foo"]})]);
+    }
+    assert_eq!(node.ask(&["methods"]).ended_with(0).stdout, "append\nclear\ncrash\n");
+}
+
+#[test]
+fn status_shows_every_node_that_is_named() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
+    let gone = nobody();
+    let shown = node.ask(&["status", "--at", &gone]).ended_with(0);
+    let lines: Vec<Vec<&str>> = shown.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["at", "id", "role", "term", "leader", "index"]);
+    assert_eq!(lines[1][1..], ["-", "-", "-", "-", "-"]);
+    assert_eq!((lines[2][0], lines[2][1], lines[2][2]), (&*format!("http://{}", node.at), "a", "leader"));
+    assert_eq!((lines[2][4], lines[2][5]), ("a", "1"));
+    assert!(shown.stdout.contains("voters: a") && shown.stdout.contains("refused"), "{}", shown.stdout);
+
+    let told = node.ask(&["status", "--json", "--at", &gone]).ended_with(0);
+    let Value::Array(nodes) = &told.answers()[0] else { panic!("{} is no array", told.stdout) };
+    assert!(nodes[0]["error"].is_string() && nodes[1]["role"] == "leader", "{}", told.stdout);
+
+    // Two addresses of one node: what they hold is the same.
+    let twice = node.ask(&["status", "--at", &node.at]).ended_with(0);
+    assert!(twice.stdout.starts_with("at ") && twice.stdout.contains("digest at 1"), "{}", twice.stdout);
+    conflux(&["status", "--at", &gone], "").ended_with(5);
+}
+
+#[test]
+fn nodes_that_are_gone_are_passed_over_and_said_when_all_are() {
+    let node = Node::start(&[]);
+    let gone = nobody();
+    let done = conflux(&["perform", "append", "\"foo\"", "--at", &gone, "--at", &node.at], "").ended_with(0);
+    assert_eq!(done.answers()[0]["index"], 1);
+    for command in
+        [&["perform", "clear"][..], &["state"], &["watch"], &["methods"], &["outcome", "x"], &["provisional"]]
+    {
+        let ran = conflux(&[command, &["--at", &gone]].concat(), "").ended_with(5);
+        assert!(ran.stderr.contains("no node can be reached") && ran.stderr.contains(&gone), "{}", ran.stderr);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.lines().count()), ("", 1));
+    }
+}
+
+#[test]
+fn the_environment_says_where_nodes_are() {
+    let node = Node::start(&[]);
+    let output = Command::new(env!("CARGO_BIN_EXE_conflux"))
+        .args(["perform", "append", "\"foo\""])
+        .env("CONFLUX_AT", format!("{}, {}", nobody(), node.at))
+        .output()
+        .expect("the program runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn watching_prints_each_action_and_ends_with_its_reader() {
+    let node = Node::start(&[]);
+    for word in ["\"one\"", "\"two\""] {
+        node.ask(&["perform", "append", word]).ended_with(0);
+    }
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_conflux"))
+        .args(["watch", "--from", "0", "--at", &node.at])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line comes").expect("it is text");
+        serde_json::from_str(&line).expect("it is JSON")
+    };
+    for (index, word) in [(1, "one"), (2, "two")] {
+        let event = next();
+        assert_eq!(
+            (&event["index"], &event["action"]["word"], &event["origin"]),
+            (&json!(index), &json!(word), &json!("a"))
+        );
+    }
+    node.ask(&["perform", "append", "\"three\""]).ended_with(0);
+    assert_eq!(next()["action"]["word"], "three");
+    drop(lines);
+    // It notices that nobody reads when it has something to say.
+    node.ask(&["perform", "append", "\"four\""]).ended_with(0);
+    assert!(watch.wait().expect("it ends").success());
+}
+
+#[test]
+fn tokens_come_from_a_file() {
+    let path: PathBuf = directory("tokens").join("tokens");
+    let mut file = std::fs::File::create(&path).expect("the directory is there");
+    write!(file, "# ours\nread rrrrrrrrrrrrrrrrrrrr\nperform pppppppppppppppppppp\n").expect("it is writable");
+    let path = path.to_str().expect("the path is UTF-8");
+    let node = Node::start(&["--token-file", path]);
+    node.ask(&["state"]).refused_with(&["the header Authorization is missing", "--token-file"]);
+    node.ask(&["perform", "append", "\"foo\"", "--token-file", path]).ended_with(0);
+    let weak = directory("weak").join("tokens");
+    std::fs::write(&weak, "read rrrrrrrrrrrrrrrrrrrr").expect("the directory is there");
+    let weak = weak.to_str().expect("the path is UTF-8");
+    node.ask(&["state", "--token-file", weak]).ended_with(0);
+    node.ask(&["perform", "clear", "--token-file", weak]).ended_with(2);
+}
+
+#[test]
+fn members_are_shown_and_what_cannot_be_is_refused() {
+    let node = Node::start(&["--deadline", "500ms"]);
+    node.ask(&["state", "--linearizable"]).ended_with(0);
+    let shown = node.ask(&["member", "list"]).ended_with(0);
+    let lines: Vec<Vec<&str>> = shown.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((lines.len(), lines[1][0], &lines[1][2..6]), (2, "a", &["yes", "yes", "yes", "yes"][..]));
+    let told = node.ask(&["member", "list", "--json"]).ended_with(0);
+    assert_eq!(told.answers()[0][0]["name"], "a");
+    let refused = node.ask(&["member", "remove", "nobody"]).ended_with(1);
+    assert!(refused.stderr.contains("nobody"), "{}", refused.stderr);
+    // A seat for one that has not come: it is written down, and waited for.
+    let added = node.ask(&["member", "add", "b"]).ended_with(4);
+    assert_eq!(added.stdout, "b: it is written down, and not done yet\n");
+    let shown = node.ask(&["member", "list"]).ended_with(0);
+    assert!(shown.stdout.contains("not there yet"), "{}", shown.stdout);
+    for change in ["remove", "demote"] {
+        // A seat that nobody came to can be taken back.
+        let removed = node.ask(&["member", change, "b"]).ended_with(0);
+        assert!(!removed.stdout.contains("not there yet"), "{}", removed.stdout);
+        node.ask(&["member", "add", "b"]).ended_with(4);
+    }
+    node.ask(&["leader", "transfer", "nobody"]).ended_with(1);
+}
+
+#[test]
+fn a_backup_is_whole_and_overwrites_nothing() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
+    let directory = directory("backups");
+    let file = directory.join("monday.backup");
+    let file = file.to_str().expect("the path is UTF-8");
+    let taken = node.ask(&["backup", file]).ended_with(0);
+    assert!(taken.stderr.contains("everything up to 1"), "{}", taken.stderr);
+    let bytes = std::fs::read(file).expect("it is there");
+    assert_eq!(::conflux::Backup::decode(&bytes).expect("it is a backup").index.0, 1);
+    node.ask(&["backup", file]).refused_with(&["already there, and never overwritten"]);
+    node.ask(&["backup", directory.join("no/such").to_str().expect("it is UTF-8")]).refused_with(&["no/such.part: "]);
+    // One that could not be taken leaves nothing.
+    let other = directory.join("tuesday.backup");
+    conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
+    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
+}

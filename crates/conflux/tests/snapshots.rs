@@ -1,0 +1,78 @@
+//! A snapshot that takes longer to take up than any message may be waited for.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use conflux::{Container, Context, FileDisk, MemoryChannel, Never, Node};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Longer than the ten seconds that the answer to a piece may take.
+const LONG: Duration = Duration::from_secs(12);
+
+/// Reading a state takes long from here on.
+static SLOW: AtomicBool = AtomicBool::new(false);
+static READ: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Clone, Serialize)]
+struct Heavy(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Heavy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if SLOW.load(Ordering::Relaxed) {
+            READ.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(LONG);
+        }
+        Vec::deserialize(deserializer).map(Heavy)
+    }
+}
+
+struct List;
+
+impl Container for List {
+    type State = Heavy;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = Never;
+
+    fn initial(&self) -> Heavy {
+        // More than one piece.
+        Heavy(vec![u64::MAX; 60_000])
+    }
+
+    fn decide(&self, _: &Heavy, number: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+        Ok(Some(number))
+    }
+
+    fn reduce(&self, list: &mut Heavy, number: &u64, _: &Context<'_>) {
+        list.0.push(*number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_state_that_takes_long_to_read_is_sent_once() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let channel = MemoryChannel::new();
+    let open = async |name: &str, path: &str| {
+        let builder = Node::builder(List, name).cluster_size(3).channel(channel.clone()).compaction(16, 1 << 20);
+        builder.disk(FileDisk::new(directory.path().join(path))).open().await.expect("the options are good")
+    };
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        nodes.push(open(name, name).await);
+    }
+    for n in 0..100 {
+        nodes[0].perform(n).await.expect("the cluster serves");
+    }
+    nodes[2].close().await;
+    SLOW.store(true, Ordering::Relaxed);
+    // On an empty disk, so that it needs a snapshot.
+    let wiped = open("c", "another").await;
+    let mut watch = wiped.watch_status();
+    let caught_up = watch.find(|status| (status.index.0 >= 100).then_some(()));
+    tokio::time::timeout(LONG * 4, caught_up).await.expect("it is not sent for ever").expect("it is open");
+    assert_eq!(wiped.state().0.len(), 60_100);
+    assert_eq!(READ.load(Ordering::Relaxed), 1, "it was sent again while it was being read");
+    for node in [&nodes[0], &nodes[1], &wiped] {
+        node.close().await;
+    }
+}
