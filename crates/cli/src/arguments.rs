@@ -102,6 +102,19 @@ pub(crate) enum ProgramCommand {
         #[command(subcommand)]
         command: TlsCommand,
     },
+    /// Pass on what nodes send to each other that can only dial out, room by room
+    #[command(after_help = RELAY_EXAMPLES)]
+    Relay {
+        /// Where to listen: HOST:PORT
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000")]
+        listen: String,
+        /// Who may enter which room: a file with a line for each room, which is ROOM TOKEN
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+        /// Listen beyond this machine without tokens
+        #[arg(long)]
+        insecure: bool,
+    },
     /// Measure performs a second, how long one takes, and memory, with a counter written in Rust
     #[command(after_help = BENCH_EXAMPLES)]
     Bench {
@@ -234,6 +247,14 @@ Writes ca.pem and ca-key.pem, and for each node ID.pem and ID-key.pem. Existing 
 Examples:
   conflux tls init --names a,b,c
   conflux tls init tls --names d             one more node, signed by the authority in tls/";
+
+const RELAY_EXAMPLES: &str = "\
+It needs no key of the nodes, and cannot forge what they send; it can read it. Put it behind a server that does TLS where
+others are on the way.
+
+Examples:
+  conflux relay
+  conflux relay --listen 0.0.0.0:9000 --token-file rooms.txt";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:

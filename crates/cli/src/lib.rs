@@ -50,6 +50,7 @@ mod printer;
 mod progress;
 mod prompt;
 mod recover;
+mod relay;
 mod remote;
 mod report;
 mod session;
@@ -111,6 +112,9 @@ pub fn program() -> ExitCode {
         ProgramCommand::Init { directory } => Ok(init::run(&directory)?),
         ProgramCommand::Tls { command: TlsCommand::Init { directory, names, days } } => {
             Ok(tls::init(&directory, &names, days)?)
+        }
+        ProgramCommand::Relay { listen, token_file, insecure } => {
+            block_on(None, relay::run(&listen, token_file.as_deref(), insecure))
         }
         ProgramCommand::Bench { options } => {
             let counter = SharedFactory::new(Counter, "the counter".into());

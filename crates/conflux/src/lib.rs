@@ -115,7 +115,7 @@ pub use conflux_core::*;
 
 pub use backup::{Backup, BackupError, TakeError};
 pub use builder::{NodeBuilder, OpenError};
-pub use channel::{Channel, MemoryChannel, TcpChannel, WebsocketChannel};
+pub use channel::{Channel, MemoryChannel, RedisChannel, TcpChannel, WebsocketChannel};
 pub use disk::{Disk, FileDisk, MemoryDisk};
 pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 pub use members::{MemberError, MemberStatus};

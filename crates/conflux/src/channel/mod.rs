@@ -20,6 +20,7 @@ pub mod contract;
 mod faults;
 mod inbox;
 mod memory;
+pub mod redis;
 pub mod shared;
 pub mod tcp;
 pub mod websocket;
@@ -27,6 +28,7 @@ pub mod websocket;
 pub use faults::Faults;
 pub use inbox::{Deliver, Inbox, InboxLimits};
 pub use memory::MemoryChannel;
+pub use redis::RedisChannel;
 pub use tcp::TcpChannel;
 pub use websocket::WebsocketChannel;
 

@@ -3,14 +3,14 @@
 //! Others may be there, too. So everything is signed with the key of the cluster, and nothing is taken that was recorded
 //! and is sent again: see [`ClusterKey`] and [`envelope`]. It is not encrypted: who is there can read it.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
 
 pub mod envelope;
@@ -100,7 +100,7 @@ pub struct SharedStatus {
 }
 
 /// A node that is attached by a shared medium.
-pub(super) struct Station {
+struct Station {
     name: Name,
     life: Life,
     medium: Arc<dyn Medium>,
@@ -130,12 +130,58 @@ enum Unusable {
     Taken,
 }
 
-/// Attaches a node.
-pub(super) async fn attach(
+/// The nodes that are attached through one channel.
+#[derive(Default)]
+pub(super) struct Stations {
+    attached: Mutex<Vec<(Weak<Station>, JoinHandle<()>)>>,
+}
+
+impl Stations {
+    pub(super) async fn attach(
+        &self,
+        medium: Arc<dyn Medium>,
+        signer: Signer,
+        name: Name,
+    ) -> Result<Attachment, ChannelError> {
+        let (station, link, inbox) = enter(medium, signer, name).await?;
+        let task = tokio::spawn(keep(station.clone(), link));
+        let mut attached = self.lock();
+        attached.retain(|(_, task)| !task.is_finished());
+        attached.push((Arc::downgrade(&station), task));
+        Ok(Attachment { port: Arc::new(SharedPort(station)), inbox })
+    }
+
+    pub(super) fn status(&self) -> Vec<SharedStatus> {
+        let attached = self.lock();
+        let stations = attached.iter().filter_map(|(station, _)| station.upgrade());
+        stations.filter(|station| !station.is_closed()).map(|station| station.status()).collect()
+    }
+
+    /// Detaches every node. Returns when what waited was sent, or a moment has passed.
+    pub(super) async fn close(&self) {
+        let attached = std::mem::take(&mut *self.lock());
+        for (station, _) in &attached {
+            if let Some(station) = station.upgrade() {
+                station.close();
+            }
+        }
+        for (_, task) in attached {
+            // It ends by itself; an error would say that it panicked, which it told already.
+            let _ = task.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Weak<Station>, JoinHandle<()>)>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects a node, and sees to it that it is the only one of its name.
+async fn enter(
     medium: Arc<dyn Medium>,
     signer: Signer,
     name: Name,
-) -> Result<(Attachment, Arc<Station>), ChannelError> {
+) -> Result<(Arc<Station>, Link, Inbox), ChannelError> {
     check_name(&name)?;
     let (deliver, inbox) = Inbox::new(InboxLimits::default());
     let life = rand::random();
@@ -153,18 +199,14 @@ pub(super) async fn attach(
         life,
     });
     match station.open().await {
-        Ok(link) => {
-            tokio::spawn(keep(station.clone(), link));
-            let attachment = Attachment { port: Arc::new(SharedPort(station.clone())), inbox };
-            Ok((attachment, station))
-        }
+        Ok(link) => Ok((station, link, inbox)),
         Err(Unusable::Taken) => Err(ChannelError::NameTaken { name }),
         Err(Unusable::Broken(reason)) => Err(ChannelError::Unreachable { reason }),
     }
 }
 
 impl Station {
-    pub(super) fn status(&self) -> SharedStatus {
+    fn status(&self) -> SharedStatus {
         let (frames_sent, frames_lost) = self.queue.counts();
         let state = self.state();
         SharedStatus {
@@ -179,7 +221,7 @@ impl Station {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         *self.closing.borrow()
     }
 
@@ -188,7 +230,7 @@ impl Station {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.closing.send_replace(true);
         self.queue.close();
         self.deliver.close();
@@ -469,11 +511,5 @@ pub(super) fn signer(key: Option<&ClusterKey>, host: &str, place: &str, insecure
         None if !insecure && !is_loopback(host) => Err(SharedError::NoKey { host: host.into() }),
         // Without one it is a checksum only.
         key => Ok(Signer::new(key.map(ClusterKey::bytes).unwrap_or_default(), place)),
-    }
-}
-
-impl fmt::Debug for Station {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.status().fmt(f)
     }
 }

@@ -27,7 +27,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -55,7 +55,7 @@ pub use super::shared::{ClusterKey, KeyError, SharedError, SharedStatus};
 pub use relay::{Relay, RelayError, RelayOptions};
 
 use super::shared::envelope::{ENVELOPE_BYTES_MAX, Signer};
-use super::shared::{self, Link, LinkReceiver, LinkSender, Medium, SILENCE_MAX, Station};
+use super::shared::{self, Link, LinkReceiver, LinkSender, Medium, SILENCE_MAX, Stations};
 use super::{Attachment, Channel, ChannelError, Name};
 
 /// Where a node says its name to the relay, in hexadecimal digits: so the relay need not send it what is for others.
@@ -111,7 +111,7 @@ impl WebsocketOptions {
 pub struct WebsocketChannel {
     room: Arc<Room>,
     signer: Signer,
-    stations: Arc<Mutex<Vec<Weak<Station>>>>,
+    stations: Arc<Stations>,
 }
 
 /// Where a room is.
@@ -159,21 +159,18 @@ impl WebsocketChannel {
 
     /// How the nodes that are attached through this channel are connected.
     pub fn status(&self) -> Vec<SharedStatus> {
-        let stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
-        let attached = stations.iter().filter_map(Weak::upgrade).filter(|station| !station.is_closed());
-        attached.map(|station| station.status()).collect()
+        self.stations.status()
+    }
+
+    /// Detach every node. Returns when what waited was sent, or a moment has passed.
+    pub async fn close(&self) {
+        self.stations.close().await;
     }
 }
 
 impl Channel for WebsocketChannel {
     fn attach(&self, name: Name) -> BoxFuture<'_, Result<Attachment, ChannelError>> {
-        Box::pin(async move {
-            let (attachment, station) = shared::attach(self.room.clone(), self.signer.clone(), name).await?;
-            let mut stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
-            stations.retain(|station| station.strong_count() > 0);
-            stations.push(Arc::downgrade(&station));
-            Ok(attachment)
-        })
+        Box::pin(self.stations.attach(self.room.clone(), self.signer.clone(), name))
     }
 }
 

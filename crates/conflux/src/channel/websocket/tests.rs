@@ -196,6 +196,23 @@ async fn what_was_recorded_is_not_heard_again() {
 }
 
 #[tokio::test]
+async fn what_waits_is_sent_before_a_channel_is_closed() {
+    let relay = relay().await;
+    let (ours, theirs) = (channel(options(relay.local_address())), channel(options(relay.local_address())));
+    let (mut a, mut b) = (attach(&ours, "a").await, attach(&theirs, "b").await);
+    reach(&a, &mut b).await;
+    for _ in 0..1000 {
+        a.port.send(b.port.name(), vec![1; 1000].into());
+    }
+    a.port.send(b.port.name(), "last".into());
+    ours.close().await;
+    assert!(a.inbox.recv().await.is_none());
+    let heard = async { while b.inbox.recv().await.expect("it is attached").frame != "last" {} };
+    timeout(PATIENCE, heard).await.expect("it comes");
+    assert_eq!(ours.status(), []);
+}
+
+#[tokio::test]
 async fn senseless_requests_and_bytes_do_no_harm() {
     let relay = relay().await;
     let ours = channel(options(relay.local_address()).key(key()));
