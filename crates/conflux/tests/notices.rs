@@ -110,7 +110,8 @@ async fn a_lost_majority_is_said_and_taken_back() {
     assert!(matches!(told, Err(PerformError::Unknown { .. } | PerformError::NeverProposed { .. })), "{told:?}");
     channel.heal();
     let cleared = |status: &Status| status.notice.is_none().then_some(());
-    watch.find(cleared).await.expect("it is open");
+    let found = tokio::time::timeout(Duration::from_secs(60), watch.find(cleared)).await;
+    found.unwrap_or_else(|_| panic!("{:?}", nodes.iter().map(Node::status).collect::<Vec<_>>())).expect("it is open");
     nodes[0].perform(append("back")).await.expect("a majority is there again");
 }
 
