@@ -116,6 +116,19 @@ async fn a_lost_majority_is_said_and_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_cluster_misses_nobody() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    // The leader hears nothing but answers to its heartbeats.
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for node in &nodes {
+            assert_eq!(node.status().notice, None, "{}", node.id());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_status_watch_tells_each_change_and_ends_with_the_node() {
     let node = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new()).open().await.expect("good");
     let mut watch = node.watch_status();
