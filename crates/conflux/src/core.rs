@@ -377,8 +377,6 @@ impl<C: Container> Core<C> {
             let store = self.local.store();
             (store.index(), store.generation())
         };
-        // A history that was founded is named by its cluster.
-        let generation = if generation == 0 { cluster & conflux_core::store::GENERATION_MAX } else { generation };
         Status {
             id: self.me().name.clone(),
             incarnation: self.me().incarnation,
