@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use conflux_core::Digest;
 
+use crate::accessors;
+
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -112,6 +114,11 @@ impl Sources {
         }
         self.texts().insert(name.to_owned(), text.clone());
         Ok(text)
+    }
+
+    /// Whether what was loaded so far may make getters: see [`accessors`].
+    pub(crate) fn may_have_accessors(&self) -> bool {
+        self.texts().values().any(|text| accessors::may_be_in(text))
     }
 
     /// The command that makes one file of many.
