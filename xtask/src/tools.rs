@@ -1,4 +1,4 @@
-//! What the tests need that is not Rust: Node and a browser, for the client in JavaScript.
+//! What the tests need that is not Rust: Node and a browser, for the client in JavaScript, and Redis for its channel.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,26 +11,35 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 /// The oldest Node that `client.js` is written for.
 const NODE_MIN: u32 = 20;
 
-/// Sees to it that there are both, or says how they are installed.
+/// Sees to it that they are there, or says how they are installed.
 pub(crate) fn set_up(root: &Path) -> Result<(), Failure> {
     match node() {
         Some(version) if version >= NODE_MIN => println!("     node is there"),
         Some(version) => return Err(format!("node is version {version}: install {NODE_MIN} or newer, for client.js")),
         None => return Err(format!("node is missing: install version {NODE_MIN} or newer, for client.js")),
     }
-    if std::env::var_os("CONFLUX_CHROMIUM").is_some() || BROWSERS.iter().any(|name| on_path(name)) {
-        println!("     chromium is there");
+    let chromium = std::env::var_os("CONFLUX_CHROMIUM").is_some() || BROWSERS.iter().any(|name| on_path(name));
+    let hint =
+        "for the client in a browser: `sudo apt-get install chromium`, or set CONFLUX_CHROMIUM to the path of one";
+    package(root, "chromium", chromium, hint)?;
+    // Without it, its tests would pass and say nothing.
+    let hint = "for the Redis channel: `sudo apt-get install redis-server`";
+    package(root, "redis-server", on_path("redis-server"), hint)
+}
+
+/// Installs a package of Debian's if what is in it is not there.
+fn package(root: &Path, name: &str, there: bool, hint: &str) -> Result<(), Failure> {
+    if there {
+        println!("     {name} is there");
         return Ok(());
     }
     if on_path("apt-get") && said("id", "-u").is_some_and(|id| id.trim() == "0") {
-        println!("     chromium is missing, so it is installed");
+        println!("     {name} is missing, so it is installed");
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         run(root, "apt-get update -q", &quiet)?;
-        return run(root, "apt-get install -y -q --no-install-recommends chromium", &quiet);
+        return run(root, &format!("apt-get install -y -q --no-install-recommends {name}"), &quiet);
     }
-    Err("chromium is missing, for the client in a browser: `sudo apt-get install chromium`, or set CONFLUX_CHROMIUM to the \
-         path of one"
-        .into())
+    Err(format!("{name} is missing, {hint}"))
 }
 
 /// The first number of Node's version.

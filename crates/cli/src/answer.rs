@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 pub(crate) enum Answer {
     /// What became of a perform.
     Outcome { method: String, outcome: JsonOutcome },
+    /// What became of an earlier perform that was asked for again.
+    Asked { request_id: String, outcome: JsonOutcome },
     /// The line was no request, or asked for what cannot be.
     Bad { line: u64, error: String },
     /// What a command gave, ready to be shown.
@@ -18,7 +20,7 @@ impl Answer {
     /// Whether it makes the program end with status 1. A rejection is an answer.
     pub(crate) fn is_bad(&self) -> bool {
         match self {
-            Answer::Outcome { outcome, .. } => {
+            Answer::Outcome { outcome, .. } | Answer::Asked { outcome, .. } => {
                 !matches!(outcome, JsonOutcome::Committed { .. } | JsonOutcome::Rejected { .. })
             }
             Answer::Bad { .. } => true,
@@ -29,7 +31,8 @@ impl Answer {
     /// Writes the answer and a line's end.
     pub(crate) fn write(self, bytes: &mut Vec<u8>) {
         let value = match self {
-            Answer::Outcome { method, outcome } => outcome_value(&method, outcome),
+            Answer::Outcome { method, outcome } => outcome_value("method", &method, outcome),
+            Answer::Asked { request_id, outcome } => outcome_value("outcome", &request_id, outcome),
             Answer::Bad { line, error } => json!({"line": line, "error": error}),
             Answer::Shown(text) => {
                 bytes.extend_from_slice(text.as_bytes());
@@ -42,21 +45,22 @@ impl Answer {
     }
 }
 
-fn outcome_value(method: &str, outcome: JsonOutcome) -> Value {
+/// What an outcome is shown as; `key` says what it is the outcome of.
+fn outcome_value(key: &str, of: &str, outcome: JsonOutcome) -> Value {
     match outcome {
-        JsonOutcome::Committed { index, action } => json!({"method": method, "index": index, "action": action}),
-        JsonOutcome::Rejected { message, .. } => json!({"method": method, "rejected": message}),
-        JsonOutcome::Failed(failure) => json!({"method": method, "failed": failure.message, "at": failure.at}),
-        JsonOutcome::NeverProposed(why) => json!({"method": method, "never_proposed": why}),
-        JsonOutcome::Unknown { request_id } => json!({"method": method, "unknown": request_id}),
+        JsonOutcome::Committed { index, action } => json!({key: of, "index": index, "action": action}),
+        JsonOutcome::Rejected { message, .. } => json!({key: of, "rejected": message}),
+        JsonOutcome::Failed(failure) => json!({key: of, "failed": failure.message, "at": failure.at}),
+        JsonOutcome::NeverProposed(why) => json!({key: of, "never_proposed": why}),
+        JsonOutcome::Unknown { request_id } => json!({key: of, "unknown": request_id}),
         JsonOutcome::NotVisible { request_id, index } => {
-            json!({"method": method, "index": index, "not_visible": request_id})
+            json!({key: of, "index": index, "not_visible": request_id})
         }
-        JsonOutcome::Forgotten => json!({"method": method, "error": "what became of it is forgotten"}),
-        JsonOutcome::Undecided { request_id } => json!({"method": method, "undecided": request_id}),
-        JsonOutcome::Closed { .. } => json!({"method": method, "error": "the node was closed before it could answer"}),
+        JsonOutcome::Forgotten => json!({key: of, "error": "what became of it is forgotten"}),
+        JsonOutcome::Undecided { request_id } => json!({key: of, "undecided": request_id}),
+        JsonOutcome::Closed { .. } => json!({key: of, "error": "the node was closed before it could answer"}),
         JsonOutcome::Conflict { request_id } => {
-            json!({"method": method, "error": format!("the request id {request_id:?} was used for another call")})
+            json!({key: of, "error": format!("the request id {request_id:?} was used for another call")})
         }
     }
 }
@@ -108,6 +112,14 @@ mod tests {
             ("{\"method\":\"append\",\"index\":7,\"not_visible\":\"a/1/1/9\"}\n".into(), true)
         );
         assert!(written(JsonOutcome::Closed { request_id: None }).1);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_has_its_id() {
+        let outcome = JsonOutcome::Committed { index: Index(7), action: None };
+        let mut bytes = Vec::new();
+        Answer::Asked { request_id: "a/1/1/9".into(), outcome }.write(&mut bytes);
+        assert_eq!(bytes, b"{\"outcome\":\"a/1/1/9\",\"index\":7,\"action\":null}\n");
     }
 
     #[test]

@@ -10,8 +10,11 @@ use crate::node::NodeArguments;
 use crate::recover::Consent;
 use crate::remote::RemoteCommand;
 
-/// The most nodes that one process runs.
-const NODES_MAX: usize = 99;
+/// The most nodes that one process runs: as many as found a cluster.
+const NODES_MAX: usize = 64;
+
+/// The most callers of a benchmark: as many calls as a node takes at once.
+const CALLERS_MAX: usize = conflux_core::session::OUTCOMES_MAX / 2;
 
 /// The command line of the `conflux` program.
 #[derive(Debug, Parser)]
@@ -203,7 +206,8 @@ Examples:
   conflux dev words.js --data ./words-data          goes on where it was when it is started again
   printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
 
-Exit status: 0 all was answered, 1 a line was bad or failed, 2 usage or file, 6 the nodes' states differ.";
+Exit status: 0 all was answered; 1 a line was bad or failed, or the development check found something; 2 usage or file;
+6 the nodes' states differ; 129, 130, 143 SIGHUP, Ctrl-C, SIGTERM ended it.";
 
 const NODE_EXAMPLES: &str = "\
 The same options can stand in conflux.toml, a line each (id = \"a\"), with a table [peers]; flags win.
@@ -266,26 +270,27 @@ Examples:
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DevOptions {
     /// How many nodes: a, b, c and so on
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = nodes)]
     pub(crate) nodes: usize,
-    /// Where chance comes from: the same seed, the same draws
-    #[arg(long, value_name = "N")]
+    /// What nodes draw by lot follows from it: election timeouts, incarnations, what methods call random. Nodes still run
+    /// on real threads and clocks, so with several of them who leads, and which call meets which draw, may differ
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
     seed: Option<u64>,
     /// Keep the nodes' disks here, a directory each, and go on from what is there [in memory]
     // A seed draws the incarnations, too, and those of nodes on a disk must never come again.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     data: Option<PathBuf>,
     /// The shortest silence of a leader before another takes over [300ms]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = duration)]
     election_timeout_min: Option<Duration>,
     /// The longest such silence [500ms]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = duration)]
     election_timeout_max: Option<Duration>,
     /// How often a leader is heard of [50ms]
-    #[arg(long, alias = "heartbeat", value_name = "TIME", value_parser = duration)]
+    #[arg(long, alias = "heartbeat", value_name = "TIME", allow_negative_numbers = true, value_parser = duration)]
     heartbeat_interval: Option<Duration>,
     /// How long a perform is tried before it is given up
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = duration)]
     deadline: Option<Duration>,
 }
 
@@ -298,6 +303,7 @@ impl DevOptions {
             deadline: self.deadline,
             seed: self.seed,
             data: self.data.clone(),
+            in_flight_max: None,
         }
     }
 }
@@ -348,25 +354,25 @@ pub(crate) struct CheckOptions {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchOptions {
     /// How many nodes
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = nodes)]
     pub(crate) nodes: usize,
     /// How the nodes talk
     #[arg(long, value_enum, default_value_t = BenchChannel::Memory)]
     pub(crate) channel: BenchChannel,
     /// How many callers perform at once, each awaiting its answer; a row for each number
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 64, 256, 1024], value_parser = callers)]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 64, 256, 1024], allow_negative_numbers = true, value_parser = callers)]
     pub(crate) callers: Vec<usize>,
     /// How long each row is measured
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) seconds: Duration,
     /// Instead of a time: how many performs each row makes. Memory is shown along the way
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "seconds")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = performs, conflicts_with = "seconds")]
     pub(crate) performs: Option<u64>,
     /// The node that callers perform at
     #[arg(long, value_enum, default_value_t = BenchAt::Leader)]
     pub(crate) at: BenchAt,
     /// How many threads run the nodes and the callers [one for each core]
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
     pub(crate) threads: Option<usize>,
     /// One JSON object instead of a table
     #[arg(long)]
@@ -407,8 +413,19 @@ fn nodes(text: &str) -> Result<usize, String> {
     number_between(text, "the number of nodes", 1, NODES_MAX)
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
+}
+
 fn callers(text: &str) -> Result<usize, String> {
-    number_between(text, "the number of callers", 1, 1_000_000)
+    number_between(text, "the number of callers", 1, CALLERS_MAX)
+}
+
+fn performs(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("the number of performs is a whole number from 1 to {}", u64::MAX)),
+    }
 }
 
 fn threads(text: &str) -> Result<usize, String> {
@@ -423,18 +440,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it is a number of seconds from 0.001 to 86400".to_owned())
 }
 
-/// `300ms`, `5s`, `2m`; a plain number is milliseconds.
+/// `300ms`, `5s`, `2m`. A plain number is refused: it would be milliseconds to one and seconds to another.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
-        "" | "ms" => Some(1),
+        "ms" => Some(1),
         "s" => Some(1_000),
         "m" => Some(60_000),
         _ => None,
     };
     let millis = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-    millis.map(Duration::from_millis).ok_or_else(|| "times are written as 300ms, 5s or 2m".to_owned())
+    millis.map(Duration::from_millis).ok_or_else(|| "times are written as 300ms, 5s or 2m, with their unit".to_owned())
 }
 
 /// A usage error on one line; clap's own takes several.
@@ -464,11 +481,11 @@ mod tests {
     fn usage_errors_are_a_line_that_names_the_thing() {
         assert_eq!(
             error(&["conflux", "dev", "a.js", "--nodes", "0"]),
-            "invalid value '0' for '--nodes <N>': the number of nodes is a number from 1 to 99"
+            "invalid value '0' for '--nodes <N>': the number of nodes is a number from 1 to 64"
         );
         assert_eq!(
             error(&["conflux", "dev", "a.js", "--nodes", "x"]),
-            "invalid value 'x' for '--nodes <N>': the number of nodes is a number from 1 to 99"
+            "invalid value 'x' for '--nodes <N>': the number of nodes is a number from 1 to 64"
         );
         assert_eq!(error(&["conflux", "dev"]), "the following required arguments were not provided: <APP.js>");
         assert_eq!(
@@ -477,12 +494,27 @@ mod tests {
         );
         assert_eq!(error(&["conflux", "deb"]), "unrecognized subcommand 'deb' tip: a similar subcommand exists: 'dev'");
         assert!(error(&["conflux", "bench", "--callers", "1,0"]).contains("'0' for '--callers <N,...>'"));
-        assert!(error(&["conflux", "dev", "a.js", "--heartbeat", "5h"]).ends_with("written as 300ms, 5s or 2m"));
+        assert!(
+            error(&["conflux", "dev", "a.js", "--heartbeat", "5h"]).ends_with("as 300ms, 5s or 2m, with their unit")
+        );
+        assert_eq!(
+            error(&["conflux", "dev", "a.js", "--nodes", "-1"]),
+            "invalid value '-1' for '--nodes <N>': the number of nodes is a number from 1 to 64"
+        );
+        assert_eq!(
+            error(&["conflux", "dev", "a.js", "--seed", "-1"]),
+            "invalid value '-1' for '--seed <N>': a seed is a whole number from 0 to 18446744073709551615"
+        );
+        assert!(
+            error(&["conflux", "dev", "a.js", "--deadline", "5"])
+                .contains("'5' for '--deadline <TIME>': times are written as")
+        );
     }
 
     #[test]
     fn times_have_units() {
-        assert_eq!(duration("300"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert!(duration("5").is_err() && duration("0").is_err());
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("").is_err() && duration("-1s").is_err() && duration("99999999999999999999s").is_err());
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));

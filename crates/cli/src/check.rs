@@ -5,12 +5,13 @@ mod trial;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use conflux_core::Container;
+use conflux_core::{CallError, Container};
 
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
 use crate::input::Lines;
-use crate::line::{Body, Line};
+use crate::line::{Body, Line, LineError};
+use crate::output::say;
 
 use self::trial::{Answered, Trial};
 
@@ -22,23 +23,36 @@ pub(crate) fn run<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit,
     let container = factory.make()?;
     let methods = container.methods();
     let listed = if methods.is_empty() { "none".to_owned() } else { methods.join(", ") };
-    println!("{}: methods: {listed}", factory.name());
-    let Some(path) = lines else { return Ok(Exit::Good) };
-    let source: Box<dyn BufRead> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(std::fs::File::open(path).map_err(|error| Refusal::of_file(path, &error))?))
-    };
+    // A file that cannot be read is told before anything is said.
+    let source = lines.map(open).transpose()?;
+    say!("{}: methods: {listed}", factory.name())?;
+    let Some(source) = source else { return Ok(Exit::Good) };
     let mut counts = Counts::default();
     let mut trial = Trial::new(factory, container)?;
     for input in Lines::new(source) {
         let line = input.text.and_then(|text| Line::parse(&text));
         let request = match line {
             Ok(Some(Line { body: Body::Request(request), .. })) => request,
+            Ok(None) => continue,
             // Commands are about clusters.
-            Ok(None | Some(Line { body: Body::Command(_), .. })) => continue,
+            Ok(Some(Line { body: Body::Command(_), .. })) => {
+                counts.commands += 1;
+                continue;
+            }
+            Err(LineError::Unreadable { reason }) => {
+                let name = lines.map(|path| path.display().to_string()).unwrap_or_default();
+                return Err(Refusal::new(format!("{name}: it cannot be read further: {reason}")));
+            }
             Err(error) => {
-                counts.bad(input.number, &error);
+                match error
+                    .method()
+                    .filter(|method| !methods.is_empty() && !methods.iter().any(|known| known == method))
+                {
+                    Some(method) => {
+                        counts.bad(input.number, &CallError::unknown_method(method, methods.clone()))?;
+                    }
+                    None => counts.bad(input.number, &error)?,
+                }
                 continue;
             }
         };
@@ -48,16 +62,16 @@ pub(crate) fn run<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit,
             Ok(Answered::Nothing) => counts.nothing += 1,
             Ok(Answered::Rejected) => counts.rejections += 1,
             Ok(Answered::Failed(failure)) => {
-                println!("line {}: {}: failed: {failure}", input.number, request.method);
+                say!("line {}: {}: failed: {failure}", input.number, request.method)?;
                 counts.failed += 1;
             }
-            Err(error) => counts.bad(input.number, &error),
+            Err(error) => counts.bad(input.number, &error)?,
         }
-        counts.tell(&mut trial);
+        counts.tell(&mut trial)?;
     }
     trial.finish()?;
-    counts.tell(&mut trial);
-    println!("{counts}");
+    counts.tell(&mut trial)?;
+    say!("{counts}")?;
     Ok(if counts.bad + counts.failed + counts.differences == 0 { Exit::Good } else { Exit::BadLines })
 }
 
@@ -68,32 +82,54 @@ struct Counts {
     rejections: usize,
     failed: usize,
     bad: usize,
+    /// Lines passed over because they are commands.
+    commands: usize,
     differences: usize,
 }
 
+/// The lines of a file, or of standard input.
+fn open(path: &Path) -> Result<Box<dyn BufRead>, Refusal> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    let of_file = |error| Refusal::of_file(path, &error);
+    let file = std::fs::File::open(path).map_err(of_file)?;
+    if file.metadata().map_err(of_file)?.is_dir() {
+        return Err(Refusal::of_file(path, &std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(Box::new(BufReader::new(file)))
+}
+
 impl Counts {
-    fn bad(&mut self, line: u64, error: &dyn std::fmt::Display) {
-        println!("line {line}: {error}");
+    fn bad(&mut self, line: u64, error: &dyn std::fmt::Display) -> Result<(), Refusal> {
         self.bad += 1;
+        say!("line {line}: {error}")
     }
 
-    fn tell<F: Factory>(&mut self, trial: &mut Trial<'_, F>) {
+    fn tell<F: Factory>(&mut self, trial: &mut Trial<'_, F>) -> Result<(), Refusal> {
         for difference in trial.take_differences() {
             self.differences += 1;
             if self.differences <= DIFFERENCES_MAX {
-                println!("{difference}");
+                say!("{difference}")?;
             }
         }
+        Ok(())
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { actions, nothing, rejections, failed, bad, differences } = self;
+        let Counts { actions, nothing, rejections, failed, bad, commands, differences } = self;
         write!(
             f,
-            "{actions} actions, {nothing} with nothing to do, {rejections} rejections, {failed} failed, {bad} bad lines; "
+            "{actions} actions, {nothing} with nothing to do, {rejections} rejections, {failed} failed, {bad} bad lines"
         )?;
+        match commands {
+            0 => {}
+            1 => f.write_str(", 1 command passed over")?,
+            commands => write!(f, ", {commands} commands passed over")?,
+        }
+        f.write_str("; ")?;
         match differences {
             0 => f.write_str("no difference when made again on a restored state"),
             1 => f.write_str("1 difference"),

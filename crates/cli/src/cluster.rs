@@ -1,16 +1,26 @@
 //! The nodes of one cluster, living and killed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conflux::json::JsonNode;
-use conflux::status::Role;
+use conflux::status::{Role, Status};
 use conflux_core::{Index, NodeName};
-use futures_util::future;
+use futures_util::{StreamExt, future};
 use tokio::time::timeout;
 
 use crate::exit::Refusal;
 use crate::ground::Ground;
+use crate::line::shortened;
+use crate::output::tell;
+
+/// How long founding may take before something is said.
+const FOUNDING_QUIET: Duration = Duration::from_secs(3);
+
+/// How long it is waited for.
+const FOUNDING_WAIT: Duration = Duration::from_secs(30);
 
 /// How long nodes may take to catch up with each other before the table is made without it.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
@@ -23,12 +33,16 @@ pub(crate) struct Cluster {
     ground: Box<dyn Ground>,
     seats: Vec<Seat>,
     parted: bool,
+    /// The development check found something.
+    found: AtomicBool,
 }
 
 /// A name, and the node that has it unless it was killed.
 pub(crate) struct Seat {
     pub(crate) name: NodeName,
     pub(crate) node: Option<Arc<dyn JsonNode>>,
+    /// Its disk was emptied at some time.
+    pub(crate) wiped: bool,
 }
 
 impl Cluster {
@@ -40,17 +54,35 @@ impl Cluster {
         let mut refusal = None;
         for (name, node) in names.into_iter().zip(opened) {
             match node {
-                Ok(node) => seats.push(Seat { name, node: Some(node) }),
+                Ok(node) => seats.push(Seat { name, node: Some(node), wiped: false }),
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        let cluster = Cluster { ground, seats, parted: false };
+        let cluster = Cluster { ground, seats, parted: false, found: AtomicBool::new(false) };
         match refusal {
             None => Ok(cluster),
             Some(refusal) => {
                 cluster.close().await;
                 Err(refusal)
             }
+        }
+    }
+
+    /// Waits, within bounds, until every node knows a leader.
+    pub(crate) async fn founded(&self) {
+        let ready =
+            |status: &Status| status.stopped.is_some() || status.role != Role::Waiting && status.leader.is_some();
+        let founding = future::join_all(
+            self.living()
+                .map(|node| async move { node.watch_status().any(|status| future::ready(ready(&status))).await }),
+        );
+        let mut founding = std::pin::pin!(founding);
+        if timeout(FOUNDING_QUIET, &mut founding).await.is_ok() {
+            return;
+        }
+        tell!("waiting for the nodes to found a cluster and elect a leader");
+        if timeout(FOUNDING_WAIT, founding).await.is_err() {
+            tell!("no leader yet after {} s; lines are taken all the same", FOUNDING_WAIT.as_secs());
         }
     }
 
@@ -89,25 +121,38 @@ impl Cluster {
         node.close().await.map_err(|error| Refusal::new(format!("node {name:?} is down, but closed badly: {error}")))
     }
 
-    /// Opens a node again, closing it first if it lives.
-    pub(crate) async fn restart(&mut self, name: &str, wiped: bool) -> Result<(), Refusal> {
+    /// Opens a node again, closing it first if it lives; whether it did.
+    pub(crate) async fn restart(&mut self, name: &str, wiped: bool) -> Result<bool, Refusal> {
         let position = self.position(name)?;
-        if self.seats[position].node.is_some() {
+        let was_up = self.seats[position].node.is_some();
+        if was_up {
             self.kill(name).await?;
         }
         let name = self.seats[position].name.clone();
         if wiped {
             self.ground.wipe(&name)?;
+            self.seats[position].wiped = true;
         }
         self.seats[position].node = Some(self.ground.open(&name).await?);
-        Ok(())
+        Ok(was_up)
     }
 
-    pub(crate) fn partition(&mut self, groups: &[Vec<String>]) -> Result<(), Refusal> {
-        groups.iter().flatten().try_for_each(|name| self.position(name).map(drop))?;
-        self.ground.partition(groups);
+    /// Parts the nodes, and gives the groups that come of it: nodes that no group names are one more.
+    pub(crate) fn partition(&mut self, mut groups: Vec<Vec<String>>) -> Result<Vec<Vec<String>>, Refusal> {
+        let mut named = BTreeSet::new();
+        for name in groups.iter().flatten() {
+            self.position(name)?;
+            if !named.insert(name.clone()) {
+                return Err(Refusal::new(format!("node {name:?} is named twice; a node is in one group")));
+            }
+        }
+        let rest: Vec<String> = self.names().into_iter().filter(|name| !named.contains(name)).collect();
+        if !rest.is_empty() {
+            groups.push(rest);
+        }
+        self.ground.partition(&groups);
         self.parted = true;
-        Ok(())
+        Ok(groups)
     }
 
     pub(crate) fn heal(&mut self) {
@@ -116,19 +161,17 @@ impl Cluster {
     }
 
     /// Waits, within bounds, until all living nodes are as far as anything that was answered.
-    ///
-    /// Gives the place at which their states can be compared: the lowest one, if they did not get as far.
-    pub(crate) async fn settle(&self) -> Index {
+    pub(crate) async fn settle(&self) {
         if !self.is_level() {
             let bound = if self.parted { SETTLE_WAIT_PARTED } else { SETTLE_WAIT };
             // A linearizable read returns when the node has caught up. One that has stopped never will.
             let lagging = self.living().filter(|node| node.status().role != Role::Stopped);
             let _ = timeout(bound, future::join_all(lagging.map(|node| node.linearizable_state()))).await;
         }
-        self.lowest()
     }
 
-    fn is_level(&self) -> bool {
+    /// Whether all living nodes are at the same place.
+    pub(crate) fn is_level(&self) -> bool {
         let mut indexes = self.living().map(|node| node.status().index);
         let first = indexes.next();
         indexes.all(|index| Some(index) == first)
@@ -142,15 +185,21 @@ impl Cluster {
     /// Tells on standard error what the nodes' containers found wrong with themselves, each thing once.
     pub(crate) fn tell_findings(&self) {
         for finding in self.ground.findings() {
-            eprintln!("{finding}");
+            tell!("{finding}");
+            self.found.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether anything was found so far.
+    pub(crate) fn has_findings(&self) -> bool {
+        self.found.load(Ordering::Relaxed)
     }
 
     /// Closes every node. What goes wrong is told, and does not stop the others.
     pub(crate) async fn close(&self) {
         future::join_all(self.living().map(|node| async move {
             if let Err(error) = node.close().await {
-                eprintln!("node {:?} closed badly: {error}", node.id());
+                tell!("node {:?} closed badly: {error}", node.id());
             }
         }))
         .await;
@@ -158,6 +207,7 @@ impl Cluster {
 
     fn position(&self, name: &str) -> Result<usize, Refusal> {
         self.seats.iter().position(|seat| &*seat.name == name).ok_or_else(|| {
+            let name = shortened(name, 40);
             Refusal::new(format!("there is no node {name:?}; the nodes are {}", self.names().join(", ")))
         })
     }

@@ -10,18 +10,21 @@ use crate::line::{WHITE_SPACE, shortened};
 pub(crate) const LOG_COUNT: usize = 10;
 
 /// All commands: how they are written, and what they do. The order is that of `:help`.
-pub(crate) const COMMANDS: [(&str, &str); 11] = [
+pub(crate) const COMMANDS: [(&str, &str); 14] = [
     (":state", "the committed state, and its index"),
     (":provisional", "the committed state with every uncommitted action of the node's log"),
     (":status", "how each node is"),
     (":kill b", "close a node; its disk stays"),
-    (":restart b [--wiped]", "open it again on its disk, or on an empty one"),
-    (":partition a b | c", "part the nodes into groups that do not hear each other"),
+    (":restart b [--wiped]", "open it again on its disk, or as a new node on an empty one"),
+    (":partition a b | c", "part the nodes into groups that do not hear each other; the unnamed are one more"),
     (":heal", "let all nodes hear each other again"),
     (":log [N]", "the last N committed actions, 10 unless told"),
     (":at INDEX", "the state as it was at an index"),
     (":diff I J", "the paths of the state that changed from index I to J"),
+    (":outcome ID", "what became of a perform whose answer was unknown, by its id"),
     (":help", "this list"),
+    (":quit", "end, as Ctrl-D does"),
+    (":exit", "the same"),
 ];
 
 /// What a command line asks for.
@@ -37,7 +40,9 @@ pub(crate) enum Command {
     Log { count: usize },
     At { index: Index },
     Diff { from: Index, to: Index },
+    Outcome { request_id: String },
     Help,
+    Quit,
 }
 
 /// A line that begins with `:` and is no command.
@@ -78,7 +83,9 @@ impl Command {
                 let from = Index(words.take_number("the first index")?);
                 Command::Diff { from, to: Index(words.take_number("the second index")?) }
             }
+            "outcome" => Command::Outcome { request_id: words.take("the request id")?.to_owned() },
             "help" => Command::Help,
+            "quit" | "exit" => Command::Quit,
             name => return Err(unknown(name)),
         };
         words.end()?;
@@ -102,7 +109,9 @@ impl fmt::Display for Command {
             Command::Log { count } => write!(f, ":log {count}"),
             Command::At { index } => write!(f, ":at {index}"),
             Command::Diff { from, to } => write!(f, ":diff {from} {to}"),
+            Command::Outcome { request_id } => write!(f, ":outcome {request_id}"),
             Command::Help => f.write_str(":help"),
+            Command::Quit => f.write_str(":quit"),
         }
     }
 }
@@ -191,7 +200,12 @@ mod tests {
     #[test]
     fn every_command_of_the_help_is_one() {
         for (usage, _) in COMMANDS {
-            let text = usage.replace(['[', ']'], "").replace("INDEX", "3").replace("I J", "1 2").replace('N', "5");
+            let text = usage
+                .replace(['[', ']'], "")
+                .replace("INDEX", "3")
+                .replace("ID", "a/1")
+                .replace("I J", "1 2")
+                .replace('N', "5");
             let command = Command::parse(&text[1..]).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(Command::parse(&command.to_string()[1..]), Ok(command));
         }

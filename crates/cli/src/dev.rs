@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,34 +12,46 @@ use tokio::time::sleep;
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
-use crate::ground::{Ground, MemoryGround, NodeOptions};
+use crate::ground::{DEADLINE, Ground, MemoryGround, NodeOptions};
 use crate::input::{self, InputLine};
 use crate::interrupt::Interrupt;
+use crate::output::{say, tell};
 use crate::printer::{Printer, Tally};
 use crate::progress::Progress;
 use crate::prompt::{self, Vocabulary};
 use crate::session::Session;
 use crate::table::Table;
 
-/// How long answers that are under way are waited for after an interrupt.
-const INTERRUPTED_WAIT: Duration = Duration::from_secs(1);
+/// How long answers that are under way are waited for after an interrupt, and then nodes that are behind.
+const INTERRUPTED_WAIT: Duration = Duration::from_millis(800);
+
+/// How long nodes may take to close after an interrupt.
+const INTERRUPTED_CLOSE: Duration = Duration::from_millis(500);
 
 /// Runs a cluster of `size` nodes until the input ends.
 pub(crate) async fn run<F: Factory>(factory: F, size: usize, options: NodeOptions) -> Result<Exit, Refusal> {
     let name = factory.name();
     let interrupt = Interrupt::listen();
+    let deadline = options.deadline.unwrap_or(DEADLINE);
     let ground: Box<dyn Ground> = Box::new(MemoryGround::new(factory, size, options));
-    let opening = Cluster::open(ground, size);
-    let Some(cluster) = unless_interrupted(&interrupt, opening).await else { return Ok(Exit::Good) };
+    let opening = async {
+        let cluster = Cluster::open(ground, size).await?;
+        cluster.founded().await;
+        Ok(cluster)
+    };
+    let Some(cluster) = unless_interrupted(&interrupt, opening).await else {
+        tell_interrupted(&interrupt, 0, 0);
+        return Ok(interrupt.exit().unwrap_or(Exit::Interrupted));
+    };
     let cluster = cluster?;
-    let printer = Printer::new(tokio::io::stdout());
+    let printer = Printer::new(tokio::io::stdout(), deadline);
 
     let prompted = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let session = Session::new(cluster, printer, prompted);
     let (lines, progress) = if prompted {
         let methods = session.cluster.living().next().map(|node| node.methods()).unwrap_or_default();
         let vocabulary = Vocabulary { methods, nodes: session.cluster.names() };
-        println!("{}", vocabulary.banner(&name));
+        say!("{}", vocabulary.banner(&name))?;
         (prompt::read(vocabulary, session.default_node()), None)
     } else {
         (input::read_stdin(), Some(Progress::new(input::stdin_bytes())))
@@ -62,31 +75,68 @@ async fn serve(
         line = lines.recv() => line,
     } {
         let bytes = line.bytes;
-        if unless_interrupted(interrupt, session.take(line)).await.is_none() {
-            break;
+        match unless_interrupted(interrupt, session.take(line)).await {
+            Some(ControlFlow::Continue(())) => {}
+            Some(ControlFlow::Break(())) | None => break,
         }
         if let Some(progress) = &mut progress {
             progress.advance(bytes);
         }
     }
     let Session { cluster, printer, .. } = session;
-    let tally = finish(printer, interrupt).await;
+    let asked = printer.asked();
+    let written = printer.written();
+    let finished = finish(printer, interrupt).await;
     if let Some(progress) = progress {
         progress.finish();
     }
-    cluster.tell_findings();
-    if tally.is_none() {
-        eprintln!("interrupted: some lines are not answered");
+    let tally = finished.unwrap_or_else(|| written.tally());
+    if interrupt.exit().is_some() {
+        tell_interrupted(interrupt, tally.answers, asked.saturating_sub(tally.answers));
     }
-    let at = unless_interrupted(interrupt, cluster.settle()).await;
-    let at = at.unwrap_or_else(|| cluster.lowest());
-    let table = Table::of(&cluster, at);
-    eprintln!("{table}");
-    cluster.close().await;
-    match tally {
+    let mut late = interrupt.clone();
+    tokio::select! {
+        biased;
+        () = cluster.settle() => {}
+        () = async {
+            late.happened().await;
+            sleep(INTERRUPTED_WAIT).await;
+        } => {}
+    }
+    cluster.tell_findings();
+    // An older state is made again from its actions, which may take longer than somebody waits who wants it to end.
+    let compared = interrupt.exit().is_none() || cluster.is_level();
+    let table = if compared { Table::of(&cluster) } else { Table::uncompared(&cluster) };
+    tell!("{table}");
+    let mut closing = interrupt.clone();
+    tokio::select! {
+        biased;
+        () = cluster.close() => {}
+        () = async {
+            closing.happened().await;
+            sleep(INTERRUPTED_CLOSE).await;
+        } => {}
+    }
+    match interrupt.exit() {
         _ if table.is_split() => Exit::Diverged,
-        Some(Tally { bad: 0, .. }) if !table.has_stopped() => Exit::Good,
-        _ => Exit::BadLines,
+        Some(exit) => exit,
+        None if tally.bad > 0 || table.has_stopped() || cluster.has_findings() => Exit::BadLines,
+        None => Exit::Good,
+    }
+}
+
+/// Says how far it came.
+fn tell_interrupted(interrupt: &Interrupt, answered: u64, unanswered: u64) {
+    let how = match interrupt.exit() {
+        Some(Exit::Terminated) => "terminated",
+        Some(Exit::HungUp) => "hung up",
+        _ => "interrupted",
+    };
+    let lines =
+        if answered == 1 { "1 line was answered".to_owned() } else { format!("{answered} lines were answered") };
+    match unanswered {
+        0 => tell!("{how}: {lines}"),
+        more => tell!("{how}: {lines}, {more} more were under way and may have taken effect"),
     }
 }
 

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::line::shortened;
+use crate::output;
+
 /// What the exit status says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Everything was answered; rejections are answers.
     Good = 0,
-    /// A line was bad, or a call failed.
+    /// A line was bad, a call failed, the development check found something, or the output could not be written.
     BadLines = 1,
     /// The command line, a file or an option was wrong: nothing ran.
     Usage = 2,
@@ -21,6 +24,12 @@ pub enum Exit {
     Unreachable = 5,
     /// Nodes hold different states at the same place.
     Diverged = 6,
+    /// SIGHUP ended it: the terminal is gone.
+    HungUp = 129,
+    /// SIGINT ended it, by Ctrl-C.
+    Interrupted = 130,
+    /// SIGTERM ended it.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {
@@ -29,23 +38,48 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// How much of a path or of another part of a message is shown.
+const SHOWN_CHARS: usize = 200;
+
 /// Why the program could not do what it was asked: one line for people.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(String);
+pub(crate) struct Refusal {
+    /// Nothing where nobody reads any more.
+    message: Option<String>,
+    exit: Exit,
+}
 
 impl Refusal {
+    /// A usage error.
     pub(crate) fn new(message: impl fmt::Display) -> Refusal {
-        Refusal(message.to_string())
+        Refusal { message: Some(message.to_string()), exit: Exit::Usage }
     }
 
     /// The error of a file, with its name.
     pub(crate) fn of_file(path: &std::path::Path, error: &std::io::Error) -> Refusal {
-        Refusal(format!("{}: {error}", path.display()))
+        Refusal::new(format!("{}: {error}", shortened(&path.display().to_string(), SHOWN_CHARS)))
+    }
+
+    /// Standard output cannot be written. A closed one is no fault: the program ends, and says nothing.
+    pub(crate) fn of_output(error: &std::io::Error) -> Refusal {
+        let message = output::complaint(error);
+        let exit = if message.is_some() { Exit::BadLines } else { Exit::Good };
+        Refusal { message, exit }
+    }
+
+    /// How the program ends by it.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Whether there is anything to say.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.message.is_none()
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.message.as_deref().unwrap_or_default())
     }
 }

@@ -17,6 +17,9 @@ use crate::factory::Factory;
 /// How long a node may take to open before it is given up. It replays its disk first.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a perform is tried unless told: the library's own default.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
 /// Opens nodes. They are forgotten by it once open; their disks are not.
 pub(crate) trait Ground: Send + Sync {
     /// Opens a node on its disk.
@@ -45,6 +48,7 @@ pub(crate) struct NodeOptions {
     pub(crate) seed: Option<u64>,
     /// Where each node has a directory of its name for its disk; in memory without it.
     pub(crate) data: Option<PathBuf>,
+    pub(crate) in_flight_max: Option<usize>,
 }
 
 /// Real nodes in this process, over a memory channel.
@@ -98,6 +102,9 @@ impl<F: Factory> MemoryGround<F> {
         }
         if let Some(deadline) = self.options.deadline {
             builder = builder.default_deadline(deadline);
+        }
+        if let Some(calls) = self.options.in_flight_max {
+            builder = builder.in_flight_max(calls);
         }
         if let Some(seed) = self.options.seed {
             builder = builder.seed(seed_of(seed, name, opened));

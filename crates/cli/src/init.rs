@@ -5,11 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Refusal};
+use crate::output::say;
 
 /// The files it writes.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("app.js", include_str!("../templates/app.js")),
     ("conflux.d.ts", include_str!("../templates/conflux.d.ts")),
+    ("lines.txt", include_str!("../templates/lines.txt")),
     ("README.md", include_str!("../templates/README.md")),
 ];
 
@@ -28,9 +30,12 @@ pub(crate) fn run(directory: &Path) -> Result<Exit, Refusal> {
     fs::create_dir_all(directory).map_err(|error| Refusal::of_file(directory, &error))?;
     for (path, (_, content)) in paths.iter().zip(FILES) {
         write_new(path, content).map_err(|error| Refusal::of_file(path, &error))?;
-        println!("wrote {}", path.display());
     }
-    println!("now: conflux dev {}", paths[0].display());
+    // Only now: an output that nobody reads must not leave half an application.
+    for path in &paths {
+        say!("wrote {}", path.display())?;
+    }
+    say!("now: conflux dev {}", paths[0].display())?;
     Ok(Exit::Good)
 }
 
@@ -50,7 +55,7 @@ mod tests {
         fs::remove_file(directory.join("README.md")).expect("it was written");
         fs::write(directory.join("app.js"), "mine").expect("the directory is writable");
         let refusal = run(&directory).expect_err("files are there").to_string();
-        assert!(refusal.contains("app.js, ") && refusal.contains("conflux.d.ts: already there"), "{refusal}");
+        assert!(refusal.contains("app.js, ") && refusal.contains("lines.txt: already there"), "{refusal}");
         assert_eq!(fs::read_to_string(directory.join("app.js")).expect("it is there"), "mine");
         assert!(!directory.join("README.md").exists());
         fs::remove_dir_all(&directory).expect("it was made here");

@@ -6,6 +6,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::line::{LINE_BYTES_MAX, LineError};
 
+/// How much of a line that is too long is read to find its end.
+const SKIPPED_BYTES_MAX: u64 = 16 * LINE_BYTES_MAX as u64;
+
 /// How many lines are read ahead.
 const READ_AHEAD: usize = 256;
 
@@ -67,7 +70,13 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         if taken == limit && bytes.last() != Some(&b'\n') {
-            taken += self.source.skip_until(b'\n')? as u64;
+            let skipped = self.source.by_ref().take(SKIPPED_BYTES_MAX).skip_until(b'\n')? as u64;
+            taken += skipped;
+            if skipped == SKIPPED_BYTES_MAX {
+                // Whatever this is, it is no list of lines.
+                self.ended = true;
+                return Ok(Some((Err(LineError::Endless), taken)));
+            }
             return Ok(Some((Err(LineError::TooLong), taken)));
         }
         // Editors of some systems mark a file as UTF-8 by a byte order mark.
@@ -121,6 +130,12 @@ mod tests {
         long.extend_from_slice(b"\nb\n");
         assert_eq!(texts(&long), [Err(LineError::TooLong), Ok("b\n".into())]);
         assert_eq!(texts(b""), []);
+    }
+
+    #[test]
+    fn a_line_without_end_is_the_last() {
+        let lines: Vec<InputLine> = Lines::new(BufReader::new(std::io::repeat(0))).collect();
+        assert!(matches!(lines.as_slice(), [InputLine { text: Err(LineError::Endless), .. }]));
     }
 
     #[test]

@@ -1,37 +1,101 @@
-//! Ctrl-C: once to end cleanly, twice to end at once.
+//! Ctrl-C and the other ways to end a program: once to end cleanly, twice to end at once.
 
 use std::future::pending;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The exit status of a program that an interrupt ended, by the custom of shells: 128 + SIGINT.
-const INTERRUPTED: i32 = 130;
+use crate::exit::Exit;
 
-/// Tells whether the user wants the program to end.
+/// How long a clean end may take. A container that computes without end must not keep the program.
+const CLEAN_END_MAX: Duration = Duration::from_millis(2_500);
+
+/// Tells whether somebody wants the program to end.
 #[derive(Clone)]
-pub(crate) struct Interrupt(watch::Receiver<bool>);
+pub(crate) struct Interrupt(watch::Receiver<Option<Exit>>);
 
 impl Interrupt {
-    /// Listens from now on. The second interrupt ends the process here.
+    /// Listens from now on. The second signal ends the process here, and so does a clean end that takes too long.
     pub(crate) fn listen() -> Interrupt {
-        let (first, happened) = watch::channel(false);
+        let (first, happened) = watch::channel(None);
         tokio::spawn(async move {
             // Where signals cannot be had, the system's own way to end a program stays.
-            if tokio::signal::ctrl_c().await.is_ok() {
-                first.send_replace(true);
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    std::process::exit(INTERRUPTED);
-                }
-            }
-            pending::<()>().await;
+            let Ok(mut signals) = signals::Signals::listen() else { return pending().await };
+            let exit = signals.next().await;
+            first.send_replace(Some(exit));
+            // A thread: what blocks the runtime must not block this.
+            std::thread::spawn(move || {
+                std::thread::sleep(CLEAN_END_MAX);
+                std::process::exit(i32::from(exit as u8));
+            });
+            let exit = signals.next().await;
+            std::process::exit(i32::from(exit as u8));
         });
         Interrupt(happened)
     }
 
-    /// Waits for the first interrupt.
+    /// Waits for the first signal.
     pub(crate) async fn happened(&mut self) {
-        if self.0.wait_for(|happened| *happened).await.is_err() {
+        if self.0.wait_for(Option::is_some).await.is_err() {
             pending::<()>().await;
+        }
+    }
+
+    /// How the program is to end, if it was told to.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        *self.0.borrow()
+    }
+}
+
+#[cfg(unix)]
+mod signals {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    use crate::exit::Exit;
+
+    pub(super) struct Signals {
+        interrupt: Signal,
+        terminate: Signal,
+        hang_up: Signal,
+    }
+
+    impl Signals {
+        pub(super) fn listen() -> std::io::Result<Signals> {
+            Ok(Signals {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+                hang_up: signal(SignalKind::hangup())?,
+            })
+        }
+
+        /// The exit of the next signal.
+        pub(super) async fn next(&mut self) -> Exit {
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => Exit::Interrupted,
+                _ = self.terminate.recv() => Exit::Terminated,
+                _ = self.hang_up.recv() => Exit::HungUp,
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod signals {
+    use crate::exit::Exit;
+
+    pub(super) struct Signals;
+
+    impl Signals {
+        pub(super) fn listen() -> std::io::Result<Signals> {
+            Ok(Signals)
+        }
+
+        pub(super) async fn next(&mut self) -> Exit {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            Exit::Interrupted
         }
     }
 }

@@ -46,6 +46,9 @@ mod interrupt;
 mod line;
 mod log;
 mod node;
+mod output;
+mod pace;
+mod panics;
 mod printer;
 mod progress;
 mod prompt;
@@ -73,6 +76,7 @@ use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
 use crate::node::Settings;
+use crate::output::tell;
 
 pub use crate::exit::Exit;
 
@@ -172,23 +176,32 @@ impl From<clap::Error> for End {
 
 fn run(name: &str, work: impl FnOnce() -> Result<Exit, End>) -> ExitCode {
     log::to_stderr();
+    panics::place();
     let exit = match work() {
         Ok(exit) => exit,
         Err(End::Refused(refusal)) => {
-            eprintln!("{name}: {refusal}");
-            Exit::Usage
+            if !refusal.is_quiet() {
+                tell!("{name}: {refusal}");
+            }
+            refusal.exit()
         }
-        // Help and the version are no errors. Where they cannot be written, nobody wants them.
-        Err(End::Usage(error)) if !error.use_stderr() => {
-            let _ = error.print();
-            Exit::Good
-        }
+        // Help and the version are no errors.
+        Err(End::Usage(error)) if !error.use_stderr() => match error.print() {
+            Ok(()) => Exit::Good,
+            Err(error) => {
+                let refusal = Refusal::of_output(&error);
+                if !refusal.is_quiet() {
+                    tell!("{name}: {refusal}");
+                }
+                refusal.exit()
+            }
+        },
         Err(End::Usage(error)) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             Exit::Usage
         }
         Err(End::Usage(error)) => {
-            eprintln!("{name}: {} (see `{name} --help`)", arguments::one_line(&error));
+            tell!("{name}: {} (see `{name} --help`)", arguments::one_line(&error));
             Exit::Usage
         }
     };

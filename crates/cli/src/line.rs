@@ -36,13 +36,13 @@ pub(crate) struct Request {
 /// A line that is no request.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum LineError {
-    #[error("no node follows \"@\"; write a node's name after it, as in: @b {rest}")]
+    #[error("no node follows \"@\"; write a node's name right after it, as in: @b {rest}")]
     NoNode { rest: String },
     #[error("nothing follows \"@{node}\"; write a method after it, as in: @{node} append \"foo\"")]
     NothingAt { node: String },
-    #[error("{method}: argument {nth}, at column {column}, is not JSON: {reason}{}", hint.as_deref().unwrap_or_default())]
+    #[error("{}: argument {nth} is not JSON at column {column}: {reason}{}", shortened(method, 40), hint.as_deref().unwrap_or_default())]
     Argument { method: String, nth: usize, column: usize, reason: String, hint: Option<String> },
-    #[error("{method}: arguments {nth} and {} touch at column {column}; put a space between them", nth + 1)]
+    #[error("{}: arguments {nth} and {} touch at column {column}; put a space between them", shortened(method, 40), nth + 1)]
     Touching { method: String, nth: usize, column: usize },
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -50,8 +50,22 @@ pub(crate) enum LineError {
     Encoding { column: usize },
     #[error("the line is longer than {LINE_BYTES_MAX} bytes and was passed over")]
     TooLong,
+    #[error(
+        "the line did not end within {LINE_BYTES_MAX} bytes, nor long after: it is no list of lines, and is read no further"
+    )]
+    Endless,
     #[error("the input cannot be read further: {reason}")]
     Unreadable { reason: String },
+}
+
+impl LineError {
+    /// The method that the line names, if it got so far.
+    pub(crate) fn method(&self) -> Option<&str> {
+        match self {
+            LineError::Argument { method, .. } | LineError::Touching { method, .. } => Some(method),
+            _ => None,
+        }
+    }
 }
 
 impl Line {
@@ -66,14 +80,18 @@ impl Line {
             Some(named) => {
                 let (node, rest) = split_word(named);
                 if node.is_empty() {
-                    return Err(LineError::NoNode { rest: shortened(rest.trim_matches(WHITE_SPACE), 40) });
+                    let rest = rest.trim_matches(WHITE_SPACE);
+                    let rest = if rest.is_empty() || rest.starts_with('#') { "append \"foo\"" } else { rest };
+                    return Err(LineError::NoNode { rest: shortened(rest, 40) });
                 }
                 (Some(node), rest.trim_start_matches(WHITE_SPACE))
             }
         };
         let body = match (at, body.strip_prefix(':')) {
             (_, Some(command)) => Body::Command(Command::parse(command)?),
-            (Some(node), None) if body.is_empty() => return Err(LineError::NothingAt { node: shortened(node, 40) }),
+            (Some(node), None) if body.is_empty() || body.starts_with('#') => {
+                return Err(LineError::NothingAt { node: shortened(node, 40) });
+            }
             (_, None) => Body::Request(Request::parse(text, body)?),
         };
         Ok(Some(Line { at: at.map(str::to_owned), body }))
@@ -96,18 +114,20 @@ impl Request {
                 Some(Ok(value)) => {
                     let end = values.byte_offset();
                     if rest[end..].chars().next().is_some_and(|next| !WHITE_SPACE.contains(&next)) {
-                        return Err(LineError::Touching { method: shortened(method, 40), nth, column: column(end) });
+                        return Err(LineError::Touching { method: method.into(), nth, column: column(end) });
                     }
                     arguments.push(value);
                 }
                 Some(Err(error)) => {
                     let argument = rest[before..].trim_start_matches(WHITE_SPACE);
+                    let start = rest.len() - argument.len();
+                    let fault = Fault::of(&error, rest, start);
                     return Err(LineError::Argument {
-                        method: shortened(method, 40),
+                        method: method.into(),
                         nth,
-                        column: column(rest.len() - argument.len()),
-                        reason: reason(&error),
-                        hint: hint(argument),
+                        column: column(fault.offset),
+                        reason: fault.reason,
+                        hint: fault.hint,
                     });
                 }
             }
@@ -151,10 +171,69 @@ fn split_word(text: &str) -> (&str, &str) {
     text.split_at(text.find(WHITE_SPACE).unwrap_or(text.len()))
 }
 
+/// What is wrong with an argument, and where in the text of all arguments.
+struct Fault {
+    offset: usize,
+    reason: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    /// The argument begins at `start` of `text`.
+    fn of(error: &serde_json::Error, text: &str, start: usize) -> Fault {
+        let argument = &text[start..];
+        let (open, what) = innermost_open(argument);
+        let unclosed = |what: &str| Fault {
+            offset: start + open,
+            reason: format!("the {what} that begins there is not closed"),
+            hint: None,
+        };
+        match what {
+            Some('"') if error.is_eof() => return unclosed("string"),
+            Some('[') if error.is_eof() => return unclosed("array"),
+            Some('{') if error.is_eof() => return unclosed("object"),
+            _ => {}
+        }
+        let hint = hint(argument);
+        let offset = if hint.is_some() { start } else { place(error, text).max(start) };
+        Fault { offset, reason: reason(error), hint }
+    }
+}
+
 /// What the JSON parser says, without the place: it counts from the arguments, we from the line.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]).to_owned()
+}
+
+/// Where the character stands that the parser stopped at.
+fn place(error: &serde_json::Error, text: &str) -> usize {
+    let line: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    text.floor_char_boundary((line + error.column().saturating_sub(1)).min(text.len()))
+}
+
+/// Where the innermost string, array or object begins that `text` leaves open, and which of them it is.
+fn innermost_open(text: &str) -> (usize, Option<char>) {
+    let mut open: Vec<(usize, char)> = Vec::new();
+    let mut string = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match (string, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(_), '"') => string = None,
+            (Some(_), _) => {}
+            (None, '"') => string = Some(at),
+            (None, '[' | '{') => open.push((at, c)),
+            (None, ']' | '}') => drop(open.pop()),
+            (None, _) => {}
+        }
+    }
+    match (string, open.last()) {
+        (Some(at), _) => (at, Some('"')),
+        (None, Some((at, c))) => (*at, Some(*c)),
+        (None, None) => (0, None),
+    }
 }
 
 /// The most likely mistake is a bare or single-quoted word.
@@ -232,20 +311,33 @@ mod tests {
     fn errors_name_the_place_and_the_way_out() {
         assert_eq!(
             error("append foo"),
-            "append: argument 1, at column 8, is not JSON: expected ident; strings are written in double quotes, as in \"foo\""
+            "append: argument 1 is not JSON at column 8: expected ident; strings are written in double quotes, as in \"foo\""
         );
         assert_eq!(
             error("@b put 1 'x y'"),
-            "put: argument 2, at column 10, is not JSON: expected value; strings are written in double quotes, as in \"x\""
+            "put: argument 2 is not JSON at column 10: expected value; strings are written in double quotes, as in \"x\""
         );
-        assert_eq!(error("append \"foo"), "append: argument 1, at column 8, is not JSON: EOF while parsing a string");
+        assert_eq!(
+            error("append 1 [\"é\", \"foo\\\""),
+            "append: argument 2 is not JSON at column 16: the string that begins there is not closed"
+        );
+        assert_eq!(error("append {\"a\": [1, 2}"), "append: argument 1 is not JSON at column 19: expected `,` or `]`");
+        assert_eq!(
+            error("append {\"é\": [1, 2]"),
+            "append: argument 1 is not JSON at column 8: the object that begins there is not closed"
+        );
+        assert_eq!(error("append {\"é\": x}"), "append: argument 1 is not JSON at column 14: expected value");
         assert_eq!(
             error("append \"a\"\"b\""),
             "append: arguments 1 and 2 touch at column 11; put a space between them"
         );
-        assert!(error("append \"\\ud800\"").contains("column 8"));
-        assert!(error("@ append 1").starts_with("no node follows \"@\""));
+        assert!(error("append \"\\ud800\"").contains("column 15"), "{}", error("append \"\\ud800\""));
+        assert_eq!(error("@ clear 1"), "no node follows \"@\"; write a node's name right after it, as in: @b clear 1");
+        assert!(error("@").ends_with("as in: @b append \"foo\""), "{}", error("@"));
         assert!(error("@b").starts_with("nothing follows \"@b\""));
+        assert!(error("@b # c").starts_with("nothing follows \"@b\""));
+        let long = error(&format!("{} foo", "m".repeat(10_000)));
+        assert!(long.len() < 300, "{long}");
         assert!(error(&format!("append {}", "[".repeat(100_000))).contains("recursion limit"));
     }
 

@@ -6,6 +6,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::output::tell;
+
 /// Where scripts' `console` goes.
 const CONSOLE: &str = "conflux_script::console";
 
@@ -33,7 +35,7 @@ impl Subscriber for Stderr {
     fn event(&self, event: &Event<'_>) {
         let mut line = LogLine::default();
         event.record(&mut line);
-        eprintln!("{line}");
+        tell!("{line}");
     }
 
     // No span is enabled, so none is ever entered or recorded.

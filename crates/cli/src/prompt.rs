@@ -1,6 +1,8 @@
 //! The prompt on a terminal: history, and completion of what can be said.
 
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -14,9 +16,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::command;
 use crate::input::InputLine;
 use crate::line::WHITE_SPACE;
+use crate::output::tell;
 
 /// How many lines the history keeps.
 const HISTORY_LINES: usize = 10_000;
+
+/// Within this time a second Ctrl-C on an empty line ends the input.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What can be completed.
 #[derive(Clone, Debug)]
@@ -59,7 +65,7 @@ impl Vocabulary {
         format!(
             "{container} runs on {nodes}: every node goes through the same states.\n\
              Perform a method, here or at another node:  {method} \"foo\"   @{at} {method} \"bar\"\n\
-             `:state` shows the state, `:help` lists the commands, Ctrl-D ends."
+             `:state` shows the state, `:help` lists the commands, `:quit` or Ctrl-D ends."
         )
     }
 }
@@ -69,7 +75,7 @@ pub(crate) fn read(vocabulary: Vocabulary, first_node: String) -> mpsc::Receiver
     let (lines, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         if let Err(error) = ask(vocabulary, first_node, &lines) {
-            eprintln!("the prompt ended: {error}");
+            tell!("the prompt ended: {error}");
         }
     });
     receiver
@@ -82,36 +88,54 @@ fn ask(vocabulary: Vocabulary, mut node: String, lines: &mpsc::Sender<InputLine>
         .max_history_size(HISTORY_LINES)?
         .build();
     let mut editor: Editor<Assistant, DefaultHistory> = Editor::with_config(config)?;
-    editor.set_helper(Some(Assistant { vocabulary }));
+    editor.set_helper(Some(Assistant { vocabulary, empty: Cell::new(true) }));
     // A history that cannot be read or written is no reason not to work.
     let history = history_path();
     if let Some(path) = &history {
         let _ = editor.load_history(path);
     }
-    for number in 1.. {
+    let mut number = 0;
+    let mut cleared: Option<Instant> = None;
+    loop {
         let text = match editor.readline(&format!("{node}> ")) {
             Ok(text) => text,
-            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Interrupted) => {
+                let empty = editor.helper().is_some_and(|helper| helper.empty.get());
+                if empty && cleared.is_some_and(|cleared| cleared.elapsed() < AGAIN) {
+                    return Ok(());
+                }
+                if empty {
+                    tell!("Ctrl-C again, Ctrl-D or `:quit` ends");
+                }
+                cleared = Some(Instant::now());
+                continue;
+            }
             Err(error) => return Err(error),
         };
-        if !text.trim().is_empty() {
-            editor.add_history_entry(&text)?;
-            if let Some(path) = &history {
-                let _ = editor.append_history(path);
+        cleared = None;
+        // What is pasted may be several lines.
+        for text in text.lines() {
+            number += 1;
+            if !text.trim().is_empty() {
+                editor.add_history_entry(text)?;
+                if let Some(path) = &history {
+                    let _ = editor.append_history(path);
+                }
+            }
+            let (answered, answer) = oneshot::channel();
+            let bytes = text.len() as u64;
+            let line = InputLine { number, text: Ok(text.to_owned()), bytes, answered: Some(answered) };
+            if lines.blocking_send(line).is_err() {
+                return Ok(());
+            }
+            match answer.blocking_recv() {
+                Ok(next) => node = next,
+                // The session ended while the line ran.
+                Err(_) => return Ok(()),
             }
         }
-        let (answered, answer) = oneshot::channel();
-        let bytes = text.len() as u64;
-        if lines.blocking_send(InputLine { number, text: Ok(text), bytes, answered: Some(answered) }).is_err() {
-            return Ok(());
-        }
-        match answer.blocking_recv() {
-            Ok(next) => node = next,
-            // The session ended while the line ran.
-            Err(_) => return Ok(()),
-        }
     }
-    Ok(())
 }
 
 /// `conflux/history` in the user's data directory, which is made.
@@ -131,6 +155,8 @@ fn history_path() -> Option<PathBuf> {
 
 struct Assistant {
     vocabulary: Vocabulary,
+    /// Whether nothing is typed: an interrupt does not say what it interrupted.
+    empty: Cell<bool>,
 }
 
 impl Completer for Assistant {
@@ -143,6 +169,12 @@ impl Completer for Assistant {
 
 impl Hinter for Assistant {
     type Hint = String;
+
+    /// Asked for whenever the line has changed. It hints at nothing, and looks at the line.
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.empty.set(line.is_empty());
+        None
+    }
 }
 impl Highlighter for Assistant {}
 impl Validator for Assistant {}

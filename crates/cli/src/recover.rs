@@ -7,6 +7,7 @@ use conflux::{Backup, FileDisk, Recovered};
 
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
+use crate::output::say;
 
 /// The most bytes of a backup that are read.
 const BACKUP_BYTES_MAX: u64 = 64 << 30;
@@ -30,7 +31,7 @@ pub(crate) fn recover<F: Factory>(factory: &F, id: &str, data: &Path, consent: C
     }
     let disk = FileDisk::new(data);
     let planned = conflux::recover(factory.make()?, id, &disk, true).map_err(Refusal::new)?;
-    describe(id, &planned);
+    describe(id, &planned)?;
     let meant = match consent {
         Consent::DryRun => return Ok(Exit::Good),
         Consent::Given => true,
@@ -41,33 +42,35 @@ pub(crate) fn recover<F: Factory>(factory: &F, id: &str, data: &Path, consent: C
         return Err(Refusal::new("nothing was changed; --yes does it"));
     }
     let done = conflux::recover(factory.make()?, id, &disk, false).map_err(Refusal::new)?;
-    println!("done: {id:?} is cluster {:016x}, generation {:x}", done.cluster, done.generation);
-    next(id, &done);
+    say!("done: {id:?} is cluster {:016x}, generation {:x}", done.cluster, done.generation)?;
+    next(id, &done)?;
     Ok(Exit::Good)
 }
 
-fn describe(id: &str, planned: &Recovered) {
+fn describe(id: &str, planned: &Recovered) -> Result<(), Refusal> {
     let Recovered { was, index, committed, voters, .. } = planned;
     let others: Vec<&str> = voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
-    println!("{id:?} holds cluster {was:016x} up to index {index}; it would go on alone, as another generation");
+    say!("{id:?} holds cluster {was:016x} up to index {index}; it would go on alone, as another generation")?;
     if committed < index {
-        println!(
+        say!(
             "  {} to {index} it did not know to be committed: they count as committed from then on",
             committed.next()
-        );
+        )?;
     }
-    println!(
+    say!(
         "  lost is what {} committed and this node had not received: compare their indexes by a dry run on each, and take \
          the highest",
         if others.is_empty() { "other nodes".to_owned() } else { others.join(" and ") }
-    );
-    println!("  nodes with data of the old cluster are refused from then on; with empty directories they join");
+    )?;
+    say!("  nodes with data of the old cluster are refused from then on; with empty directories they join")
 }
 
 fn ask(id: &str) -> Result<bool, Refusal> {
-    print!("Type the node's id to go on: ");
     let mut answer = String::new();
-    let asked = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    let mut output = std::io::stdout();
+    let asked = write!(output, "Type the node's id to go on: ")
+        .and_then(|()| output.flush())
+        .and_then(|()| std::io::stdin().read_line(&mut answer));
     asked.map_err(|error| Refusal::new(format!("no answer can be read: {error}")))?;
     Ok(answer.trim() == id)
 }
@@ -84,21 +87,24 @@ pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Pat
     let named = |error: &dyn std::fmt::Display| Refusal::new(format!("{}: {error}", file.display()));
     let backup = Backup::decode(&bytes).map_err(|error| named(&error))?;
     let restored = conflux::restore(factory.make()?, id, &FileDisk::new(data), &backup).map_err(Refusal::new)?;
-    println!(
+    say!(
         "{id:?} holds what cluster {:016x} was at index {}, as cluster {:016x}, generation {:x}",
-        restored.was, restored.index, restored.cluster, restored.generation
-    );
-    next(id, &restored);
+        restored.was,
+        restored.index,
+        restored.cluster,
+        restored.generation
+    )?;
+    next(id, &restored)?;
     Ok(Exit::Good)
 }
 
-fn next(id: &str, recovered: &Recovered) {
-    println!("  start {id:?} again as before; it serves alone");
+fn next(id: &str, recovered: &Recovered) -> Result<(), Refusal> {
+    say!("  start {id:?} again as before; it serves alone")?;
     let others: Vec<&str> = recovered.voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
     match others.as_slice() {
-        [] => println!(
+        [] => say!(
             "  other nodes join with empty data directories; those without a seat vote after `conflux member add NAME`"
         ),
-        others => println!("  then start {} with empty data directories: they join, and vote again", others.join(", ")),
+        others => say!("  then start {} with empty data directories: they join, and vote again", others.join(", ")),
     }
 }

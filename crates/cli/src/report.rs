@@ -21,12 +21,13 @@ pub(crate) enum Report {
     Provisional { state: Value },
     Status(Table),
     Killed { node: String },
-    Restarted { node: String, wiped: bool },
+    Restarted { node: String, wiped: bool, was_up: bool },
     Partitioned { groups: Vec<Vec<String>> },
     Healed,
     Log(Vec<JsonChange>),
     Difference { from: Index, to: Index, differences: Vec<Difference> },
     Help,
+    Quit,
 }
 
 impl Report {
@@ -36,7 +37,13 @@ impl Report {
             Report::Provisional { state } => json!({"provisional": state}),
             Report::Status(table) => json!({"status": table.to_json()}),
             Report::Killed { node } => json!({"killed": node}),
-            Report::Restarted { node, wiped } => json!({"restarted": node, "wiped": wiped}),
+            Report::Restarted { node, wiped, was_up } => {
+                let mut value = json!({"restarted": node, "wiped": wiped});
+                if *was_up {
+                    value["was_up"] = true.into();
+                }
+                value
+            }
             Report::Partitioned { groups } => json!({"partition": groups}),
             Report::Healed => json!({"healed": true}),
             Report::Log(changes) => json!({"log": changes.iter().map(change_value).collect::<Vec<_>>()}),
@@ -44,6 +51,7 @@ impl Report {
                 let paths: Vec<String> = differences.iter().map(path).collect();
                 json!({"from": from, "to": to, "changed": paths})
             }
+            Report::Quit => json!({"quit": true}),
             Report::Help => {
                 let commands: Vec<Value> =
                     COMMANDS.iter().map(|(usage, does)| json!({"command": usage, "does": does})).collect();
@@ -69,8 +77,17 @@ impl fmt::Display for Report {
             Report::Provisional { state } => write!(f, "{state:#}\nprovisional"),
             Report::Status(table) => table.fmt(f),
             Report::Killed { node } => write!(f, "{node} is down; its disk stays. `:restart {node}` opens it again"),
-            Report::Restarted { node, wiped: false } => write!(f, "{node} is up again on its disk"),
-            Report::Restarted { node, wiped: true } => write!(f, "{node} is up again with nothing on its disk"),
+            Report::Restarted { node, wiped, was_up } => {
+                let closed = if *was_up { "was up, was closed, and " } else { "" };
+                match wiped {
+                    false => write!(f, "{node} {closed}is up again on its disk"),
+                    true => write!(
+                        f,
+                        "{node} {closed}is up again with nothing on its disk: it joins as a new node; `:status` says \
+                         whether it has its vote"
+                    ),
+                }
+            }
             Report::Partitioned { groups } => {
                 let groups: Vec<String> = groups.iter().map(|group| group.join(" ")).collect();
                 write!(f, "parted: {}. `:heal` lets them hear each other again", groups.join(" | "))
@@ -100,6 +117,7 @@ impl fmt::Display for Report {
                     format!("{}: {} -> {}", path(difference), show(&difference.left), show(&difference.right))
                 }),
             ),
+            Report::Quit => f.write_str("the end"),
             Report::Help => {
                 let performs = [
                     ("METHOD [JSON]...", "performs a method, as in: append \"foo\""),

@@ -1,7 +1,9 @@
 //! Lines onto a cluster: the heart of `dev`.
 
+use std::ops::ControlFlow;
+
 use conflux::json::{JsonNode, JsonPerform};
-use conflux_core::{Index, NodeName};
+use conflux_core::{CallError, Index, NodeName};
 use conflux_script::paths_that_differ;
 
 use crate::answer::Answer;
@@ -9,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::command::Command;
 use crate::exit::Refusal;
 use crate::input::InputLine;
-use crate::line::{Body, Line, Request};
+use crate::line::{Body, Line, LineError, Request};
 use crate::printer::Printer;
 use crate::report::Report;
 use crate::table::Table;
@@ -29,14 +31,21 @@ impl Session {
         Session { cluster, printer, last: None, for_people }
     }
 
-    /// Does what a line asks for. Performs are left in flight; everything else waits for them.
-    pub(crate) async fn take(&mut self, input: InputLine) {
+    /// Does what a line asks for. Performs are left in flight; everything else waits for them. Breaks when the line says
+    /// that it is the last.
+    pub(crate) async fn take(&mut self, input: InputLine) -> ControlFlow<()> {
         let line = input.text.and_then(|text| Line::parse(&text));
+        let mut flow = ControlFlow::Continue(());
         let done = match line {
             Ok(None) => Ok(()),
             Ok(Some(Line { at, body: Body::Request(request) })) => self.perform(at.as_deref(), request).await,
-            Ok(Some(Line { at, body: Body::Command(command) })) => self.command(at.as_deref(), command).await,
-            Err(error) => Err(Refusal::new(error)),
+            Ok(Some(Line { at, body: Body::Command(command) })) => {
+                if command == Command::Quit {
+                    flow = ControlFlow::Break(());
+                }
+                self.command(at.as_deref(), command).await
+            }
+            Err(error) => Err(self.explained(error)),
         };
         if let Err(error) = done {
             self.printer.answer(Answer::Bad { line: input.number, error: error.to_string() }).await;
@@ -44,8 +53,22 @@ impl Session {
         if let Some(answered) = input.answered {
             self.printer.drain().await;
             self.cluster.tell_findings();
-            // The prompt may have been given up by an interrupt.
-            let _ = answered.send(self.default_node());
+            // The prompt may have been given up by an interrupt, and is not asked for another line after the last.
+            if flow.is_continue() {
+                let _ = answered.send(self.default_node());
+            }
+        }
+        flow
+    }
+
+    /// What is wrong with a line: first of all its method, if there is no such one.
+    fn explained(&self, error: LineError) -> Refusal {
+        let methods = self.cluster.living().next().map(|node| node.methods()).unwrap_or_default();
+        match error.method() {
+            Some(method) if !methods.is_empty() && !methods.iter().any(|known| known == method) => {
+                Refusal::new(CallError::unknown_method(method, methods))
+            }
+            _ => Refusal::new(error),
         }
     }
 
@@ -60,15 +83,21 @@ impl Session {
             self.printer.drain().await;
         }
         self.last = Some(node.id().into());
+        let place = self.printer.enter().await;
         let Request { method, arguments } = request;
         let outcome = node.perform(&method, arguments, JsonPerform::default()).map_err(Refusal::new)?;
-        self.printer.perform(method, outcome).await;
+        self.printer.perform(place, method, outcome).await;
         Ok(())
     }
 
     async fn command(&mut self, at: Option<&str>, command: Command) -> Result<(), Refusal> {
         self.printer.drain().await;
         self.cluster.tell_findings();
+        if let Command::Outcome { request_id } = command {
+            let outcome = self.cluster.choose(at)?.outcome(&request_id).await;
+            self.printer.answer(Answer::Asked { request_id, outcome }).await;
+            return Ok(());
+        }
         let report = self.report(at, command).await?;
         let text = if self.for_people { report.to_string() } else { report.to_json().to_string() };
         self.printer.answer(Answer::Shown(text)).await;
@@ -82,19 +111,16 @@ impl Session {
                 Report::State { index, state }
             }
             Command::Provisional => Report::Provisional { state: self.cluster.choose(at)?.provisional_state().1 },
-            Command::Status => Report::Status(Table::of(&self.cluster, self.cluster.lowest())),
+            Command::Status => Report::Status(Table::of(&self.cluster)),
             Command::Kill { node } => {
                 self.cluster.kill(&node).await?;
                 Report::Killed { node }
             }
             Command::Restart { node, wiped } => {
-                self.cluster.restart(&node, wiped).await?;
-                Report::Restarted { node, wiped }
+                let was_up = self.cluster.restart(&node, wiped).await?;
+                Report::Restarted { node, wiped, was_up }
             }
-            Command::Partition { groups } => {
-                self.cluster.partition(&groups)?;
-                Report::Partitioned { groups }
-            }
+            Command::Partition { groups } => Report::Partitioned { groups: self.cluster.partition(groups)? },
             Command::Heal => {
                 self.cluster.heal();
                 Report::Healed
@@ -110,6 +136,8 @@ impl Session {
                 Report::Difference { from, to, differences }
             }
             Command::Help => Report::Help,
+            Command::Quit => Report::Quit,
+            Command::Outcome { .. } => unreachable!("it is answered as a perform is"),
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use conflux::json::JsonNode;
+use conflux::status::{Role, Status};
 use conflux_core::{Digest, Index};
 use serde_json::{Value, json};
 
@@ -31,13 +33,25 @@ pub(crate) struct Up {
     pub(crate) digest: Option<Digest>,
     /// What it waits for, or why it stopped.
     pub(crate) notice: Option<String>,
+    /// Whether it has a vote; only a node that runs has one.
+    pub(crate) votes: bool,
     /// It stopped by itself.
     pub(crate) stopped: bool,
 }
 
 impl Table {
-    /// The nodes as they are, compared at a place.
-    pub(crate) fn of(cluster: &Cluster, at: Index) -> Table {
+    /// The nodes as they are, compared at the highest place that all of them have reached.
+    pub(crate) fn of(cluster: &Cluster) -> Table {
+        let at = cluster.lowest();
+        Table::with(cluster, at, |node| node.digest_at(at))
+    }
+
+    /// The nodes as they are, without the digests of their states.
+    pub(crate) fn uncompared(cluster: &Cluster) -> Table {
+        Table::with(cluster, cluster.lowest(), |_| None)
+    }
+
+    fn with(cluster: &Cluster, at: Index, digest: impl Fn(&dyn JsonNode) -> Option<Digest>) -> Table {
         let rows = cluster
             .seats()
             .iter()
@@ -48,9 +62,10 @@ impl Table {
                         role: status.role.to_string(),
                         term: status.term,
                         index: status.index,
-                        digest: node.digest_at(at),
+                        digest: digest(&**node),
+                        votes: votes(status.role),
                         stopped: status.stopped.is_some(),
-                        notice: status.stopped.or(status.notice),
+                        notice: notice(status, seat.wiped),
                     }
                 });
                 Row { id: seat.name.to_string(), up }
@@ -79,7 +94,8 @@ impl Table {
         let row = |row: &Row| match &row.up {
             None => json!({"id": row.id, "role": "down"}),
             Some(up) => {
-                let mut value = json!({"id": row.id, "role": up.role, "term": up.term, "index": up.index});
+                let mut value =
+                    json!({"id": row.id, "role": up.role, "term": up.term, "index": up.index, "votes": up.votes});
                 if let Some(notice) = &up.notice {
                     value["notice"] = notice.as_str().into();
                 }
@@ -116,6 +132,26 @@ impl fmt::Display for Table {
     }
 }
 
+fn votes(role: Role) -> bool {
+    matches!(role, Role::Leader | Role::Follower | Role::Candidate)
+}
+
+/// What is to be said of a node besides its row.
+fn notice(status: Status, wiped: bool) -> Option<String> {
+    match status.role {
+        _ if status.stopped.is_some() => status.stopped,
+        // It knows of no cluster; we do.
+        Role::Waiting if wiped => {
+            Some("waits to be let in again as a new node, for which a majority of the cluster must be up".into())
+        }
+        role if wiped && !votes(role) => {
+            let waits = status.notice.map(|notice| format!(": {notice}")).unwrap_or_default();
+            Some(format!("has joined again as a new node, and has no vote yet{waits}"))
+        }
+        _ => status.notice,
+    }
+}
+
 impl Row {
     fn cells(&self) -> [String; 5] {
         let dash = || "-".to_owned();
@@ -143,6 +179,7 @@ mod tests {
             index: Index(index),
             digest: digest.map(Digest),
             notice: None,
+            votes: true,
             stopped: false,
         }
     }

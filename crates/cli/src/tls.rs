@@ -12,6 +12,7 @@ use rcgen::{
 };
 
 use crate::exit::{Exit, Refusal};
+use crate::output::say;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -73,12 +74,12 @@ pub(crate) fn init(directory: &Path, names: &[String], days: u32) -> Result<Exit
     }
     for output in &outputs {
         let note = if output.secret { " (a secret)" } else { "" };
-        println!("wrote {}{note}", output.path.display());
+        say!("wrote {}{note}", output.path.display())?;
     }
-    println!("\nGood for {days} days. A node needs its own two files and {};", ca.display());
-    println!("{} stays where certificates are made. Next:\n", ca_key.display());
+    say!("\nGood for {days} days. A node needs its own two files and {};", ca.display())?;
+    say!("{} stays where certificates are made. Next:\n", ca_key.display())?;
     for (at, (name, files)) in made.iter().enumerate() {
-        println!("  {}", command(at, name, files, names));
+        say!("  {}", command(at, name, files, names))?;
     }
     Ok(Exit::Good)
 }

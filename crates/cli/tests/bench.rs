@@ -27,9 +27,18 @@ fn people_get_a_table() {
 }
 
 #[test]
+fn as_many_callers_as_are_allowed_all_get_an_answer() {
+    let ran =
+        conflux(&["bench", "--callers", "66000", "--performs", "200000", "--nodes", "1", "--json"], "").ended_with(0);
+    let row = ran.answers()[0]["rows"][0].clone();
+    assert_eq!((&row["callers"], &row["performs"], &row["failed"]), (&66_000.into(), &200_000.into(), &0.into()));
+    conflux(&["bench", "--callers", "600000"], "").refused_with(&["'600000'", "--callers", "from 1 to 524288"]);
+}
+
+#[test]
 fn usage_errors_name_the_thing() {
     conflux(&["bench", "--callers", "0"], "").refused_with(&["'0'", "--callers"]);
     conflux(&["bench", "--seconds", "soon"], "").refused_with(&["'soon'", "--seconds"]);
     conflux(&["bench", "--channel", "pigeon"], "").refused_with(&["'pigeon'", "--channel", "memory"]);
-    conflux(&["bench", "--nodes", "0"], "").refused_with(&["'0'", "--nodes"]);
+    conflux(&["bench", "--nodes", "65"], "").refused_with(&["'65'", "--nodes", "from 1 to 64"]);
 }

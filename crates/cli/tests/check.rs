@@ -21,7 +21,7 @@ fn an_honest_container_passes() {
     let last = ran.stdout.lines().last().unwrap_or_default();
     assert_eq!(
         last,
-        "201 actions, 1 with nothing to do, 1 rejections, 0 failed, 0 bad lines; no difference when made again on a \
+        "201 actions, 1 with nothing to do, 1 rejections, 0 failed, 0 bad lines, 1 command passed over; no difference when made again on a \
          restored state"
     );
 }
@@ -34,8 +34,8 @@ fn hidden_state_is_found() {
 
 #[test]
 fn bad_lines_and_failures_are_told() {
-    let ran = check("words.js", "append foo\nappendd 1\ncrash\nappend \"a\"\n").ended_with(1);
-    assert!(ran.stdout.contains("line 1: append: argument 1"), "{}", ran.stdout);
+    let ran = check("words.js", "append foo\nappendd foo\ncrash\nappend \"a\"\n").ended_with(1);
+    assert!(ran.stdout.contains("line 1: append: argument 1 is not JSON"), "{}", ran.stdout);
     assert!(ran.stdout.contains("line 2: there is no method \"appendd\"; did you mean append?"), "{}", ran.stdout);
     assert!(ran.stdout.contains("line 3: crash: failed:"), "{}", ran.stdout);
 }
@@ -45,7 +45,10 @@ fn files_that_are_missing_are_named() {
     conflux(&["check", "no/such/app.js"], "").refused_with(&["no/such/app.js"]);
     let app = container("words.js");
     let ran = conflux(&["check".as_ref(), app.as_os_str(), "no/such/lines.txt".as_ref()], "").ended_with(2);
-    assert!(ran.stderr.contains("no/such/lines.txt"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no/such/lines.txt: No such file"), "{}", ran.stderr);
+    let directory = directory("no-lines");
+    let ran = conflux(&["check".as_ref(), app.as_os_str(), directory.as_os_str()], "").ended_with(2);
+    assert!(ran.stderr.contains("no-lines: "), "{}", ran.stderr);
 }
 
 #[test]
@@ -65,7 +68,17 @@ fn the_application_to_start_from_works() {
         answers[9]["state"],
         serde_json::json!({"next": 3, "todos": [{"id": 2, "title": "call home", "done": false}]})
     );
+    // The README's own lines.
+    let lines = at.join("lines.txt");
+    let ran = conflux(&["check".as_ref(), app.as_os_str(), lines.as_os_str()], "").ended_with(0);
+    assert!(ran.stdout.contains(" 1 rejections, 0 failed, 0 bad lines, 1 command passed over"), "{}", ran.stdout);
+    let text = std::fs::read_to_string(&lines).expect("it was written");
+    conflux(&["dev".as_ref(), app.as_os_str()], &text).ended_with(0);
     // A second time, everything is there.
     let ran = conflux(&["init".as_ref(), at.as_os_str()], "").ended_with(2);
-    assert!(["app.js", "conflux.d.ts", "README.md"].iter().all(|name| ran.stderr.contains(name)), "{}", ran.stderr);
+    assert!(
+        ["app.js", "conflux.d.ts", "lines.txt", "README.md"].iter().all(|name| ran.stderr.contains(name)),
+        "{}",
+        ran.stderr
+    );
 }

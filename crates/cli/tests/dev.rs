@@ -192,7 +192,7 @@ fn with_a_directory_it_goes_on_where_it_was() {
     let input = format!("@b {}:restart c --wiped\n@c {}", append("three"), append("four"));
     let answers = dev(&options, &input).ended_with(0).answers();
     assert_eq!(answers[0], appended(3, "three"));
-    assert_eq!(answers[1], json!({"restarted": "c", "wiped": true}));
+    assert_eq!(answers[1], json!({"restarted": "c", "wiped": true, "was_up": true}));
     assert_eq!(answers[2], appended(4, "four"));
     let ran = dev(&options, &format!("@c {}@c :state\n", append("five"))).ended_with(0);
     assert_eq!(ran.answers()[1]["state"], json!(["one", "two", "three", "four", "five"]));
@@ -266,8 +266,11 @@ fn time_can_be_walked() {
 #[test]
 fn usage_errors_name_the_thing() {
     let refused = |options: &[&str], parts: &[&str]| dev(options, "").refused_with(parts);
-    refused(&["--nodes", "0"], &["'0'", "--nodes", "from 1 to 99"]);
+    refused(&["--nodes", "0"], &["'0'", "--nodes", "from 1 to 64"]);
     refused(&["--nodes", "many"], &["'many'", "--nodes"]);
+    refused(&["--nodes", "-1"], &["'-1'", "--nodes", "from 1 to 64"]);
+    refused(&["--seed", "-1"], &["'-1'", "--seed", "whole number"]);
+    refused(&["--deadline", "5"], &["'5'", "--deadline", "unit"]);
     refused(&["--node", "3"], &["--node", "--nodes"]);
     refused(&["--heartbeat-interval", "400ms"], &["heartbeat_interval", "400ms", "300ms"]);
     refused(&["--election-timeout-max", "10ms"], &["election_timeout"]);
@@ -332,30 +335,109 @@ fn enough_is_enough_for_head() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[cfg(unix)]
 #[test]
-fn an_interrupt_ends_it_cleanly() {
+fn commands_wait_until_the_cluster_is_founded() {
+    let ran = dev(&[], ":kill a\nappend \"x\"\n").ended_with(0);
+    assert_eq!(ran.answers(), [json!({"killed": "a"}), appended(1, "x")]);
+    let ran = dev(&[], "").ended_with(0);
+    assert!(!ran.stderr.contains("waiting"), "{}", ran.stderr);
+    assert_one_digest(&ran, 3);
+}
+
+#[test]
+fn a_wiped_node_says_when_it_has_its_vote() {
+    let ran =
+        dev(&[], ":kill a\n:kill b\n:restart b --wiped\n:status\n:restart a\nappend \"x\"\n:restart c\n").ended_with(0);
+    let answers = ran.answers();
+    assert_eq!(answers[3]["status"][1]["votes"], false, "{}", answers[3]);
+    let notice = answers[3]["status"][1]["notice"].as_str().unwrap_or_default();
+    assert!(notice.contains("as a new node"), "{notice}");
+    assert_eq!(answers[3]["status"][2]["votes"], true);
+    assert_eq!(answers[6], json!({"restarted": "c", "wiped": false, "was_up": true}));
+}
+
+#[test]
+fn an_outcome_can_be_asked_for_again() {
+    let ran = dev(&["--deadline", "500ms"], ":partition a | b c\n@a append \"x\"\n:heal\nappend \"y\"\n").ended_with(1);
+    let lost = ran.answers()[1].clone();
+    assert!(lost.get("unknown").or(lost.get("never_proposed")).is_some(), "{lost}");
+    // Of an id that was never used nothing is known; the answer has the shape of every other.
+    let ran = dev(&[], ":outcome nonsense\n:outcome\n").ended_with(1);
+    let answers = ran.answers();
+    assert_eq!(answers[0]["outcome"], "nonsense", "{}", answers[0]);
+    assert!(answers[1]["error"].as_str().is_some_and(|error| error.contains("the request id is missing")));
+}
+
+#[test]
+fn findings_of_the_development_check_are_told_by_the_exit_status() {
+    let input = "add\n".repeat(20);
+    let ran = conflux(&["dev".as_ref(), container("hidden.js").as_os_str()], &input);
+    assert!(ran.stderr.contains("hidden.js"), "{}", ran.stderr);
+    assert!([1, 6].contains(&ran.status), "{}: {}", ran.status, ran.stderr);
+    // One node cannot differ from itself.
+    let ran = conflux(&["dev".as_ref(), container("hidden.js").as_os_str(), "--nodes".as_ref(), "1".as_ref()], &input);
+    ran.ended_with(1);
+}
+
+#[test]
+fn a_slow_container_lets_no_line_pass_its_deadline() {
+    // All lines together take many times the deadline.
+    let input = "append 60000\n".repeat(600);
+    let app = container("slow.js");
+    let arguments = ["dev".as_ref(), app.as_os_str(), "--no-check".as_ref(), "--deadline".as_ref(), "2s".as_ref()];
+    let ran = conflux(&arguments, &input).ended_with(0);
+    assert_eq!(ran.answers().len(), 600);
+}
+
+/// Runs `dev` on endless input, sends it a signal once there are answers, and gives what it wrote and its exit status.
+#[cfg(unix)]
+fn signalled(signal: &str, app: &str, line: &str) -> (usize, String, Option<i32>, std::time::Duration) {
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Command, Stdio};
     let mut child = Command::new(env!("CARGO_BIN_EXE_conflux"))
         .arg("dev")
-        .arg(container("words.js"))
+        .arg(container(app))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program was built for this test");
     let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(append("a").as_bytes()).expect("the program reads");
+    let line = format!("{line}\n");
+    // Endless: only the signal ends the program.
+    let feed = std::thread::spawn(move || while stdin.write_all(line.as_bytes()).is_ok() {});
     let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut first = String::new();
     stdout.read_line(&mut first).expect("the first answer comes");
-    // The input is still open: only the interrupt ends the program.
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("every Unix has kill");
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("every Unix has kill");
     assert!(sent.success());
+    let begun = std::time::Instant::now();
+    let rest = std::thread::spawn(move || stdout.lines().count());
     let output = child.wait_with_output().expect("the program ends");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert!(stderr.lines().any(|line| line.starts_with("id ")), "{stderr}");
-    drop(stdin);
+    let took = begun.elapsed();
+    feed.join().expect("the input does not panic");
+    let answers = 1 + rest.join().expect("answers are read");
+    (answers, String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code(), took)
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_end_it_cleanly() {
+    for (signal, how, status) in [("-INT", "interrupted", 130), ("-TERM", "terminated", 143), ("-HUP", "hung up", 129)]
+    {
+        let (answers, stderr, code, _) = signalled(signal, "words.js", "append \"a\"");
+        assert_eq!(code, Some(status), "{stderr}");
+        assert!(stderr.contains(&format!("{how}: {answers} lines were answered")), "{answers}: {stderr}");
+        assert!(stderr.lines().any(|line| line.starts_with("id ")), "{stderr}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_slow_container_is_interrupted_all_the_same() {
+    let (_, stderr, code, took) = signalled("-INT", "slow.js", "append 400000");
+    assert_eq!(code, Some(130), "{stderr}");
+    assert!(stderr.contains("interrupted: "), "{stderr}");
+    // Two and a half seconds at most, and some for a machine that is busy.
+    assert!(took < std::time::Duration::from_secs(4), "{took:?}");
 }

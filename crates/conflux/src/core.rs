@@ -220,7 +220,13 @@ impl<C: Container> Core<C> {
                 biased;
                 message = inbox.recv() => {
                     let Some(message) = message else { return };
-                    let arrival = match self.wire.accept(message) {
+                    let from = message.from.clone();
+                    let accepted = self.wire.accept(message);
+                    if accepted.is_ok() {
+                        // An answer is heard, too: of an idle cluster, a leader hears nothing else.
+                        self.quorum.hear(&from);
+                    }
+                    let arrival = match accepted {
                         Ok(Some(arrival)) => arrival,
                         Ok(None) => continue,
                         Err(error) => {
@@ -228,7 +234,6 @@ impl<C: Container> Core<C> {
                             continue;
                         }
                     };
-                    self.quorum.hear(&arrival.from);
                     self.welcome(arrival.head.cluster);
                     match self.engine.serve(arrival) {
                         Ok(answer) => {
@@ -372,8 +377,6 @@ impl<C: Container> Core<C> {
             let store = self.local.store();
             (store.index(), store.generation())
         };
-        // A history that was founded is named by its cluster.
-        let generation = if generation == 0 { cluster & conflux_core::store::GENERATION_MAX } else { generation };
         Status {
             id: self.me().name.clone(),
             incarnation: self.me().incarnation,

@@ -59,8 +59,8 @@ pub struct Status {
     pub leader: Option<NodeName>,
     /// The place of its committed state.
     pub index: Index,
-    /// Names the history: another one whenever it is founded, or taken up again from a backup or after a lost majority.
-    /// Actions at the same place in two generations may differ. At most 2^53 - 1.
+    /// The name of the history since it was taken up again from a backup or after a lost majority; 0 for the one that was
+    /// founded. Actions at the same place in two generations may differ. At most 2^53 - 1.
     pub generation: u64,
     /// The cluster it belongs to, once it does.
     pub cluster: Option<u64>,

@@ -110,8 +110,22 @@ async fn a_lost_majority_is_said_and_taken_back() {
     assert!(matches!(told, Err(PerformError::Unknown { .. } | PerformError::NeverProposed { .. })), "{told:?}");
     channel.heal();
     let cleared = |status: &Status| status.notice.is_none().then_some(());
-    watch.find(cleared).await.expect("it is open");
+    let found = tokio::time::timeout(Duration::from_secs(60), watch.find(cleared)).await;
+    found.unwrap_or_else(|_| panic!("{:?}", nodes.iter().map(Node::status).collect::<Vec<_>>())).expect("it is open");
     nodes[0].perform(append("back")).await.expect("a majority is there again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_cluster_misses_nobody() {
+    let nodes = open(&MemoryChannel::new(), &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    // The leader hears nothing but answers to its heartbeats.
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for node in &nodes {
+            assert_eq!(node.status().notice, None, "{}", node.id());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,12 @@
 //! From a name and positional arguments to a method value, through serde alone.
 
-use serde::de::{self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde_json::Value;
+
+/// How much of an unknown name is shown.
+const NAME_SHOWN_CHARS: usize = 80;
 
 /// A call that no method could be made of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +14,7 @@ pub enum CallError {
     /// There is no such method.
     #[error("there is no method {name:?}; {}", hint(near, methods))]
     UnknownMethod {
-        /// What came.
+        /// What came, shortened.
         name: String,
         /// The names most like it, the likeliest first.
         near: Vec<String>,
@@ -36,8 +41,13 @@ impl CallError {
             .filter(|(edits, method)| *edits <= 1 + method.len().min(name.len()) / 3 || method.contains(name))
             .collect();
         near.sort();
+        // It goes back to whoever sent it, who may have sent anything.
+        let name = match name.char_indices().nth(NAME_SHOWN_CHARS) {
+            None => name.to_owned(),
+            Some((end, _)) => format!("{}…", &name[..end]),
+        };
         let near = near.into_iter().take(3).map(|(_, method)| method.clone()).collect();
-        CallError::UnknownMethod { name: name.into(), near, methods }
+        CallError::UnknownMethod { name, near, methods }
     }
 }
 
@@ -166,7 +176,7 @@ impl<'de> VariantAccess<'de> for Call<'_> {
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
         self.expect(len)?;
-        de::Deserializer::deserialize_seq(Value::Array(self.arguments), visitor).map_err(|error| value_error(&error))
+        visitor.visit_seq(Positional { arguments: self.arguments.into_iter(), nth: 0 })
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -175,13 +185,57 @@ impl<'de> VariantAccess<'de> for Call<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         // One object names the fields itself; else they come in the order of their declaration.
-        let object = if let [Value::Object(_)] = self.arguments.as_slice() {
-            self.arguments.pop().expect("one argument was counted")
-        } else {
-            self.expect(fields.len())?;
-            Value::Object(fields.iter().map(|field| (*field).to_owned()).zip(self.arguments).collect())
+        let entries: Vec<(String, Value)> = match self.arguments.as_mut_slice() {
+            [Value::Object(object)] => std::mem::take(object).into_iter().collect(),
+            _ => {
+                self.expect(fields.len())?;
+                fields.iter().map(|field| (*field).to_owned()).zip(self.arguments).collect()
+            }
         };
-        de::Deserializer::deserialize_map(object, visitor).map_err(|error| value_error(&error))
+        visitor.visit_map(Named { entries: entries.into_iter(), value: None })
+    }
+}
+
+/// Arguments in their order; an error says which of them it is about.
+struct Positional {
+    arguments: std::vec::IntoIter<Value>,
+    nth: usize,
+}
+
+impl<'de> SeqAccess<'de> for Positional {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        let Some(value) = self.arguments.next() else { return Ok(None) };
+        self.nth += 1;
+        let named = |error| de::Error::custom(format!("argument {}: {error}", self.nth));
+        seed.deserialize(value).map(Some).map_err(named)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.arguments.len())
+    }
+}
+
+/// Arguments by name; an error says which of them it is about.
+struct Named {
+    entries: std::vec::IntoIter<(String, Value)>,
+    value: Option<(String, Value)>,
+}
+
+impl<'de> MapAccess<'de> for Named {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+        let key: de::value::StringDeserializer<Error> = name.clone().into_deserializer();
+        self.value = Some((name, value));
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
+        let (name, value) = self.value.take().expect("a value is asked for after its key");
+        seed.deserialize(value).map_err(|error| de::Error::custom(format!("argument `{name}`: {error}")))
     }
 }
 
@@ -225,5 +279,9 @@ mod tests {
         assert_eq!(text("append", json!([1])), "append: invalid type: integer `1`, expected a string");
         assert_eq!(text("clear", json!([1])), "clear: takes 0 arguments, but 1 came");
         assert_eq!(text("move", json!([{}])), "move: missing field `from`");
+        assert_eq!(text("swap", json!([0, -1])), "swap: argument 2: invalid value: integer `-1`, expected u32");
+        assert_eq!(text("move", json!(["x", 1])), "move: argument `from`: invalid type: string \"x\", expected u32");
+        let long = text(&"x".repeat(1 << 20), json!([]));
+        assert!(long.len() < 300, "{long}");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::fmt::{Debug, Display};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::call::CallError;
 use crate::context::{Context, Origin, Stamps, Stream, stream_seed};
 use crate::digest::Digest;
 use crate::ids::Index;
+use crate::panics;
 use crate::payload::{Payload, PayloadError};
 
 /// A replicated, predictable state: what one hands to a node.
@@ -140,7 +140,7 @@ pub trait Container: Send + Sync + 'static {
         let (mut bytes, mut written) = (Vec::new(), 0);
         for (nth, Call { method, origin }) in calls.into_iter().enumerate() {
             let context = batch.context(Stream::Decide, nth, index.next(), &origin);
-            let said = match catch_unwind(AssertUnwindSafe(|| self.decide(state, method, &context))) {
+            let said = match panics::caught("the method", || self.decide(state, method, &context)) {
                 Ok(Ok(Some(action))) => {
                     // What followers will read is what is reduced here too: a field that serde skips cannot differ.
                     check_written(&action, "action", &mut bytes)
@@ -152,20 +152,20 @@ pub trait Container: Send + Sync + 'static {
                     bytes.clear();
                     Ok(Ok(None))
                 }
-                Err(panic) => Err(Failure::of_panic("the method", &*panic)),
+                Err(failure) => Err(failure),
             };
             let decision = match said {
                 Ok(Ok(Some(action))) => {
                     let context = batch.context(Stream::Reduce, nth, index.next(), &origin);
-                    let reduced = catch_unwind(AssertUnwindSafe(|| self.reduce(state, &action, &context)));
+                    let reduced = panics::caught("the reducer", || self.reduce(state, &action, &context));
                     match reduced {
                         Ok(()) => {
                             index = index.next();
                             Decision::Action(action)
                         }
-                        Err(panic) => {
+                        Err(failure) => {
                             decided.damaged = true;
-                            Decision::Failed(Failure::of_panic("the reducer", &*panic))
+                            Decision::Failed(failure)
                         }
                     }
                 }
@@ -192,13 +192,12 @@ pub trait Container: Send + Sync + 'static {
         batch: &BatchContext,
         actions: &[Reduction<'_, Self::Action>],
     ) -> Result<(), Failure> {
-        catch_unwind(AssertUnwindSafe(|| {
+        panics::caught("the reducer", || {
             for reduction in actions {
                 let context = batch.context(Stream::Reduce, reduction.nth, reduction.index, reduction.origin);
                 self.reduce(state, reduction.action, &context);
             }
-        }))
-        .map_err(|panic| Failure::of_panic("the reducer", &*panic))
+        })
     }
 }
 

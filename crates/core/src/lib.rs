@@ -44,6 +44,7 @@ pub mod digest;
 pub mod fork;
 pub mod history;
 pub mod ids;
+pub mod panics;
 pub mod payload;
 pub mod reject;
 pub mod roster;

@@ -10,13 +10,14 @@ use conflux_core::{
 use serde_json::Value;
 
 use crate::call::{Action, Method};
-use crate::check::{Check, Report};
-use crate::engine::Engine;
+use crate::check::Check;
+use crate::engine::{Engine, Pace};
 use crate::error::ScriptError;
 use crate::heap::{HeapAction, HeapCall, Purpose};
 use crate::host::Streams;
 use crate::json;
 use crate::options::Options;
+use crate::report::Report;
 use crate::sources::{Sources, supported};
 use crate::state::ScriptState;
 
@@ -114,7 +115,7 @@ impl ScriptContainer {
     #[must_use]
     pub fn invariant(&self, state: &ScriptState) -> Option<Result<(), String>> {
         match self.state_here(state) {
-            Ok(state) => self.engine.holds(self.slot(&state)),
+            Ok(state) => Some(self.engine.holds(self.slot(&state))?.map_err(|broken| broken.said)),
             Err(error) => Some(Err(error.to_string())),
         }
     }
@@ -218,7 +219,7 @@ impl Container for ScriptContainer {
             (decided.decisions, *state) = check.decide(&self.engine, here, batch, &calls);
             return decided;
         }
-        let judged = self.engine.decide(self.slot(&here), batch, (batch.base, 0), &calls, false);
+        let judged = self.engine.decide(self.slot(&here), batch, (batch.base, 0), &calls, Pace::of(&self.options));
         decided.decisions = judged.decisions;
         *state = self.kept(judged.slot);
         decided
@@ -251,7 +252,7 @@ impl Container for ScriptContainer {
         if let Some(check) = self.check.as_ref().filter(|_| checked > 0) {
             let (streams, lent) = (streams(&actions[..checked]), &lent[..checked]);
             let after = self.kept(self.engine.reduce(self.slot(&here), batch, streams.clone(), lent)?);
-            check.reduce(&here, &after, batch, &streams, lent);
+            check.reduce(&self.engine, &here, &after, batch, &streams, lent);
             here = after;
         }
         if checked < actions.len() {

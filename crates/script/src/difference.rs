@@ -19,14 +19,21 @@ pub struct Difference {
     pub right: Option<Value>,
 }
 
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |value: &Option<Value>| match value {
+impl Difference {
+    /// Both values, as they are shown to people.
+    pub(crate) fn shown(&self) -> [String; 2] {
+        [&self.left, &self.right].map(|value| match value {
             None => "nothing".to_owned(),
             Some(value) => shortened(&value.to_string()),
-        };
+        })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "the whole value" } else { &self.path };
-        write!(f, "{path}: {} | {}", show(&self.left), show(&self.right))
+        let [left, right] = self.shown();
+        write!(f, "{path}: {left} | {right}")
     }
 }
 

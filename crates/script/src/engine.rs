@@ -1,16 +1,19 @@
 //! A heap that threads share, one batch at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use conflux_core::container::ACTION_BYTES_MAX;
 use conflux_core::{BatchContext, Call, Decision, Failure, Index, PayloadError, Reject};
 
 use crate::call::{Action, Method};
 use crate::error::ScriptError;
-use crate::heap::{self, Cut, Heap, HeapAction, HeapCall, Purpose, Slot};
+use crate::heap::{self, Cut, Ended, Heap, HeapAction, HeapCall, Purpose, Script, Slot};
 use crate::host::Streams;
 use crate::options::Options;
+use crate::place;
 use crate::sources::Sources;
+use crate::watch::{Limit, Turn};
 
 /// The decision on one call.
 pub(crate) type ScriptDecision = Decision<Action, Reject>;
@@ -24,6 +27,23 @@ pub(crate) struct Judged {
     pub(crate) cut: bool,
 }
 
+/// How much time calls have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// All of them, in one go.
+    pub(crate) together: Duration,
+    /// One that was stopped behind others, or that is the only one.
+    pub(crate) alone: Duration,
+}
+
+impl Pace {
+    /// That of a batch. It takes a little more than one limit at most, whatever is in it: the node does nothing else
+    /// meanwhile, and what is not decided comes with the next one.
+    pub(crate) fn of(options: &Options) -> Pace {
+        Pace { together: options.method_time / 4, alone: options.method_time }
+    }
+}
+
 /// The heap behind its lock.
 ///
 /// Order of locks: `heap`, then `released`. Letting go of a state takes `released` only, for a moment, so it never waits
@@ -32,8 +52,8 @@ pub(crate) struct Engine {
     heap: Mutex<Heap>,
     released: Mutex<Vec<Slot>>,
     options: Options,
-    methods: Vec<String>,
-    has_invariant: bool,
+    script: Script,
+    purpose: Purpose,
 }
 
 impl Engine {
@@ -46,17 +66,21 @@ impl Engine {
     ) -> Result<(Arc<Engine>, Slot), ScriptError> {
         let (heap, initial) = Heap::load(sources, options, shown, purpose)?;
         let engine = Engine {
-            methods: heap.methods().to_vec(),
-            has_invariant: heap.has_invariant(),
+            script: heap.script().clone(),
             heap: Mutex::new(heap),
             released: Mutex::default(),
             options: options.clone(),
+            purpose,
         };
         Ok((Arc::new(engine), initial))
     }
 
     pub(crate) fn methods(&self) -> &[String] {
-        &self.methods
+        &self.script.methods
+    }
+
+    pub(crate) fn script(&self) -> &Script {
+        &self.script
     }
 
     /// Lets go of a state when the heap is entered next.
@@ -64,31 +88,51 @@ impl Engine {
         self.released.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
     }
 
-    /// Decides calls in order. May stop early: after a call that took all its time, because what waits behind the heap has
-    /// waited enough, and when a batch's worth of bytes is written. `closely`: the development check looks on.
+    /// Decides calls in order, at least one. Stops early when the time is used up, and when a batch's worth of bytes is
+    /// written; in a heap that is for comparing, also at the first limit.
     pub(crate) fn decide(
         &self,
         from: Slot,
         batch: &BatchContext,
         (base, first): (Index, usize),
         calls: &[Call<Method>],
-        closely: bool,
+        pace: Pace,
     ) -> Judged {
+        let started = Instant::now();
         let mut heap = self.enter();
         heap.draw_from(Streams::Deciding(*batch));
         let mut decisions: Vec<ScriptDecision> = Vec::with_capacity(calls.len());
         let mut slot = from;
         let mut place = base;
         let (mut late, mut was_cut, mut written) = (false, false, 0);
+        // The call in hand was stopped behind others, or one of those in hand hit a limit and went on: one at a time.
+        let (mut is_retried, mut singly) = (false, false);
+        let mut is_swept = false;
         while decisions.len() < calls.len() && !late {
             let done = decisions.len();
-            let rest: Vec<_> =
-                calls[done..].iter().map(|call| HeapCall { method: &call.method, node: &call.origin.node }).collect();
+            let left = pace.together.saturating_sub(started.elapsed());
+            if done > 0 && left.is_zero() && !is_retried {
+                break;
+            }
+            let alone = is_retried || singly || calls.len() - done == 1;
+            let taken = if alone { &calls[done..=done] } else { &calls[done..] };
+            let taken: Vec<_> =
+                taken.iter().map(|call| HeapCall { method: &call.method, node: &call.origin.node }).collect();
             let to = heap.reserve();
-            let ended = heap.decide((slot, to), batch, (place, first + done), &rest, (true, closely));
+            let used = heap.used();
+            let time = if alone { pace.alone } else { left };
+            let ended = heap.decide((slot, to), batch, (place, first + done), &taken, true, time);
             let (outcomes, cut) = match ended {
-                Ok(outcomes) => (outcomes, None),
-                Err(short) => (short.outcomes, Some((short.cut, short.reducing))),
+                Ended::Whole(outcomes) => (outcomes, None),
+                Ended::Short { outcomes, cut, turn } => (outcomes, Some((cut, turn))),
+                Ended::Unsure => {
+                    heap.release(&[to]);
+                    if self.purpose == Purpose::Comparison {
+                        return Judged { decisions, slot, cut: true };
+                    }
+                    singly = true;
+                    continue;
+                }
             };
             written += outcomes.len();
             late |= written > ACTION_BYTES_MAX;
@@ -103,16 +147,31 @@ impl Engine {
                 heap.release(&[slot]);
             }
             slot = to;
-            // The limits are each call's own: one that was cut short behind others is tried again, alone at the front.
-            let Some((cut, reducing)) = cut.filter(|_| decisions.len() == done) else { continue };
-            if matches!(cut, Cut::Memory(_)) && heap.raise_ceiling() {
+            is_retried = false;
+            let Some((cut, turn)) = cut else {
+                is_swept = false;
+                continue;
+            };
+            if self.purpose == Purpose::Comparison {
+                return Judged { decisions, slot, cut: true };
+            }
+            // The limits are each call's own: one that was cut short behind others is tried again, alone.
+            if !alone {
+                is_retried = true;
                 continue;
             }
-            late |= matches!(cut, Cut::Time(_));
+            // What nobody can reach any more was not its doing.
+            if matches!(cut, Cut::Limit(Limit::Memory, _)) && !std::mem::replace(&mut is_swept, true) {
+                is_retried = heap.swept().saturating_add(self.options.memory_bytes / 16) < used;
+                if is_retried {
+                    continue;
+                }
+            }
+            is_swept = false;
+            late |= matches!(cut, Cut::Limit(Limit::Time, _));
             was_cut = true;
             let name = calls[done].method.name();
-            let who = if reducing { format!("reduce, for the action of {name},") } else { name.to_owned() };
-            decisions.push(Decision::Failed(cut.into_failure(&who, &self.options)));
+            decisions.push(Decision::Failed(self.script.failure_of(cut, name, turn, &self.options)));
         }
         Judged { decisions, slot, cut: was_cut }
     }
@@ -131,11 +190,15 @@ impl Engine {
         let to = heap.reserve();
         // The place is the next action's.
         let base = Index(index.0.saturating_sub(1));
-        let ended = heap.decide((from, to), batch, (base, 0), std::slice::from_ref(call), (false, false));
+        let calls = std::slice::from_ref(call);
+        let ended = heap.decide((from, to), batch, (base, 0), calls, false, self.options.method_time);
         heap.release(&[to]);
         match ended {
-            Ok(outcomes) => decision(outcomes.lines().next().unwrap_or_default()),
-            Err(short) => Decision::Failed(short.cut.into_failure(call.method.name(), &self.options)),
+            Ended::Whole(outcomes) => decision(outcomes.lines().next().unwrap_or_default()),
+            Ended::Short { cut, .. } => {
+                Decision::Failed(self.script.failure_of(cut, call.method.name(), Turn::Method, &self.options))
+            }
+            Ended::Unsure => unreachable!("of one call it is sure"),
         }
     }
 
@@ -147,7 +210,14 @@ impl Engine {
         streams: Streams,
         actions: &[HeapAction<'_>],
     ) -> Result<Slot, Failure> {
-        self.reduce_or_cut(from, batch, streams, actions).map_err(|cut| cut.into_failure("reduce", &self.options))
+        self.reduce_or_cut(from, batch, streams, actions).map_err(|cut| {
+            let mut failure = match cut {
+                Cut::Limit(limit, at) => Failure { message: exhausted(limit, &self.options), at },
+                Cut::Other(failure) => failure,
+            };
+            failure.at = failure.at.or_else(|| self.script.reducer_place());
+            failure
+        })
     }
 
     /// The same, and tells why it ended.
@@ -189,16 +259,19 @@ impl Engine {
     }
 
     /// Whether the script's invariant holds; `None` where it has none.
-    pub(crate) fn holds(&self, slot: Slot) -> Option<Result<(), String>> {
-        if !self.has_invariant {
+    pub(crate) fn holds(&self, slot: Slot) -> Option<Result<(), Broken>> {
+        if !self.script.has_invariant {
             return None;
         }
         Some(match self.enter().holds(slot) {
             Ok(said) => match said.filter(|said| !said.is_empty()) {
                 None => Ok(()),
-                Some(said) => Err(said),
+                Some(said) => Err(Broken { said, is_cut: false }),
             },
-            Err(said) => Err(said),
+            Err(cut) => {
+                let is_cut = matches!(cut, Cut::Limit(..));
+                Err(Broken { said: cut.into_failure("invariant", &self.options).to_string(), is_cut })
+            }
         })
     }
 
@@ -208,6 +281,25 @@ impl Engine {
         let released = std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner));
         heap.release(&released);
         heap
+    }
+}
+
+/// What an invariant that does not hold says.
+pub(crate) struct Broken {
+    pub(crate) said: String,
+    /// It was stopped.
+    pub(crate) is_cut: bool,
+}
+
+/// What is told where no limit binds and there is an end all the same.
+fn exhausted(limit: Limit, options: &Options) -> String {
+    match limit {
+        Limit::Memory => "there is no memory left for reduce".into(),
+        Limit::Stack => format!(
+            "reduce recursed deeper than {} KiB of stack, twice of what it has where actions are proposed",
+            options.stack_bytes >> 9
+        ),
+        Limit::Time => "reduce was stopped".into(),
     }
 }
 
@@ -223,6 +315,24 @@ fn decision(line: &str) -> ScriptDecision {
                 Decision::Failed(Failure { message: format!("a rejection cannot be read: {error}"), at: None })
             }
         },
+        "E" => Decision::Rejected(unsaid(json)),
         _ => Decision::Failed(heap::failure(json)),
     }
+}
+
+/// The rejection by an error that has no message: the next best is where it comes from.
+fn unsaid(json: &str) -> Reject {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        rejection: String,
+        stack: Option<String>,
+    }
+    let written: Option<Written> = serde_json::from_str(json).ok();
+    let place = written.as_ref().and_then(|written| place::of_stack(written.stack.as_deref()?));
+    let rejection = written.and_then(|written| serde_json::from_str(written.rejection.strip_prefix('R')?).ok());
+    let mut rejection: Reject = rejection.unwrap_or_else(|| "Error without a message".into());
+    if let Some(place) = place {
+        rejection.message = format!("{}, at {place}", rejection.message);
+    }
+    rejection
 }

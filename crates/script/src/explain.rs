@@ -42,7 +42,8 @@ const COLLECTED: &str = "when it lets go of a value differs between nodes; hold 
 const COMMONJS: &str = "this file is an ES module: use import and export";
 const FILES: &str = "a container cannot read files; pass what is needed as arguments of the method";
 
-const FROZEN: &str = "state, actions and globals are frozen: return a new value instead of changing the old one";
+const FROZEN: &str = "state, actions, globals and `this` are frozen: return a new value instead of changing the old one; what \
+                      is to be kept goes into the state";
 
 /// The names that are to be deleted from the global object.
 pub(crate) fn absent() -> impl Iterator<Item = &'static str> {
@@ -68,6 +69,7 @@ fn explanation(message: &str) -> Option<&'static str> {
         "read only property",
         "could not delete property",
         "no setter for property",
+        "Cannot assign to read only",
     ];
     if message.contains("TypeError") && frozen.iter().any(|part| message.contains(part)) && !message.contains("frozen")
     {

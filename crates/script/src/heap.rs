@@ -2,24 +2,22 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conflux_core::{BatchContext, Failure, Index, NodeName};
-use rquickjs::context::EvalOptions;
-use rquickjs::loader::{ImportAttributes, Loader, Resolver};
-use rquickjs::module::Declared;
-use rquickjs::promise::PromiseState;
-use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Module, Object, Runtime, Value};
+use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Exception, Function, Object, Runtime};
 
 use crate::call::Method;
 use crate::error::ScriptError;
 use crate::explain::explain;
-use crate::host::{self, Chance, Streams};
+use crate::host::{Chance, Streams};
 use crate::json::quoted;
+use crate::load::{Files, load_script, went_on};
+use crate::memory::{Counting, Memory};
 use crate::options::Options;
 use crate::place;
 use crate::sources::Sources;
-use crate::watch::Watch;
-use crate::world;
+use crate::watch::{Hit, Limit, Turn, Watch};
 
 /// Names a state that is kept in the heap.
 pub(crate) type Slot = u32;
@@ -31,14 +29,11 @@ pub(crate) struct Heap {
     runtime: Runtime,
     options: Options,
     watch: Arc<Watch>,
+    memory: Arc<Memory>,
     chance: Arc<Chance>,
-    methods: Vec<String>,
-    has_invariant: bool,
+    script: Script,
     slots: u32,
     free: Vec<Slot>,
-    /// What the heap may grow to while a batch is decided: what it held when last measured, and the limit. Measuring
-    /// walks the heap, so it is done only when the limit is hit, and then the call is tried again.
-    ceiling: usize,
     mode: Mode,
     purpose: Purpose,
 }
@@ -47,7 +42,7 @@ pub(crate) struct Heap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// All limits.
-    Limited,
+    Limited(Duration),
     /// None: every node must come to the same end.
     Unlimited,
 }
@@ -75,24 +70,43 @@ pub(crate) struct HeapAction<'a> {
     pub(crate) json: &'a str,
 }
 
+/// What a script is, as far as Rust has to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    /// The names of the methods, in the order of the file.
+    pub(crate) methods: Vec<String>,
+    /// Where each of them begins, as `file:line`.
+    pub(crate) places: Vec<Option<String>>,
+    pub(crate) reducer_place: Option<String>,
+    pub(crate) invariant_place: Option<String>,
+    /// Whether it exports an invariant.
+    pub(crate) has_invariant: bool,
+}
+
 /// Why code was cut short.
 #[derive(Debug)]
 pub(crate) enum Cut {
-    /// It ran too long.
-    Time(Option<String>),
-    /// It used too much memory.
-    Memory(Option<String>),
+    /// It hit a limit.
+    Limit(Limit, Option<String>),
     /// Something else escaped: a bug of this crate or of the engine.
     Other(Failure),
 }
 
-/// A batch that was cut short.
-pub(crate) struct CutShort {
-    pub(crate) cut: Cut,
-    /// The outcomes before the cut; the state they left is in the slot that was given.
-    pub(crate) outcomes: String,
-    /// Whether a reducer ran, rather than a method.
-    pub(crate) reducing: bool,
+/// How a batch ended.
+pub(crate) enum Ended {
+    /// One outcome a line.
+    Whole(String),
+    /// A call was cut short. The state that the calls before it left is in the slot that was given.
+    Short {
+        /// The outcomes before the cut.
+        outcomes: String,
+        cut: Cut,
+        /// Who ran.
+        turn: Turn,
+    },
+    /// A limit was hit, and the call that hit it went on: which one that was is not known, and nothing that any of them
+    /// came to is to be believed. Never said of one call.
+    Unsure,
 }
 
 impl Heap {
@@ -107,49 +121,37 @@ impl Heap {
             at: shown(sources.entry()),
             message: format!("no JavaScript heap could be made: {error}"),
         };
-        let runtime = Runtime::new().map_err(engine)?;
+        let memory = Arc::<Memory>::default();
+        let runtime = Runtime::new_with_alloc(Counting(memory.clone())).map_err(engine)?;
         runtime.set_max_stack_size(options.stack_bytes);
         runtime.set_loader(Files(sources.clone()), Files(sources.clone()));
-        let watch = Arc::<Watch>::default();
+        let watch = Arc::new(Watch::new(memory.clone()));
         let watching = watch.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || watching.stops())));
         let context = Context::full(&runtime).map_err(engine)?;
         let chance = Arc::<Chance>::default();
 
         // The file is untrusted from its first line on.
-        runtime.set_memory_limit(options.memory_bytes);
+        memory.allow(options.memory_bytes);
         watch.stop_after(options.load_time);
-        let loaded = context.with(|ctx| load_script(&ctx, options, sources, &chance, (shown, purpose)));
-        watch.rest();
-        let (methods, has_invariant) = loaded?;
-        let mut heap = Heap {
-            context,
-            runtime,
-            options: options.clone(),
-            watch,
-            chance,
-            methods,
-            has_invariant,
-            slots: 1,
-            free: Vec::new(),
-            ceiling: 0,
-            mode: Mode::Unlimited,
-            purpose,
-        };
-        heap.measure();
-        heap.runtime.set_memory_limit(0);
-        heap.runtime.set_max_stack_size(heap.options.stack_bytes * 2);
-        Ok((heap, 0))
+        let loaded = context.with(|ctx| load_script(&ctx, options, sources, (&chance, &watch), (shown, purpose)));
+        let hit = watch.hit();
+        watch.report();
+        memory.allow_all();
+        let script = loaded?;
+        // It caught the exception. Another machine would have gone another way.
+        if let Some(hit) = hit {
+            return Err(ScriptError::Limit { at: shown(sources.entry()), message: went_on(hit.limit, options) });
+        }
+        runtime.set_max_stack_size(options.stack_bytes * 2);
+        let options = options.clone();
+        let (slots, free, mode) = (1, Vec::new(), Mode::Unlimited);
+        Ok((Heap { context, runtime, options, watch, memory, chance, script, slots, free, mode, purpose }, 0))
     }
 
-    /// The names of the methods, in the order of the file.
-    pub(crate) fn methods(&self) -> &[String] {
-        &self.methods
-    }
-
-    /// Whether the script exports an invariant.
-    pub(crate) fn has_invariant(&self) -> bool {
-        self.has_invariant
+    /// What was loaded.
+    pub(crate) fn script(&self) -> &Script {
+        &self.script
     }
 
     /// A slot that nothing is in.
@@ -176,20 +178,21 @@ impl Heap {
     }
 
     /// Decides calls, each on the state that those before it left; `first` is the place of the first in its batch. Gives
-    /// one line a call: a letter for what it is, and JSON. `reduces` as well as judging; `closely`: see `thorough` inside.
+    /// one line a call: a letter for what it is, and JSON. `reduces` as well as judging. Is stopped after `time`.
     pub(crate) fn decide(
         &mut self,
         (from, to): (Slot, Slot),
         batch: &BatchContext,
         (base, first): (Index, usize),
         calls: &[HeapCall<'_>],
-        (reduces, closely): (bool, bool),
-    ) -> Result<String, CutShort> {
+        reduces: bool,
+        time: Duration,
+    ) -> Ended {
         let mut text = String::with_capacity(calls.len() * 48);
         text.push('[');
         push_origins(&mut text, calls.iter().map(|call| call.node));
         for call in calls {
-            match self.methods.iter().position(|name| name == call.method.name()) {
+            match self.script.methods.iter().position(|name| name == call.method.name()) {
                 Some(method) => write!(text, ",[{method}"),
                 None => write!(text, ",[{}", quoted(call.method.name())),
             }
@@ -201,11 +204,11 @@ impl Heap {
         }
         text.push(']');
 
-        self.enter(Mode::Limited);
+        self.enter(Mode::Limited(time));
         let length = self.options.action_length_max;
         let done = self.context.with(|ctx| {
             let run = || -> rquickjs::Result<String> {
-                let mut args = rquickjs::function::Args::new(ctx.clone(), 10);
+                let mut args = rquickjs::function::Args::new(ctx.clone(), 9);
                 args.push_arg(text)?;
                 args.push_arg(from)?;
                 args.push_arg(to)?;
@@ -215,26 +218,57 @@ impl Heap {
                 args.push_arg(milliseconds(batch))?;
                 args.push_arg(number(length as u64))?;
                 args.push_arg(reduces)?;
-                args.push_arg(closely || self.purpose == Purpose::Comparison)?;
                 args.apply(&function(&ctx, "decide")?)
             };
             run().catch(&ctx).map_err(|error| cut(&error))
         });
-        match done {
-            Ok(outcomes) => Ok(outcomes),
-            Err(cut) => Err(self.salvage(cut, to)),
+        let hit = self.watch.hit();
+        match (done, hit) {
+            (Ok(outcomes), None) => Ended::Whole(outcomes),
+            // It broke because of the limit, and says where.
+            (Ok(outcomes), Some(_)) if calls.len() == 1 && outcomes.starts_with('F') => Ended::Whole(outcomes),
+            (Ok(_), Some(hit)) if calls.len() == 1 => {
+                self.copy(from, to);
+                Ended::Short { outcomes: String::new(), cut: Cut::Limit(hit.limit, None), turn: hit.turn }
+            }
+            (Ok(_), Some(_)) => Ended::Unsure,
+            (Err(cut), hit) => self.salvage(cut, hit, (from, to), calls.len()),
         }
     }
 
+    /// Undoes what a call did that is not to be believed.
+    fn copy(&mut self, from: Slot, to: Slot) {
+        self.enter(Mode::Unlimited);
+        self.context.with(|ctx| {
+            let Ok(copy) = function(&ctx, "copy") else { return };
+            // It only sets an item of an array.
+            let _ = copy.call::<_, ()>((from, to));
+        });
+    }
+
     /// What was decided before the cut. No limit may stop this.
-    fn salvage(&mut self, cut: Cut, to: Slot) -> CutShort {
+    fn salvage(&mut self, cut: Cut, hit: Option<Hit>, (from, to): (Slot, Slot), calls: usize) -> Ended {
         self.enter(Mode::Unlimited);
         self.runtime.run_gc();
-        self.context.with(|ctx| {
+        let (progress, outcomes) = self.context.with(|ctx| {
             let progress: u32 = function(&ctx, "progress").and_then(|progress| progress.call(())).unwrap_or(0);
-            let outcomes = function(&ctx, "keep").and_then(|keep| keep.call((to,))).unwrap_or_default();
-            CutShort { cut, outcomes, reducing: progress % 4 == 2 }
-        })
+            let outcomes: String = function(&ctx, "keep").and_then(|keep| keep.call((to,))).unwrap_or_default();
+            (progress, outcomes)
+        });
+        let decided = usize::try_from(progress / 4).unwrap_or(usize::MAX);
+        let turn = if progress % 4 == 2 { Turn::Reducer } else { Turn::Method };
+        let Some(hit) = hit else { return Ended::Short { outcomes, cut, turn } };
+        let cut = Cut::Limit(hit.limit, cut.into_place());
+        if hit.is_last {
+            // Stopped behind the last one, it was in time.
+            return if decided < calls { Ended::Short { outcomes, cut, turn } } else { Ended::Whole(outcomes) };
+        }
+        if calls > 1 && decided > 0 {
+            return Ended::Unsure;
+        }
+        self.copy(from, to);
+        let turn = if decided > 0 { hit.turn } else { turn };
+        Ended::Short { outcomes: String::new(), cut, turn }
     }
 
     /// Applies actions. No limit binds a node's heap, and it does not look closely: near a limit nodes differ.
@@ -259,7 +293,7 @@ impl Heap {
         text.push(']');
 
         let compares = self.purpose == Purpose::Comparison;
-        self.enter(if compares { Mode::Limited } else { Mode::Unlimited });
+        self.enter(if compares { Mode::Limited(self.options.method_time) } else { Mode::Unlimited });
         let said: Result<String, Cut> = self.context.with(|ctx| {
             let base = number(first.index.0.saturating_sub(1));
             let run = || {
@@ -270,16 +304,17 @@ impl Heap {
                     base,
                     number(batch.stamps.time_ms),
                     milliseconds(batch),
-                    compares,
                 ))
             };
             run().catch(&ctx).map_err(|error| cut(&error))
         });
-        self.watch.rest();
-        match said {
-            Ok(said) if said.is_empty() => Ok(()),
-            Ok(said) => Err(Cut::Other(failure(said.strip_prefix('F').unwrap_or(&said)))),
-            Err(cut) => Err(cut),
+        match (said, self.watch.hit()) {
+            // Also where nothing binds there is an end to memory and stack. What came of reaching it is worth nothing,
+            // whatever the script made of it.
+            (said, Some(hit)) => Err(Cut::Limit(hit.limit, said.err().and_then(Cut::into_place))),
+            (Ok(said), None) if said.is_empty() => Ok(()),
+            (Ok(said), None) => Err(Cut::Other(failure(said.strip_prefix('F').unwrap_or(&said)))),
+            (Err(cut), None) => Err(cut),
         }
     }
 
@@ -307,64 +342,112 @@ impl Heap {
     }
 
     /// Asks the script's invariant; an empty string where it holds.
-    pub(crate) fn holds(&mut self, slot: Slot) -> Result<Option<String>, String> {
-        self.enter(Mode::Limited);
+    pub(crate) fn holds(&mut self, slot: Slot) -> Result<Option<String>, Cut> {
+        self.enter(Mode::Limited(self.options.method_time));
         let said = self.context.with(|ctx| {
             let run = || function(&ctx, "holds")?.call((slot,));
             run().catch(&ctx).map_err(|error| cut(&error))
         });
+        let hit = self.watch.hit();
         self.enter(Mode::Unlimited);
-        said.map_err(|cut| cut.into_failure("invariant", &self.options).to_string())
+        match hit {
+            Some(hit) => Err(Cut::Limit(hit.limit, said.err().and_then(Cut::into_place))),
+            None => said,
+        }
     }
 
-    /// After a call ran out of memory: measures anew. True where that gives the call more room than it had.
-    pub(crate) fn raise_ceiling(&mut self) -> bool {
-        let before = self.ceiling;
+    /// How many bytes are in use, after a sweep of what no one can reach.
+    pub(crate) fn swept(&mut self) -> usize {
         self.enter(Mode::Unlimited);
         self.runtime.run_gc();
-        self.measure();
-        self.ceiling > before.saturating_add(self.options.memory_bytes / 16)
+        self.used()
     }
 
-    fn measure(&mut self) {
-        let held = usize::try_from(self.runtime.memory_usage().malloc_size).unwrap_or(0);
-        self.ceiling = held.saturating_add(self.options.memory_bytes);
+    /// How many bytes are in use.
+    pub(crate) fn used(&self) -> usize {
+        self.memory.used()
     }
 
     /// Sets the limits for what runs next, and starts the watch.
     fn enter(&mut self, mode: Mode) {
         match mode {
-            Mode::Limited => self.watch.stop_after(self.options.method_time),
-            Mode::Unlimited => self.watch.report(),
+            Mode::Limited(time) => {
+                self.memory.allow(self.options.memory_bytes);
+                self.watch.stop_after(time);
+            }
+            Mode::Unlimited => {
+                self.memory.allow_all();
+                self.watch.report();
+            }
         }
-        if self.mode == mode {
-            return;
-        }
+        let was_limited = matches!(self.mode, Mode::Limited(_));
+        let is_limited = matches!(mode, Mode::Limited(_));
         self.mode = mode;
-        let (memory, stack) = match mode {
-            Mode::Limited => (self.ceiling, self.options.stack_bytes),
-            Mode::Unlimited => (0, self.options.stack_bytes * 2),
-        };
-        self.runtime.set_memory_limit(memory);
-        self.runtime.set_max_stack_size(stack);
+        if was_limited != is_limited {
+            self.runtime.set_max_stack_size(self.options.stack_bytes * if is_limited { 1 } else { 2 });
+        }
     }
 }
 
 impl Cut {
-    /// What the caller is told; `who` ran.
+    fn into_place(self) -> Option<String> {
+        match self {
+            Cut::Limit(_, at) | Cut::Other(Failure { at, .. }) => at,
+        }
+    }
+
+    /// What is told of code that belongs to no call.
     pub(crate) fn into_failure(self, who: &str, options: &Options) -> Failure {
         match self {
-            Cut::Time(at) => {
-                Failure { message: format!("{who} ran longer than {:?} and was stopped", options.method_time), at }
-            }
-            Cut::Memory(at) => {
-                // Without a place it was thrown as null.
-                let doubt = if at.is_none() { " (or it says `throw null`)" } else { "" };
-                let mib = options.memory_bytes >> 20;
-                Failure { message: format!("{who} needed more than {mib} MiB of memory and was stopped{doubt}"), at }
+            Cut::Limit(limit, at) => {
+                Failure { message: format!("{who} {}", over(limit, options, options.method_time)), at }
             }
             Cut::Other(failure) => failure,
         }
+    }
+}
+
+impl Script {
+    /// What the caller of a method is told.
+    pub(crate) fn failure_of(&self, cut: Cut, method: &str, turn: Turn, options: &Options) -> Failure {
+        let who = match turn {
+            Turn::Method => method.to_owned(),
+            Turn::Reducer => format!("reduce, for the action of {method},"),
+            Turn::Unknown => format!("{method}, or reduce for its action,"),
+        };
+        let mut failure = cut.into_failure(&who, options);
+        if failure.at.is_none() {
+            failure.at = if turn == Turn::Reducer { self.reducer_place.clone() } else { self.place_of(method) };
+        }
+        failure
+    }
+
+    /// Where a method begins.
+    pub(crate) fn place_of(&self, method: &str) -> Option<String> {
+        self.methods.iter().position(|name| name == method).and_then(|nth| self.places.get(nth).cloned().flatten())
+    }
+
+    /// Where the reducer begins.
+    pub(crate) fn reducer_place(&self) -> Option<String> {
+        self.reducer_place.clone()
+    }
+
+    /// Where the invariant begins.
+    pub(crate) fn invariant_place(&self) -> Option<String> {
+        self.invariant_place.clone()
+    }
+}
+
+/// What code did that hit a limit.
+pub(crate) fn over(limit: Limit, options: &Options, time: Duration) -> String {
+    match limit {
+        Limit::Time => format!("ran longer than {time:?} and was stopped"),
+        Limit::Memory => format!("needed more than {} MiB of memory and was stopped", options.memory_bytes >> 20),
+        Limit::Stack => format!(
+            "recursed deeper than its {} KiB of stack; how deep it gets differs between machines, so catching the \
+             error does not help",
+            options.stack_bytes >> 10
+        ),
     }
 }
 
@@ -385,26 +468,16 @@ pub(crate) fn failure(json: &str) -> Failure {
     }
 }
 
-/// Tells what escaped from the world inside.
+/// Tells what escaped from the world inside, if it was no limit.
 fn cut(error: &CaughtError<'_>) -> Cut {
-    let exception = match error {
-        CaughtError::Exception(exception) => exception,
-        // The engine had no memory for an error. (Or the script says `throw null`, which `into_failure` mentions.)
-        CaughtError::Value(value) if value.is_null() => return Cut::Memory(None),
-        other => return Cut::Other(Failure { message: other.to_string(), at: None }),
+    let CaughtError::Exception(exception) = error else {
+        return Cut::Other(Failure { message: error.to_string(), at: None });
     };
-    let at = exception.stack().as_deref().and_then(place::of_stack);
-    match exception.message().as_deref() {
-        Some("interrupted") => Cut::Time(at),
-        Some("out of memory") => Cut::Memory(at),
-        message => Cut::Other(Failure {
-            message: explain(&format!("{}: {}", name(exception), message.unwrap_or("no message"))),
-            at,
-        }),
-    }
+    let message = format!("{}: {}", name(exception), exception.message().as_deref().unwrap_or("no message"));
+    Cut::Other(Failure { message: explain(&message), at: exception.stack().as_deref().and_then(place::of_stack) })
 }
 
-fn name(exception: &Exception<'_>) -> String {
+pub(crate) fn name(exception: &Exception<'_>) -> String {
     exception.as_object().get("name").unwrap_or_else(|_| "Error".into())
 }
 
@@ -437,167 +510,4 @@ fn push_origins<'a>(text: &mut String, nodes: impl Iterator<Item = &'a NodeName>
         write!(text, "{separator}{},{count}", quoted(node)).expect("writing to memory cannot fail");
     }
     text.push(']');
-}
-
-// ---- Loading -------------------------------------------------------------------------------------------------------
-
-fn load_script(
-    ctx: &Ctx<'_>,
-    options: &Options,
-    sources: &Arc<Sources>,
-    chance: &Arc<Chance>,
-    (shown, purpose): (&dyn Fn(&str) -> String, Purpose),
-) -> Result<(Vec<String>, bool), ScriptError> {
-    let threw = |error: CaughtError<'_>| load_error(&error, sources, options, shown);
-    let world = make_world(ctx, options, sources, chance, purpose).catch(ctx).map_err(threw)?;
-    let entry = sources.entry();
-    let text = sources.read(entry).map_err(|message| ScriptError::Unreadable { path: shown(entry).into(), message })?;
-    let (exports, plain) = match form(ctx, entry, &text) {
-        Form::Module => (evaluate_module(ctx, entry, &text).catch(ctx).map_err(threw)?, false),
-        Form::CommonJs => {
-            let run = || -> rquickjs::Result<Value<'_>> { world.get::<_, Function>("run")?.call((entry,)) };
-            (Some(run().catch(ctx).map_err(threw)?), true)
-        }
-    };
-    let Some(exports) = exports else {
-        let message = "it awaits at its top level; a container is loaded synchronously".into();
-        return Err(ScriptError::Shape { file: shown(entry), message });
-    };
-    let adopt = || -> rquickjs::Result<Object<'_>> { world.get::<_, Function>("adopt")?.call((exports, plain, 0)) };
-    let adopted = adopt().catch(ctx).map_err(threw)?;
-    let read = || -> rquickjs::Result<_> {
-        let problem: Option<String> = adopted.get("problem")?;
-        Ok((
-            problem,
-            adopted.get::<_, Option<Vec<String>>>("names")?.unwrap_or_default(),
-            adopted.get::<_, Option<bool>>("invariant")?,
-        ))
-    };
-    match read().catch(ctx).map_err(threw)? {
-        (Some(problem), _, _) => Err(ScriptError::Shape { file: shown(entry), message: explain(&problem) }),
-        (None, names, invariant) => Ok((names, invariant.unwrap_or(false))),
-    }
-}
-
-fn make_world<'js>(
-    ctx: &Ctx<'js>,
-    options: &Options,
-    sources: &Arc<Sources>,
-    chance: &Arc<Chance>,
-    purpose: Purpose,
-) -> rquickjs::Result<Object<'js>> {
-    let mut named = EvalOptions::default();
-    named.filename = Some(place::WORLD.into());
-    let make: Function<'js> = ctx.eval_with_options(world::TEXT, named)?;
-    let world: Object<'js> = make.call((host::object(ctx, options, sources, chance, purpose)?,))?;
-    // Nothing borrows the user data while it is stored: this is the first of it.
-    ctx.store_userdata(world.clone()).map_err(|_| rquickjs::Error::Unknown)?;
-    Ok(world)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Module,
-    CommonJs,
-}
-
-/// Tells the two forms apart, as Node.js does: what does not parse as CommonJS and may be a module is one.
-fn form(ctx: &Ctx<'_>, name: &str, text: &str) -> Form {
-    if name.ends_with(".mjs") {
-        return Form::Module;
-    }
-    if name.ends_with(".cjs") || !(text.contains("export") || text.contains("import")) {
-        return Form::CommonJs;
-    }
-    match host::compile(ctx, name, text) {
-        Ok(_) => Form::CommonJs,
-        Err(_) => {
-            drop(ctx.catch());
-            Form::Module
-        }
-    }
-}
-
-/// The module's exports; none where it waits for something.
-fn evaluate_module<'js>(ctx: &Ctx<'js>, name: &str, text: &str) -> rquickjs::Result<Option<Value<'js>>> {
-    let (module, done) = Module::declare(ctx.clone(), name, text)?.eval()?;
-    match done.state() {
-        PromiseState::Pending => Ok(None),
-        // The error of a rejected one.
-        PromiseState::Rejected => done.finish::<Value<'js>>().map(Some),
-        PromiseState::Resolved => Ok(Some(module.namespace()?.into_value())),
-    }
-}
-
-/// Why the script did not load.
-fn load_error(
-    error: &CaughtError<'_>,
-    sources: &Sources,
-    options: &Options,
-    shown: &dyn Fn(&str) -> String,
-) -> ScriptError {
-    let entry = || shown(sources.entry());
-    let memory = |at| ScriptError::Limit {
-        at,
-        message: format!("it needed more than {} MiB of memory to load", options.memory_bytes >> 20),
-    };
-    let exception = match error {
-        CaughtError::Exception(exception) => exception,
-        // The engine had no memory for an error.
-        CaughtError::Value(value) if value.is_null() => return memory(entry()),
-        CaughtError::Value(value) => {
-            let message = format!("threw a {} while it loaded; throw an Error", value.type_name());
-            return ScriptError::Threw { at: entry(), message };
-        }
-        CaughtError::Error(error) => return ScriptError::Threw { at: entry(), message: error.to_string() },
-    };
-    let at = exception.stack().as_deref().and_then(place::of_stack).map_or_else(entry, |at| shown(&at));
-    let message = exception.message().unwrap_or_default();
-    match message.as_str() {
-        "interrupted" => ScriptError::Limit {
-            at,
-            message: format!("it did not finish loading within {:?}: an endless loop?", options.load_time),
-        },
-        "out of memory" => memory(at),
-        _ if message.starts_with("cannot import ") => ScriptError::Unsupported { at, message },
-        _ if name(exception) == "SyntaxError" => {
-            ScriptError::Syntax { at, message: format!("it does not parse: {message}") }
-        }
-        _ => ScriptError::Threw {
-            at,
-            message: explain(&format!("threw while it loaded: {}: {message}", name(exception))),
-        },
-    }
-}
-
-/// Finds and loads what modules import.
-struct Files(Arc<Sources>);
-
-impl Resolver for Files {
-    fn resolve<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        base: &str,
-        name: &str,
-        _: Option<ImportAttributes<'js>>,
-    ) -> rquickjs::Result<String> {
-        self.0.resolve(base, name).map_err(|why| Exception::throw_message(ctx, &why))
-    }
-}
-
-impl Loader for Files {
-    fn load<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        name: &str,
-        _: Option<ImportAttributes<'js>>,
-    ) -> rquickjs::Result<Module<'js, Declared>> {
-        let text = self.0.read(name).map_err(|why| Exception::throw_message(ctx, &format!("{name}: {why}")))?;
-        if name.ends_with(".json") {
-            // JSON is an expression of JavaScript; parsing it first makes sure that it is no more than that.
-            ctx.json_parse(&*text)?;
-            return Module::declare(ctx.clone(), name, format!("export default {text}"));
-        }
-        Module::declare(ctx.clone(), name, &*text)
-    }
 }

@@ -7,8 +7,8 @@ use rquickjs::context::EvalOptions;
 use rquickjs::{Ctx, Exception, Function, Object, Result, Value};
 
 use crate::heap::Purpose;
-use crate::options::Options;
 use crate::sources::Sources;
+use crate::watch::{Turn, Watch};
 use crate::{explain, math, place};
 
 /// Where the random streams of the calls in hand come from.
@@ -66,19 +66,22 @@ impl Chance {
 /// The object `host` that the world inside is given.
 pub(crate) fn object<'js>(
     ctx: &Ctx<'js>,
-    options: &Options,
     sources: &Arc<Sources>,
     chance: &Arc<Chance>,
+    watch: &Arc<Watch>,
     purpose: Purpose,
 ) -> Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
-    host.set("thorough", options.check)?;
     host.set("absent", explain::absent().collect::<Vec<_>>())?;
     host.set("math", math::object(ctx)?)?;
     let seeded = chance.clone();
     host.set("seed", Function::new(ctx.clone(), move |nth: usize, kind: u8| seeded.seed(nth, kind))?)?;
     let drawn = chance.clone();
     host.set("random", Function::new(ctx.clone(), move || drawn.draw())?)?;
+    let watching = watch.clone();
+    let prepare =
+        move |ctx: Ctx<'js>, error: Value<'js>, sites: Value<'js>| prepare_stack(&ctx, &error, sites, &watching);
+    host.set("prepareStack", Function::new(ctx.clone(), prepare)?)?;
     let silent = purpose == Purpose::Comparison;
     let log = move |level, text, stack| {
         if !silent {
@@ -105,6 +108,40 @@ pub(crate) fn object<'js>(
     };
     host.set("compile", Function::new(ctx.clone(), compile)?)?;
     Ok(host)
+}
+
+/// Called for every error that the engine gives a stack, wherever it is created or thrown; writes that stack.
+///
+/// This is how a stack that was used up is noticed even when the script catches the error. The engine calls a Rust
+/// function without looking at what is left of the stack, so this also runs at its end; the JavaScript that writes the
+/// stack does not, and then there is none: a script that looked at it would see that.
+fn prepare_stack<'js>(ctx: &Ctx<'js>, error: &Value<'js>, sites: Value<'js>, watch: &Watch) -> Result<Value<'js>> {
+    let Some(world) = ctx.userdata::<Object>() else { return Ok(Value::new_null(ctx.clone())) };
+    let turn = || match world.get::<_, Object>("role").and_then(|role| role.get("reducing")) {
+        Ok(true) => Turn::Reducer,
+        Ok(false) => Turn::Method,
+        Err(_) => Turn::Unknown,
+    };
+    if tells_of_the_stack(error) {
+        watch.stack_was_hit(turn());
+    }
+    let write: Function = world.get("stackText")?;
+    let written = write.call((sites,));
+    if written.is_err() && watch.hit().is_none() {
+        watch.stack_was_hit(turn());
+    }
+    written
+}
+
+/// Whether an error is what the engine throws when the stack is used up.
+fn tells_of_the_stack(error: &Value<'_>) -> bool {
+    let Some(error) = error.as_object().filter(|_| error.is_error()) else { return false };
+    // An own property of every error that the engine makes; the last one is of regular expressions.
+    let message = error.get::<_, String>("message").unwrap_or_default();
+    matches!(
+        message.as_str(),
+        "Maximum call stack size exceeded" | "stack overflow" | "out of memory in regexp execution"
+    )
 }
 
 /// Makes a CommonJS file into the function that Node.js would make of it; strict always.

@@ -23,16 +23,18 @@
 //! # Costs
 //! A batch pays one lock and one hop into the heap. Of an action, only what it made anew is walked and frozen; a reducer
 //! that copies a list of *n* items costs *n*, in JavaScript as anywhere. A state is written as JSON only when somebody
-//! asks for it. A node's heap does one thing at a time: a method that uses its whole second keeps the node from applying
-//! for that second.
+//! asks for it. A node's heap does one thing at a time: a method that uses all its time keeps the node from applying for as
+//! long.
 //!
 //! # What is the same on every node
 //! No clock, no chance, no time zone: dates are in UTC, and only ISO 8601 and what a `Date` writes itself is parsed.
 //! `Math` comes from one library. The `**` operator is the one exception, since the engine computes it with the
-//! platform's `pow`: exact for whole numbers whose result a double holds, but for fractions write `Math.pow`. Code
-//! that catches the `RangeError` of a too deep recursion sees a limit that differs between machines: do not.
+//! platform's `pow`: exact for whole numbers whose result a double holds, but for fractions write `Math.pow`. How deep a
+//! recursion gets and how much memory there is differs between machines, so a call that reaches the limit of either fails,
+//! also if it catches the error.
 //! Pending jobs never run, so nothing happens after a method or reducer has returned.
 
+mod accessors;
 mod allowance;
 mod call;
 mod check;
@@ -44,18 +46,21 @@ mod explain;
 mod heap;
 mod host;
 mod json;
+mod load;
 mod math;
+mod memory;
 mod options;
 mod place;
+mod report;
 mod sources;
 mod state;
 mod watch;
 mod world;
 
 pub use call::{Action, Method};
-pub use check::Report;
 pub use container::ScriptContainer;
 pub use difference::{Difference, paths_that_differ};
 pub use error::ScriptError;
 pub use options::Options;
+pub use report::{Finding, Report};
 pub use state::ScriptState;

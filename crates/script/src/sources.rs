@@ -1,10 +1,13 @@
 //! The files of a script: found, read once, and kept, so that another heap loads the very same.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use conflux_core::Digest;
+
+use crate::accessors;
 
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -96,12 +99,14 @@ impl Sources {
             return Ok(text.clone());
         }
         let path = self.path(name).ok_or_else(|| format!("there is no file {name}"))?;
-        let bytes = std::fs::metadata(&path).map_err(|error| said(&error))?.len();
-        if bytes > FILE_BYTES_MAX {
-            return Err(format!("it has {bytes} bytes; at most {FILE_BYTES_MAX} are read"));
+        let mut bytes = Vec::new();
+        // What is no regular file does not say how long it is, and may have no end.
+        let file = std::fs::File::open(&path).map_err(|error| said(&error))?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| said(&error))?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(format!("it has more than {FILE_BYTES_MAX} bytes, which is the most that is read"));
         }
-        let text = String::from_utf8(std::fs::read(&path).map_err(|error| said(&error))?)
-            .map_err(|error| format!("it is not UTF-8: {}", error.utf8_error()))?;
+        let text = String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {}", error.utf8_error()))?;
         // A byte order mark is no part of the program.
         let text: Arc<str> = text.strip_prefix('\u{feff}').unwrap_or(&text).into();
         if text.contains('\0') {
@@ -109,6 +114,11 @@ impl Sources {
         }
         self.texts().insert(name.to_owned(), text.clone());
         Ok(text)
+    }
+
+    /// Whether what was loaded so far may make getters: see [`accessors`].
+    pub(crate) fn may_have_accessors(&self) -> bool {
+        self.texts().values().any(|text| accessors::may_be_in(text))
     }
 
     /// The command that makes one file of many.

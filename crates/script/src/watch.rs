@@ -1,28 +1,83 @@
-//! The watch that the engine looks at while it runs: stops a call that takes too long, or only reports it.
+//! The watch over code that runs: remembers what limit it hit, and stops it; or only reports it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::memory::Memory;
 
 /// How long applying one batch may take before that is reported.
 const APPLY_REPORT: Duration = Duration::from_secs(5);
 
-/// What the interrupt handler of a heap asks, some thousands of steps apart.
-#[derive(Debug, Default)]
-pub(crate) struct Watch(Mutex<Task>);
+/// What the engine asks while it runs code: the interrupt handler, some thousands of steps apart; the hook on errors.
+///
+/// A limit that was hit stays hit until other code starts, whatever the script does about the exception: what a limit
+/// did must not be a part of an outcome.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    memory: Arc<Memory>,
+    task: Mutex<Task>,
+    /// How often the code was told to stop. More than once: something swallowed it.
+    stops: AtomicU32,
+    time: AtomicBool,
+    stack: AtomicBool,
+    /// Who hit the stack's limit: see [`Turn`].
+    turn: AtomicU8,
+}
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 enum Task {
-    #[default]
     Nothing,
     /// Leader only: a limit.
-    StopAfter { started: Instant, limit: Duration },
+    StopAfter {
+        started: Instant,
+        limit: Duration,
+    },
     /// Everywhere: nothing may stop here, for the nodes would differ.
-    ReportAfter { started: Instant },
+    ReportAfter {
+        started: Instant,
+    },
+}
+
+/// A limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Time,
+    Memory,
+    Stack,
+}
+
+/// Who ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Turn {
+    Unknown,
+    Method,
+    Reducer,
+}
+
+/// A limit that was hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) limit: Limit,
+    /// The code was stopped by it at once. Else what it did afterwards is not to be believed.
+    pub(crate) is_last: bool,
+    pub(crate) turn: Turn,
 }
 
 impl Watch {
-    /// From now on the code is stopped after `limit`.
+    pub(crate) fn new(memory: Arc<Memory>) -> Watch {
+        Watch {
+            memory,
+            task: Mutex::new(Task::Nothing),
+            stops: AtomicU32::new(0),
+            time: AtomicBool::new(false),
+            stack: AtomicBool::new(false),
+            turn: AtomicU8::new(0),
+        }
+    }
+
+    /// From now on the code is stopped after `limit`, or when it hits another limit.
     pub(crate) fn stop_after(&self, limit: Duration) {
         self.set(Task::StopAfter { started: Instant::now(), limit });
     }
@@ -32,17 +87,18 @@ impl Watch {
         self.set(Task::ReportAfter { started: Instant::now() });
     }
 
-    /// Nothing runs.
-    pub(crate) fn rest(&self) {
-        self.set(Task::Nothing);
-    }
-
     /// Whether the code that runs is to be stopped.
     pub(crate) fn stops(&self) -> bool {
-        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *task {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let stops = match *task {
             Task::Nothing => false,
-            Task::StopAfter { started, limit } => started.elapsed() >= limit,
+            Task::StopAfter { started, limit } => {
+                let late = started.elapsed() >= limit;
+                if late {
+                    self.time.store(true, Relaxed);
+                }
+                late || self.memory.was_hit() || self.stack.load(Relaxed)
+            }
             Task::ReportAfter { started } => {
                 if started.elapsed() >= APPLY_REPORT {
                     tracing::warn!("a script has been applying one batch for {APPLY_REPORT:?}; it goes on");
@@ -50,10 +106,42 @@ impl Watch {
                 }
                 false
             }
+        };
+        if stops {
+            self.stops.fetch_add(1, Relaxed);
+        }
+        stops
+    }
+
+    /// The stack was used up.
+    pub(crate) fn stack_was_hit(&self, turn: Turn) {
+        if !self.stack.swap(true, Relaxed) {
+            self.turn.store(turn as u8, Relaxed);
+        }
+    }
+
+    /// The limit that was hit since the code started.
+    pub(crate) fn hit(&self) -> Option<Hit> {
+        let turn = match self.turn.load(Relaxed) {
+            1 => Turn::Method,
+            2 => Turn::Reducer,
+            _ => Turn::Unknown,
+        };
+        if self.memory.was_hit() {
+            Some(Hit { limit: Limit::Memory, is_last: false, turn: Turn::Unknown })
+        } else if self.stack.load(Relaxed) {
+            Some(Hit { limit: Limit::Stack, is_last: false, turn })
+        } else {
+            let is_last = self.stops.load(Relaxed) == 1;
+            self.time.load(Relaxed).then_some(Hit { limit: Limit::Time, is_last, turn: Turn::Unknown })
         }
     }
 
     fn set(&self, task: Task) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = task;
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
+        self.stops.store(0, Relaxed);
+        self.time.store(false, Relaxed);
+        self.stack.store(false, Relaxed);
+        self.turn.store(0, Relaxed);
     }
 }

@@ -18,7 +18,7 @@ fn checked(text: &str) -> ScriptContainer {
 fn found(container: &ScriptContainer) -> String {
     let mut state = container.initial();
     let failure = failure(decide(container, &mut state, "go", &json!([])));
-    assert_eq!(failure.at.as_deref(), Some("app.js"));
+    assert_eq!(failure.at.as_deref(), Some("app.js:1"));
     let reports = container.reports();
     assert_eq!(reports.len(), 1);
     assert_eq!(failure.message, reports[0].to_string());
@@ -34,7 +34,10 @@ fn a_variable_of_the_module_is_found() {
         export const reduce = (s) => ({ jobs: [...s.jobs, { n: ++count }] })",
     );
     let said = found(&container);
-    assert!(said.contains("the call go() of app.js had another result in a fresh heap"), "{said}");
+    assert!(
+        said.contains("the call go() had another result in a fresh heap, from the same state (app.js:1)"),
+        "{said}"
+    );
     assert!(said.contains("state.jobs[0].n: "), "{said}");
 }
 
@@ -77,8 +80,8 @@ fn applying_is_checked_too() {
     apply(&container, &mut state, &[one], 0).unwrap();
     assert_eq!(&*state.json().unwrap(), r#"{"a":null}"#);
     let said = container.reports()[0].to_string();
-    assert!(said.contains("the action 1 at 1 of app.js"), "{said}");
-    assert!(said.contains("state.a: null | 1"), "{said}");
+    assert!(said.contains("the action 1 at 1 had another result in a fresh heap"), "{said}");
+    assert!(said.contains("state.a: the running heap has null, a fresh heap has 1"), "{said}");
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn what_was_kept_of_an_old_state_is_found_when_the_state_has_moved_on() {
     action(decide(&container, &mut state, "go", &json!([])));
     action(decide(&container, &mut state, "set", &json!([5])));
     let said = failure(decide(&container, &mut state, "go", &json!([]))).message;
-    assert!(said.contains("state.sum: 2 | 6"), "{said}");
+    assert!(said.contains("state.sum: the running heap has 2, a fresh heap has 6."), "{said}");
 }
 
 #[test]
@@ -155,4 +158,111 @@ fn what_is_pure_passes() {
     apply(&container, &mut state, &[one.clone(), one], 6).unwrap();
     action(decide(&container, &mut state, "go", &json!(["z"])));
     assert!(container.reports().is_empty());
+}
+
+#[test]
+fn only_the_guilty_call_fails_and_says_where() {
+    // Once anything was seen, it is rejected; that is not in the state. The others have nothing to do with it.
+    let text = "\
+const seen = new Set()
+export const initialState = []
+export const methods = {
+  claim({ reject }, x) {
+    if (seen.has(x)) reject('taken')
+    seen.add(x)
+    return { x }
+  },
+  fine: (_, x) => ({ x }),
+  never: ({ reject }) => reject('no'),
+}
+export const reduce = (s, a) => [...s, a.x]";
+    let container = checked(text);
+    let mut state = container.initial();
+    let lines = [
+        ("fine", json!([1])),
+        ("never", json!([])),
+        ("fine", json!([2])),
+        ("claim", json!(["a"])),
+        ("fine", json!([3])),
+        ("never", json!([])),
+        ("fine", json!([4])),
+    ];
+    let calls = lines.map(|(name, arguments)| call(&container, name, &arguments)).to_vec();
+    let decided = container.decide_batch(&mut state, &batch(0), calls);
+    let kinds: Vec<_> = decided.decisions.iter().map(|decision| format!("{decision:?}")[..3].to_owned()).collect();
+    assert_eq!(kinds, ["Act", "Rej", "Act", "Fai", "Act", "Rej", "Act"]);
+    assert_eq!(&*state.json().unwrap(), "[1,2,3,4]");
+    let reports = container.reports();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].at.as_deref(), Some("app.js:4"));
+    assert_eq!(
+        reports[0].to_string(),
+        "the call claim(\"a\") had another result in a fresh heap, from the same state (app.js:4): outcome: the running \
+         heap has {\"x\":\"a\"}, a fresh heap has \"rejected: taken\". Is there state outside the state: a variable of the \
+         module, an object that is shared and changed?"
+    );
+}
+
+#[test]
+fn a_reducer_is_named_by_its_place() {
+    let container = checked(
+        "let total = 0\nexport const initialState = { n: 0 }\nexport const methods = { go: (_, x) => x, none: () => null }\n\
+        export function reduce(s, a) { if (a === 2) total += 7; return a === 2 ? { n: total } : s }",
+    );
+    let mut state = container.initial();
+    let lines = [("go", json!([1])), ("none", json!([])), ("go", json!([2])), ("go", json!([3]))];
+    let calls = lines.map(|(name, arguments)| call(&container, name, &arguments)).to_vec();
+    let decided = container.decide_batch(&mut state, &batch(0), calls);
+    let kinds: Vec<_> = decided.decisions.iter().map(|decision| format!("{decision:?}")[..3].to_owned()).collect();
+    assert_eq!(kinds, ["Act", "Not", "Fai", "Act"]);
+    let said = container.reports().pop().unwrap();
+    assert_eq!((said.what.as_str(), said.at.as_deref()), ("the call go(2)", Some("app.js:4")));
+    assert!(said.to_string().contains("state.n: the running heap has 7, a fresh heap has 14."), "{said}");
+}
+
+#[test]
+fn an_invariant_that_breaks_is_reported_once_with_its_action() {
+    for (invariant, said) in [
+        ("(s) => s.n < 5", "the invariant does not hold"),
+        ("(s) => s.n < 5 ? '' : 'n is ' + s.n", "n is 6"),
+        ("(s) => { if (s.n >= 5) throw new Error('n is ' + s.n) }", "n is 6"),
+    ] {
+        let container = checked(&format!(
+            "export const initialState = {{ n: 0 }}\nexport const methods = {{ add: (_, x) => ({{ x }}) }}\n\
+            export const reduce = (s, a) => ({{ n: s.n + a.x }})\nexport const invariant = {invariant}"
+        ));
+        let mut state = container.initial();
+        let calls = [1, 2, 3, 4].map(|n| call(&container, "add", &json!([n]))).to_vec();
+        let decided = container.decide_batch(&mut state, &batch(10), calls);
+        assert_eq!(decided.decisions.len(), 4);
+        let reports = container.reports();
+        assert_eq!(reports.len(), 1);
+        assert_eq!(
+            reports[0].to_string(),
+            format!("the action {{\"x\":3}} at 13 broke the invariant (app.js:4): {said}")
+        );
+        // While it stays broken, it is news only if it says something else.
+        action(decide(&container, &mut state, "add", &json!([0])));
+        let again = container.reports();
+        assert!(again.len() <= 1, "{again:?}");
+        // Mended, and broken again.
+        action(decide(&container, &mut state, "add", &json!([-10])));
+        action(decide(&container, &mut state, "add", &json!([6])));
+        assert_eq!(container.reports().len(), 1);
+    }
+}
+
+#[test]
+fn an_invariant_that_does_not_end_is_reported_and_left_alone() {
+    let options = Options { check: true, method_time: Duration::from_millis(100), ..Options::default() };
+    let text = "export const initialState = 0; export const reduce = (s) => s + 1; export const methods = { go: () => 1 };\n\
+        export const invariant = () => { for (;;) {} }";
+    let container = ScriptContainer::from_sources("app.js", [("app.js", text)], options).unwrap();
+    let mut state = container.initial();
+    for _ in 0..3 {
+        action(decide(&container, &mut state, "go", &json!([])));
+    }
+    let reports = container.reports();
+    assert_eq!(reports.len(), 1);
+    assert!(reports[0].to_string().contains("invariant ran longer than 100ms and was stopped"), "{}", reports[0]);
 }

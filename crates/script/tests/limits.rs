@@ -197,3 +197,191 @@ fn a_slow_load_is_stopped() {
     let error = load("const f = () => f() + 1; f()");
     assert!(error.contains("Maximum call stack size exceeded"), "{error}");
 }
+
+/// Limits that differ from those of `tight` in the time only: memory and stack are to be hit first.
+fn patient() -> Options {
+    Options { method_time: Duration::from_secs(20), ..tight() }
+}
+
+#[test]
+fn catching_a_limit_does_not_help() {
+    let deep = "const f = (n) => n === 0 ? 0 : f(n - 1) + 1;";
+    let hog = "const a = []; for (;;) a.push(new Array(1000).fill(0));";
+    let stack = "recursed deeper than its 512 KiB of stack";
+    let memory = "needed more than 16 MiB of memory and was stopped";
+    for (code, said) in [
+        (format!("{deep} try {{ f(1e5) }} catch {{}}"), stack),
+        (format!("{deep} new Promise(() => f(1e5))"), stack),
+        (format!("{deep} (async () => f(1e5))()"), stack),
+        (format!("{deep} try {{ [1].map(function g() {{ return [1].map(g) }}) }} finally {{ return s }}"), stack),
+        (format!("{deep} try {{ JSON.parse('['.repeat(1e5)) }} catch {{}}"), stack),
+        (format!("{deep} try {{ new RegExp('(?:'.repeat(1e5)) }} catch {{}}"), stack),
+        // The stack of an error is written with what is left of the stack.
+        ("const f = (n) => { try { f(n + 1) } catch { new Error() } }; f(0)".into(), stack),
+        (format!("try {{ {hog} }} catch {{}}"), memory),
+        (format!("try {{ {hog} }} finally {{ return s }}"), memory),
+        (format!("new Promise(() => {{ {hog} }})"), memory),
+        ("try { 'x'.repeat(1 << 28) } catch {}".into(), memory),
+        ("try { new ArrayBuffer(1 << 28) } catch {}".into(), memory),
+        ("for (let i = 0, m = new Map(); i < 1e6; i++) try { m.set(i, { i }) } catch { break }".into(), memory),
+    ] {
+        for (who, container) in [
+            (
+                "reduce, for the action of go,",
+                script_with("() => 1", &format!("(s, a) => {{ {code}; return {{ n: s.n + 1 }} }}"), patient()),
+            ),
+            ("go", script_with(&format!("({{ state: s }}) => {{ {code}; return 1 }}"), "s => s", patient())),
+        ] {
+            let mut state = container.initial();
+            let Decision::Failed(failed) = go(&container) else { panic!("{who} {code}") };
+            assert!(failed.message.contains(said), "{who} {code}: {failed}");
+            assert!(failed.message.starts_with("go") || failed.message.starts_with(who), "{who} {code}: {failed}");
+            assert!(failed.at.as_deref().is_some_and(|at| at.starts_with("t.js:")), "{who} {code}: {failed}");
+            // Also among others, of which each is decided as if it were alone.
+            let calls = (0..3).map(|_| call(&container, "go", &json!([]))).collect();
+            let decided = container.decide_batch(&mut state, &batch(0), calls);
+            assert!(!decided.decisions.is_empty());
+            for decision in decided.decisions {
+                assert!(failure(decision).message.contains(said), "{who} {code}");
+            }
+            assert_eq!(state, container.initial());
+        }
+    }
+}
+
+#[test]
+fn the_innocent_are_decided_where_another_caught_a_limit() {
+    let container = script_with(
+        "(_, n) => n",
+        "(s, a) => { const f = (n) => n === 0 ? 0 : f(n - 1) + 1; let n = s.n + a; try { f(a === 7 ? 1e5 : 10) } catch { n = -1 } return { n } }",
+        patient(),
+    );
+    let mut state = container.initial();
+    let calls = (1..=12).map(|n| call(&container, "go", &json!([n]))).collect();
+    let decided = container.decide_batch(&mut state, &batch(0), calls);
+    assert_eq!(decided.decisions.len(), 12);
+    for (n, decision) in (1..).zip(decided.decisions) {
+        match decision {
+            Decision::Failed(failure) => {
+                assert_eq!(n, 7);
+                assert!(failure.message.starts_with("reduce, for the action of go, recursed deeper"), "{failure}");
+            }
+            decision => assert_eq!(action(decision), n.to_string()),
+        }
+    }
+    assert_eq!(&*state.json().unwrap(), r#"{"n":71}"#);
+}
+
+#[test]
+fn what_fits_on_the_leader_fits_where_it_is_applied() {
+    // As deep as it gets without a failure, on a thread with little stack left: applying has twice as much.
+    let container = script(
+        "(_, n) => n",
+        "(s, a) => { const f = (n) => n === 0 ? 0 : f(n - 1) + 1; let n; try { n = f(a) } catch { n = 'too deep' } return { n } }",
+    );
+    let mut state = container.initial();
+    let (mut fits, mut fails) = (0, 100_000);
+    while fails - fits > 1 {
+        let depth = (fits + fails) / 2;
+        match decide(&container, &mut state, "go", &json!([depth])) {
+            Decision::Action(_) => fits = depth,
+            _ => fails = depth,
+        }
+    }
+    assert!(fits > 100, "{fits}");
+    let action = Action::decode(fits.to_string().as_bytes()).unwrap();
+    common::apply(&container, &mut state, &[action], 0).unwrap();
+    assert_eq!(&*state.json().unwrap(), format!(r#"{{"n":{fits}}}"#));
+    // Where it does end all the same, the node stops instead of going another way.
+    let action = Action::decode(b"100000").unwrap();
+    let failed = common::apply(&container, &mut state, &[action], 1).unwrap_err();
+    assert!(failed.message.contains("reduce recursed deeper than 1024 KiB of stack"), "{failed}");
+}
+
+#[test]
+fn a_batch_of_loops_takes_one_limit_and_names_each() {
+    let limit = Duration::from_millis(200);
+    for check in [false, true] {
+        let options = Options { method_time: limit, check, ..Options::default() };
+        let container = script_with(
+            "(_, n) => {\n  if (n % 3 === 0) for (;;) { n + 1 }\n  return n }",
+            "(s, a) => {\n  if (a % 4 === 0) for (;;) { a + 1 }\n  return { n: s.n + a } }",
+            options,
+        );
+        let mut state = container.initial();
+        let mut left: Vec<i32> = (1..=9).collect();
+        let mut base = 0;
+        while !left.is_empty() {
+            let calls = left.iter().map(|n| call(&container, "go", &json!([n]))).collect();
+            let started = std::time::Instant::now();
+            let decided = container.decide_batch(&mut state, &batch(base), calls);
+            let took = started.elapsed();
+            // Where other programs are busy, too, a limit by the clock is soon over.
+            assert!(took < limit * 5, "{took:?}");
+            let failed = decided.decisions.iter().filter(|decision| matches!(decision, Decision::Failed(_))).count();
+            assert!(failed <= 1, "a batch stops behind the first");
+            let done: Vec<i32> = left.drain(..decided.decisions.len()).collect();
+            assert!(!done.is_empty());
+            for (n, decision) in done.into_iter().zip(decided.decisions) {
+                match decision {
+                    Decision::Failed(failed) if n % 3 == 0 => {
+                        assert_eq!(failed.message, "go ran longer than 200ms and was stopped");
+                        assert_eq!(failed.at.as_deref(), Some("t.js:4"), "{n}");
+                    }
+                    Decision::Failed(failed) if n % 4 == 0 => {
+                        assert_eq!(
+                            failed.message,
+                            "reduce, for the action of go, ran longer than 200ms and was stopped"
+                        );
+                        assert_eq!(failed.at.as_deref(), Some("t.js:8"), "{n}");
+                    }
+                    decision => {
+                        assert_eq!(action(decision), n.to_string());
+                        base += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(&*state.json().unwrap(), r#"{"n":15}"#);
+        assert!(container.reports().is_empty());
+    }
+}
+
+#[test]
+fn a_loop_that_a_promise_swallows_fails_too() {
+    let container =
+        script_with("() => 1", "(s) => { new Promise(() => { for (;;) {} }); return { n: s.n + 1 } }", tight());
+    let mut state = container.initial();
+    let calls = (0..2).map(|_| call(&container, "go", &json!([]))).collect();
+    let decided = container.decide_batch(&mut state, &batch(0), calls);
+    for decision in decided.decisions {
+        assert!(failure(decision).message.contains("ran longer than 100ms"));
+    }
+    assert_eq!(state, container.initial());
+}
+
+#[test]
+fn null_is_told_apart_from_a_lack_of_memory() {
+    let failed = failure(go(&script("() => { throw null }", "s => s")));
+    assert_eq!(failed.message, "go threw null, which is no Error; throw an Error instead");
+    let failed = failure(go(&script("() => 1", "s => { throw null }")));
+    assert_eq!(failed.message, "reduce: threw null, which is no Error; throw an Error instead");
+    let error = ScriptContainer::from_source("x.js", "throw null").err().unwrap().to_string();
+    assert_eq!(error, "x.js: threw null while it loaded, which is no Error; throw an Error");
+}
+
+#[test]
+fn a_limit_that_is_caught_at_load_fails_the_load() {
+    let options = Options { memory_bytes: 16 << 20, ..Options::default() };
+    for (code, said) in [
+        (
+            "const f = () => f() + 1; try { f() } catch {}",
+            "while it loaded, it recursed deeper than its 512 KiB of stack",
+        ),
+        ("try { 'x'.repeat(1 << 28) } catch {}", "it needed more than 16 MiB of memory"),
+    ] {
+        let text = format!("{code}; export const initialState = 0, methods = {{ go: () => 1 }}, reduce = s => s");
+        let error = ScriptContainer::from_sources("x.js", [("x.js", text.as_str())], options.clone()).err().unwrap();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}

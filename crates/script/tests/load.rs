@@ -22,7 +22,7 @@ fn every_error_names_the_file_and_says_what_to_do() {
         ("module.exports = {}\nreturn with (x) {}", "bad.js:2: it does not parse", ""),
         ("\n\nthrow new Error('at once')", "bad.js:3: threw while it loaded: Error: at once", ""),
         ("export default 1\n\nnull.x", "bad.js:3: threw while it loaded: TypeError", ""),
-        ("throw 7", "bad.js: threw a int while it loaded", "throw an Error"),
+        ("throw 7", "bad.js: threw 7 while it loaded, which is no Error", "throw an Error"),
         (
             "setTimeout(() => {}, 1)",
             "bad.js:1: threw while it loaded: ReferenceError: setTimeout is not defined",
@@ -49,6 +49,25 @@ fn every_error_names_the_file_and_says_what_to_do() {
             "bad.js: there is no \"reduce\"",
             "export function reduce",
         ),
+        (
+            "",
+            "bad.js: there is no \"methods\"",
+            "export const initialState = ..., export const methods = { ... } and export function",
+        ),
+        ("// nothing", "bad.js: there is no \"methods\"", "or, in CommonJS, module.exports = { methods, reduce }"),
+        (
+            "export const methods = { 'with space': () => 1 }; export const reduce = s => s",
+            "bad.js: the method \"with space\" has a name that cannot be called everywhere",
+            "letters, digits, _, $, - and .",
+        ),
+        (
+            "export const methods = { ':state': () => 1 }; export const reduce = s => s",
+            "bad.js: the method \":state\"",
+            "",
+        ),
+        ("export const methods = { '#x': () => 1 }; export const reduce = s => s", "bad.js: the method \"#x\"", ""),
+        ("module.exports = { methods: { '@b': () => 1 } }", "bad.js: the method \"@b\"", ""),
+        ("export const methods = { '': () => 1 }; export const reduce = s => s", "bad.js: the method \"\"", ""),
         ("export const methods = {}; export const reduce = s => s", "bad.js: \"methods\" is empty", ""),
         (
             "export const methods = { a: 1 }; export const reduce = s => s",

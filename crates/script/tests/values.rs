@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{action, batch, call, failure, go, rejection, script};
-use conflux_core::{Container, Decision};
+use common::{action, batch, call, failure, go, rejection, script, script_with};
+use conflux_core::{Container, Decision, Reject};
+use conflux_script::{Options, ScriptContainer};
 use serde_json::json;
 
 /// What is put in, and how it is called.
@@ -142,6 +143,16 @@ fn ways_to_say_no() {
     assert_eq!(said("() => new Error('no')").message, "no");
     assert_eq!(said("() => { throw Object.assign(new Error('no'), { data: 7 }) }").data, Some(json!(7)));
     assert_eq!(said("() => { class Full extends Error { constructor() { super('full'); this.name = 'Full' } } throw new Full() }").message, "full");
+    assert_eq!(said("({ reject }) => reject({ a: 1 })").message, "{\"a\":1}");
+    assert_eq!(
+        said("({ reject }) => reject([1, 'x'], 7)"),
+        Reject { message: "[1,\"x\"]".into(), data: Some(json!(7)) }
+    );
+    assert_eq!(said("() => { throw new Error() }").message, "Error without a message, at t.js:3");
+    assert_eq!(
+        said("() => Object.assign(new Error(''), { data: 7 })"),
+        Reject { message: "Error without a message, at t.js:3".into(), data: Some(json!(7)) }
+    );
     for nothing in ["() => null", "() => {}"] {
         assert!(matches!(go(&script(nothing, "s => s")), Decision::Nothing));
     }
@@ -151,7 +162,7 @@ fn ways_to_say_no() {
         ("() => nothing", "go: ReferenceError: nothing is not defined"),
         ("() => { throw new RangeError('r') }", "go: RangeError: r"),
         ("() => JSON.parse('{')", "go: SyntaxError: "),
-        ("() => { throw 'no' }", "go threw \"no\"; throw an Error instead"),
+        ("() => { throw 'no' }", "go threw \"no\", which is no Error; throw an Error instead"),
         ("({ reject }) => reject('x', { a: NaN })", "go rejected with NaN at data.a"),
         ("async () => 1", "go returned a Promise; a method is synchronous: fetch first, then perform with the result"),
     ] {
@@ -183,4 +194,83 @@ fn a_reducer_that_breaks_fails_the_call_only() {
     let two = conflux_core::Payload::decode(b"2").unwrap();
     assert!(common::apply(&container, &mut state, &[two], 2).unwrap_err().message.contains("two"));
     assert_eq!(&*state.json().unwrap(), r#"{"n":4}"#);
+}
+
+/// One rule, whatever else is in the script, in the batch, or checked: what a call newly made is refused with its path.
+#[test]
+fn getters_are_refused_everywhere() {
+    for check in [false, true] {
+        for (value, at) in [
+            ("{ n: 1, get x() { return 1 } }", "a getter (store the value) at .x"),
+            ("{ n: 1, set x(to) {} }", "a getter (store the value) at .x"),
+            ("{ get /* far */ 'a b' () { return 1 } }", "a getter (store the value) at [\"a b\"]"),
+            ("{ a: [{ get ['x']() { return 1 } }] }", "a getter (store the value) at .a[0].x"),
+            ("Object.defineProperty({}, 'x', { get: () => 1, enumerable: true })", "a getter (store the value) at .x"),
+            (
+                "Object.defineProperties({}, { x: { get: () => 1, enumerable: true } })",
+                "a getter (store the value) at .x",
+            ),
+            (
+                "Object.create(Object.prototype, { x: { get: () => 1, enumerable: true } })",
+                "a getter (store the value) at .x",
+            ),
+            (
+                "(() => { const o = {}; Reflect.defineProperty(o, 'x', { get: () => 1, enumerable: true }); return o })()",
+                "a getter (store the value) at .x",
+            ),
+            (
+                "(() => { const o = {}; o.__defineGetter__('x', () => 1); return o })()",
+                "a getter (store the value) at .x",
+            ),
+            ("Object.defineProperty({}, 'x', { value: 1 })", "a property that is not enumerable at .x"),
+            (
+                "Object.defineProperty(Array.from({ length: 100 }, () => 1), 70, { get: () => 1, enumerable: true })",
+                "a getter (store the value) at [70]",
+            ),
+            ("Object.assign([1], { x: 1 })", "an array with a named property at .x"),
+            ("'abc'.match(/b/)", "an array with a named property at .index"),
+        ] {
+            let options = Options { check, ..Options::default() };
+            let (thing, place) = at.split_once(" at ").unwrap();
+            let method = format!("go returned {thing} at action{place}");
+            let reducer = format!("reduce returned {thing} at state{place}");
+            let container = script_with(&format!("() => ({value})"), "s => s", options.clone());
+            assert_eq!(failure(go(&container)).message, method, "{value}");
+            let container = script_with("(_, n) => n", &format!("(s, a) => a === 2 ? ({value}) : {{ n: a }}"), options);
+            let mut state = container.initial();
+            let calls = (1..=3).map(|n| call(&container, "go", &json!([n]))).collect();
+            let mut decided = container.decide_batch(&mut state, &batch(0), calls).decisions;
+            assert_eq!(failure(decided.remove(1)).message, reducer, "{value}");
+            assert!(decided.into_iter().all(|decision| matches!(decision, Decision::Action(_))));
+            assert_eq!(&*state.json().unwrap(), "{\"n\":3}");
+            let two = conflux_core::Payload::decode(b"2").unwrap();
+            assert_eq!(common::apply(&container, &mut state, &[two], 2).unwrap_err().message, reducer, "{value}");
+        }
+    }
+}
+
+#[test]
+fn what_is_lent_to_methods_cannot_hold_anything() {
+    let plain = |method: &str| {
+        let text = format!("module.exports = {{ methods: {{ go() {{ {method} }} }}, reduce: (s = 0) => s }}");
+        failure(go(&ScriptContainer::from_source("t.js", &text).unwrap()))
+    };
+    for method in
+        ["this.x = 1", "this.getProvisionalState.x = 1", "this.getProvisionalState = 1", "this.getState.x = 1"]
+    {
+        let failed = plain(method);
+        assert!(
+            failed.message.starts_with("go: TypeError: ") && failed.message.contains("`this` are frozen"),
+            "{failed}"
+        );
+        assert!(failed.message.contains("what is to be kept goes into the state"), "{failed}");
+    }
+    for method in ["(c) => { c.x = 1 }", "({ random }) => { random.x = 1 }", "({ reject }) => { reject.x = 1 }"] {
+        assert!(failure(go(&script(method, "s => s"))).message.contains("are frozen"), "{method}");
+    }
+    // How much of a stack there is, neither.
+    assert_eq!(
+        action(go(&script("() => { Error.stackTraceLimit = 3; return Error.stackTraceLimit }", "s => s"))),
+        "10"
+    );
 }

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::run::Row;
 use crate::arguments::{BenchAt, BenchOptions};
+use crate::exit::Refusal;
+use crate::output::{say, tell};
 
 /// Shows rows as they come; for programs, one object at the end.
 pub(crate) struct Figures {
@@ -25,33 +27,35 @@ impl Figures {
         Figures { container, nodes: options.nodes, at, rows: options.json.then(RefCell::default) }
     }
 
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self) -> Result<(), Refusal> {
         if self.rows.is_none() {
             let at = if self.at == "leader" { "the leader" } else { "all nodes" };
-            println!("{}: nodes {}, channel memory, callers at {at}", self.container, self.nodes);
-            println!("{}", header());
+            say!("{}: nodes {}, channel memory, callers at {at}", self.container, self.nodes)?;
+            say!("{}", header())?;
         }
+        Ok(())
     }
 
-    pub(crate) fn row(&self, row: &Row) {
+    pub(crate) fn row(&self, row: &Row) -> Result<(), Refusal> {
         match &self.rows {
             Some(rows) => rows.borrow_mut().push(row_value(row)),
             None => {
-                println!("{}", text(row));
+                say!("{}", text(row))?;
                 for (performs, bytes) in &row.points {
-                    println!("{:>16} performs: {}", performs, memory(*bytes));
+                    say!("{:>16} performs: {}", performs, memory(*bytes))?;
                 }
             }
         }
         if let Some(failure) = &row.failure {
-            eprintln!("{} callers: {} performs got no answer; the first: {failure}", row.callers, row.failed);
+            tell!("{} callers: {} performs got no answer; the first: {failure}", row.callers, row.failed);
         }
+        Ok(())
     }
 
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self) -> Result<(), Refusal> {
         if let Some(rows) = &self.rows {
             let rows = rows.take();
-            println!(
+            say!(
                 "{}",
                 json!({
                     "container": self.container,
@@ -60,8 +64,9 @@ impl Figures {
                     "at": self.at,
                     "rows": rows,
                 })
-            );
+            )?;
         }
+        Ok(())
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) const ADD_ONE: counter::Method = counter::Method::Add(1);
 /// How long a cluster may take to elect its first leader.
 const LEADER_WAIT: Duration = Duration::from_secs(30);
 
+/// How many calls a node takes at once however few the callers are: the library's own default.
+const IN_FLIGHT_MIN: usize = 65_536;
+
 /// How long a row runs at most before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 
@@ -56,14 +59,14 @@ pub(crate) async fn run<F: Factory>(
     );
     let factory = std::sync::Arc::new(factory);
     let figures = Figures::new(factory.name(), &options);
-    figures.begin();
+    figures.begin()?;
     let mut failed = false;
     for &callers in &options.callers {
         let row = row(factory.clone(), &method, callers, length, &options).await?;
         failed |= row.failed > 0;
-        figures.row(&row);
+        figures.row(&row)?;
     }
-    figures.end();
+    figures.end()?;
     Ok(if failed { Exit::BadLines } else { Exit::Good })
 }
 
@@ -74,7 +77,9 @@ async fn row<F: Factory>(
     length: Length,
     options: &BenchOptions,
 ) -> Result<Row, Refusal> {
-    let ground = MemoryGround::new(factory, options.nodes, NodeOptions::default());
+    // All callers may perform at one node.
+    let node_options = NodeOptions { in_flight_max: Some(callers.max(IN_FLIGHT_MIN)), ..NodeOptions::default() };
+    let ground = MemoryGround::new(factory, options.nodes, node_options);
     let names: Vec<NodeName> = (0..options.nodes).map(name_of).collect();
     let nodes = future::try_join_all(names.iter().map(|name| ground.open_typed(name))).await?;
     let leader = timeout(LEADER_WAIT, leader(&nodes))

@@ -80,7 +80,12 @@ async fn call<C: Container>(node: Node<C>, method: C::Method, run: Arc<Run>, nth
             Ok(_) | Err(PerformError::Rejected { .. }) => None,
             Err(error) => Some(error.to_string()),
         };
+        let failed = failure.is_some();
         run.record(nth, begun.elapsed(), failure);
+        if failed {
+            // One that is refused at once must not keep the others from their answers.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::input::Lines;
 async fn served(ground: &FakeGround, size: usize, text: &str) -> (Vec<String>, Exit) {
     let cluster = Cluster::open(Box::new(ground.clone()), size).await.expect("fakes open");
     let (mut reader, output) = tokio::io::duplex(1 << 24);
-    let session = Session::new(cluster, Printer::new(output), false);
+    let session = Session::new(cluster, Printer::new(output, DEADLINE), false);
     let (sender, lines) = mpsc::channel(1);
     let feed = async {
         for line in Lines::new(text.as_bytes()) {
@@ -59,7 +59,11 @@ async fn bad_lines_have_their_numbers_and_the_rest_goes_on() {
     let (answers, exit) = answers(text).await;
     assert_eq!(exit, Exit::BadLines);
     assert_eq!(answers.len(), 7);
-    assert!(answers[0].starts_with(r#"{"line":1,"error":"append: argument 1, at column 8,"#), "{}", answers[0]);
+    assert!(
+        answers[0].starts_with(r#"{"line":1,"error":"append: argument 1 is not JSON at column 8: "#),
+        "{}",
+        answers[0]
+    );
     assert!(answers[1].starts_with(r#"{"method":"append","index":1,"#));
     assert_eq!(answers[2], r#"{"line":3,"error":"there is no method \"appendd\"; did you mean append?"}"#);
     assert_eq!(answers[3], r#"{"line":4,"error":"there is no node \"z\"; the nodes are a, b, c"}"#);
@@ -108,7 +112,7 @@ async fn nodes_come_and_go() {
     assert_eq!(answers[6], r#"{"restarted":"a","wiped":true}"#);
     assert_eq!(answers[8], r#"{"partition":[["a","b"],["c"]]}"#);
     assert!(answers[9].contains("there is no node \\\"q\\\""));
-    assert_eq!(answers[10..], [r#"{"healed":true}"#, r#"{"restarted":"b","wiped":false}"#]);
+    assert_eq!(answers[10..], [r#"{"healed":true}"#, r#"{"restarted":"b","wiped":false,"was_up":true}"#]);
     assert_eq!(exit, Exit::BadLines);
     assert_eq!(
         ground.happened(),
@@ -128,6 +132,47 @@ async fn nodes_come_and_go() {
             "close c",
         ]
     );
+}
+
+#[tokio::test]
+async fn an_unknown_method_comes_before_what_is_wrong_with_its_arguments() {
+    let (answers, _) = answers("apend foo\napend \"a\"\"b\"\nappend foo\n").await;
+    assert_eq!(answers[0], r#"{"line":1,"error":"there is no method \"apend\"; did you mean append?"}"#);
+    assert_eq!(answers[1], r#"{"line":2,"error":"there is no method \"apend\"; did you mean append?"}"#);
+    assert!(answers[2].contains("argument 1 is not JSON"), "{}", answers[2]);
+}
+
+#[tokio::test]
+async fn groups_are_shown_as_they_come_out_and_never_overlap() {
+    let (answers, exit) = answers(":partition a\n:partition a b | b c\n:partition a|b|c\n").await;
+    assert_eq!(answers[0], r#"{"partition":[["a"],["b","c"]]}"#);
+    assert_eq!(answers[1], r#"{"line":2,"error":"node \"b\" is named twice; a node is in one group"}"#);
+    assert_eq!(answers[2], r#"{"partition":[["a"],["b"],["c"]]}"#);
+    assert_eq!(exit, Exit::BadLines);
+}
+
+#[tokio::test]
+async fn names_that_are_long_are_shortened() {
+    let long = "x".repeat(1 << 20);
+    let text = format!("{long}\n@{long} append \"a\"\n:kill {long}\n:{long}\n{long} foo\n:partition {long}\n");
+    let (answers, _) = answers(&text).await;
+    assert_eq!(answers.len(), 6);
+    assert!(answers.iter().all(|answer| answer.len() < 300), "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_the_last_line_is() {
+    for quit in [":quit", ":exit"] {
+        let ground = FakeGround::new();
+        let cluster = Cluster::open(Box::new(ground.clone()), 1).await.expect("fakes open");
+        let session = Session::new(cluster, Printer::new(tokio::io::sink(), DEADLINE), false);
+        let (sender, lines) = mpsc::channel(4);
+        for line in Lines::new(format!("append \"a\"\n{quit}\nnonsense\n").as_bytes()) {
+            sender.send(line).await.expect("there is room");
+        }
+        // More lines could come: the input is open.
+        assert_eq!(serve(session, lines, None, &Interrupt::listen()).await, Exit::Good);
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub(crate) use self::settings::{NodeArguments, Settings};
 use self::signals::{Signals, Told};
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
+use crate::output::{say, tell};
 
 /// How long a leader that is told to end waits for another one to lead.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(3);
@@ -41,26 +42,22 @@ pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result
     }
     let Settings { id, founders, peers, .. } = settings;
     if let Some(file) = &settings.file {
-        println!("{} is read", file.display());
+        say!("{} is read", file.display())?;
     }
-    println!("{id} runs {}", factory.name());
-    println!("founded by {founders}");
-    println!(
-        "listens at {}{}",
-        channel.local_address(),
-        if settings.tls.is_some() { ", with certificates" } else { "" }
-    );
+    say!("{id} runs {}", factory.name())?;
+    say!("founded by {founders}")?;
+    say!("listens at {}{}", channel.local_address(), if settings.tls.is_some() { ", with certificates" } else { "" })?;
     for (name, address) in peers {
-        println!("dials {name} at {address}");
+        say!("dials {name} at {address}")?;
     }
     match &settings.data {
-        Some(data) => println!("keeps its data in {}", data.display()),
-        None => println!("keeps nothing: each start is a new node"),
-    }
+        Some(data) => say!("keeps its data in {}", data.display()),
+        None => say!("keeps nothing: each start is a new node"),
+    }?;
     match &http {
-        Some((_, address, options)) => println!("serves http://{address}, {}", access(&options.access)),
-        None => println!("serves no HTTP"),
-    }
+        Some((_, address, options)) => say!("serves http://{address}, {}", access(&options.access)),
+        None => say!("serves no HTTP"),
+    }?;
     channel.close().await;
     Ok(Exit::Good)
 }
@@ -74,13 +71,13 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
     let node = builder.channel(channel.clone()).open().await.map_err(Refusal::new)?;
 
     let id = &settings.id;
-    eprintln!("{id}: runs {}, listens at {}", factory.name(), channel.local_address());
+    tell!("{id}: runs {}, listens at {}", factory.name(), channel.local_address());
     if settings.data.is_none() {
-        eprintln!("{id}: keeps nothing; each start is a new node (--data DIR keeps it)");
+        tell!("{id}: keeps nothing; each start is a new node (--data DIR keeps it)");
     }
     let (stop_http, http_stopped) = oneshot::channel::<()>();
     let server = http.map(|(listener, address, options)| {
-        eprintln!("{id}: serves http://{address}, {}", access(&options.access));
+        tell!("{id}: serves http://{address}, {}", access(&options.access));
         let router = conflux_http::router(Arc::new(node.clone()) as Arc<dyn JsonNode>, &options);
         let shutdown = async { drop(http_stopped.await) };
         tokio::spawn(async move { conflux_http::serve(listener, router, &options, shutdown).await })
@@ -109,12 +106,12 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
         closing.await;
         return Ok(Exit::BadLines);
     }
-    eprintln!("{id}: ends");
+    tell!("{id}: ends");
     let again = async { while signals.next().await != Told::End {} };
     tokio::select! {
         biased;
         () = closing => {}
-        () = again => eprintln!("{id}: ends at once"),
+        () = again => tell!("{id}: ends at once"),
     }
     Ok(Exit::Good)
 }
@@ -182,9 +179,9 @@ fn access(access: &Access) -> &'static str {
 
 fn reload(id: &str, channel: &TcpChannel, with_tls: bool) {
     match channel.reload_tls() {
-        _ if !with_tls => eprintln!("{id}: there are no certificates to read again"),
-        Ok(()) => eprintln!("{id}: the certificates were read again; new connections use them"),
-        Err(error) => eprintln!("{id}: the certificates stay as they were: {error}"),
+        _ if !with_tls => tell!("{id}: there are no certificates to read again"),
+        Ok(()) => tell!("{id}: the certificates were read again; new connections use them"),
+        Err(error) => tell!("{id}: the certificates stay as they were: {error}"),
     }
 }
 
@@ -222,25 +219,25 @@ impl Diary {
     fn tell(&mut self, status: &Status) {
         let id = &status.id;
         if let Some(why) = &status.stopped {
-            return eprintln!("{id}: stops: {why}");
+            return tell!("{id}: stops: {why}");
         }
         let position = match &status.leader {
             Some(leader) if status.role != Role::Leader => format!("{}, {leader} leads", status.role),
             _ => status.role.to_string(),
         };
         if position != self.position {
-            eprintln!("{id}: {position}, term {}", status.term);
+            tell!("{id}: {position}, term {}", status.term);
             self.position = position;
         }
         let voters = status.voters.join(", ");
         if voters != self.voters {
-            eprintln!("{id}: the voters are {voters}");
+            tell!("{id}: the voters are {voters}");
             self.voters = voters;
         }
         if status.notice != self.notice {
             self.notice.clone_from(&status.notice);
             if let Some(notice) = &self.notice {
-                eprintln!("{id}: {notice}");
+                tell!("{id}: {notice}");
             }
         }
     }

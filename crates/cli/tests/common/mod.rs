@@ -68,6 +68,27 @@ pub(crate) fn conflux<A: AsRef<std::ffi::OsStr>>(arguments: &[A], input: &str) -
     }
 }
 
+/// Runs the program with its output going into `output`.
+pub(crate) fn conflux_into<A: AsRef<std::ffi::OsStr>>(arguments: &[A], input: &str, output: Stdio) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_conflux"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built for this test");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_owned();
+    let feed = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let output = child.wait_with_output().expect("the program ends");
+    feed.join().expect("the input does not panic");
+    Ran {
+        stdout: String::new(),
+        stderr: String::from_utf8(output.stderr).expect("messages are UTF-8"),
+        status: output.status.code().expect("the program is not killed by a signal"),
+    }
+}
+
 /// A container that the tests bring along.
 pub(crate) fn container(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/containers").join(name)

@@ -11,12 +11,17 @@ let current, pending, outcomes = [], decided = 0;
 // How long the JSON of an action or a rejection may be.
 let lengthMax = 0;
 
-const plainThis = {
+// Frozen, as all that is lent to methods: what they could set on it would be state outside the state.
+const plainThis = freeze({
   getProvisionalState: () => current,
   getState() {
     throw new TypeError('a method cannot know the committed state; this.getProvisionalState() is what it is judged on');
   },
-};
+});
+for (const lent of [plainThis.getProvisionalState, plainThis.getState, random, reject]) {
+  if (lent.prototype !== undefined) freeze(lent.prototype);
+  freeze(lent);
+}
 
 // One context for all methods and one for all reducers, filled anew for each call: making one costs more than a
 // small method does.
@@ -39,6 +44,7 @@ const place = (fn) => {
 // Reduces; gives the failure as text, or undefined and leaves the new state in `pending`.
 function step(action, index, origin) {
   running = REDUCER;
+  role.reducing = true;
   stream = -1;
   let next;
   try {
@@ -74,12 +80,11 @@ function step(action, index, origin) {
 
 // `text`: [[...origins], [method, ...arguments], ...], where the origins come in runs: a name, and how many calls it
 // is for. Gives one line a call.
-function decide(text, from, to, base, first, now, since, length, reduces, closely) {
+function decide(text, from, to, base, first, now, since, length, reduces) {
   const calls = parse(text);
   current = slots[from];
   outcomes = [];
   decided = 0;
-  thorough = closely;
   lengthMax = length;
   time = now;
   elapsed = since;
@@ -98,6 +103,7 @@ function decide(text, from, to, base, first, now, since, length, reduces, closel
     let outcome;
     pending = current;
     running = METHOD;
+    role.reducing = false;
     stream = -1;
     nth = first + i - 1;
     let action = null;
@@ -169,13 +175,12 @@ function keep(to) {
 
 // `text`: [[...origins], action, ...], all to be applied; `base` is the place before the first. Gives a failure, or
 // the empty string.
-function reduceAll(text, from, to, base, now, since, closely) {
+function reduceAll(text, from, to, base, now, since) {
   const actions = parse(text);
   current = slots[from];
   time = now;
   elapsed = since;
   decided = 0;
-  thorough = closely;
   const origins = actions[0];
   let origin, turn = 0, run = 1;
   for (let i = 1; i < actions.length; i++) {
@@ -205,6 +210,10 @@ const write = (slot) => stringify(slots[slot]);
 
 function read(slot, text) {
   slots[slot] = seal(parse(text));
+}
+
+function copy(from, to) {
+  slots[to] = slots[from];
 }
 
 function release(slot) {

@@ -1,10 +1,16 @@
 // The container: what the script exports.
 
 // Takes what the script exports; gives [error] or the names of the methods.
-function adopt(exports, isPlain, slot) {
+function adopt(exports, isPlain, slot, mayHaveAccessors) {
+  if (mayHaveAccessors) thorough = true;
   const problem = (message) => ({ problem: message });
   plain = isPlain;
-  const how = isPlain ? 'module.exports = { methods, reduce }' : 'export const methods = { ... }';
+  // Nothing is exported: nothing says which form is meant.
+  const isBare = isPlain && typeof exports === 'object' && exports !== null && keys(exports).length === 0;
+  const how = isBare
+    ? 'export const initialState = ..., export const methods = { ... } and export function reduce(state, action) { ... }; or, '
+      + 'in CommonJS, module.exports = { methods, reduce }'
+    : isPlain ? 'module.exports = { methods, reduce }' : 'export const methods = { ... }';
   if ((typeof exports !== 'object' && typeof exports !== 'function') || exports === null) {
     return problem('module.exports is ' + show(exports) + '; write ' + how);
   }
@@ -22,10 +28,16 @@ function adopt(exports, isPlain, slot) {
   if (found.length === 0) return problem('"methods" is empty: a container without methods can never change');
   for (let i = 0; i < found.length; i++) {
     const name = found[i];
+    // In a line, `with space` would be two words, `:state` a command, `#x` a comment and `@b` a node.
+    if (!matches(/^[\p{L}_$][\p{L}\p{N}_$.-]*$/u, name)) {
+      return problem(
+        'the method ' + stringify(name) + ' has a name that cannot be called everywhere: it begins with a letter, _ or $, and '
+        + 'has only letters, digits, _, $, - and . in it',
+      );
+    }
     if (typeof table[name] !== 'function') {
       return problem('methods.' + name + ' is ' + show(table[name]) + ', but must be a function');
     }
-    if (!name.isWellFormed()) return problem('the name of a method has a lone surrogate (half of a character)');
     methods[i] = table[name];
     names[i] = name;
     places[name] = place(table[name]);
@@ -49,13 +61,19 @@ function adopt(exports, isPlain, slot) {
   const initial = initialState(source);
   if (initial.problem !== undefined) return initial;
   try {
-    thorough = host.thorough;
     slots[slot] = settle(initial.state, 0);
   } catch (error) {
     if (error !== NOT_JSON) throw error;
     return problem('the initial state holds ' + (complaint(initial.state, 'state') ?? 'what JSON cannot hold'));
   }
-  return { names, invariant: invariant !== null };
+  return { names, places: placesInOrder(), reducerPlace,
+    invariant: invariant !== null, invariantPlace: invariant === null ? undefined : place(invariant) };
+}
+
+function placesInOrder() {
+  const list = [];
+  for (let i = 0; i < names.length; i++) list[i] = places[names[i]];
+  return list;
 }
 
 function initialState(source) {

@@ -7,17 +7,28 @@ class Rejected {
   }
 }
 
+function rejectionText(message) {
+  if (message === undefined) return 'rejected';
+  if (message instanceof Error) return String(message.message) || String(message.name) + ' without a message';
+  if (typeof message !== 'object' || message === null) return String(message);
+  try {
+    return stringify(message) ?? show(message);
+  } catch (error) {
+    if (isOutOfMemory(error)) throw error;
+    return show(message);
+  }
+}
+
 function reject(message, data) {
-  const text = message === undefined ? 'rejected' : message instanceof Error ? String(message.message) : String(message);
-  throw new Rejected(text, data);
+  throw new Rejected(rejectionText(message), data);
 }
 
 const isBug = (error) =>
   error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError
   || error instanceof SyntaxError || error instanceof InternalError || error instanceof URIError
   || error instanceof EvalError;
-// Where there is not even memory for an error, the engine throws null.
-const isOutOfMemory = (error) => error === null || (error instanceof InternalError && error.message === 'out of memory');
+// Rust knows of it, too; here there is no memory left to do anything about it.
+const isOutOfMemory = (error) => error instanceof InternalError && error.message === 'out of memory';
 
 const MESSAGE_MAX = [0, 4096];
 const String_slice = String.prototype.slice;
@@ -30,7 +41,7 @@ const failed = (message, stack, at) =>
 function thrownText(error) {
   if (error instanceof Error) return String(error.name) + ': ' + String(error.message);
   if (error instanceof Rejected) return 'reject(' + stringify(error.message) + ')';
-  return 'threw ' + show(error) + '; throw an Error instead';
+  return 'threw ' + show(error) + ', which is no Error; throw an Error instead';
 }
 
 const stackOf = (error) => (error instanceof Error && typeof error.stack === 'string' ? error.stack : undefined);
@@ -39,7 +50,13 @@ const stackOf = (error) => (error instanceof Error && typeof error.stack === 'st
 function outcomeOfThrown(name, error) {
   if (error === NOT_JSON || isBug(error)) return failed(name + ': ' + thrownText(error), stackOf(error), places[name]);
   if (error instanceof Rejected) return rejection(name, error.message, error.data, true);
-  if (error instanceof Error) return rejection(name, String(error.message), error.data, false);
+  if (error instanceof Error) {
+    const message = String(error.message);
+    if (message !== '') return rejection(name, message, error.data, false);
+    // Rust knows how to read the place out of the stack.
+    const json = rejection(name, String(error.name) + ' without a message', error.data, false);
+    return json[0] === 'R' ? 'E' + stringify({ rejection: json, stack: stackOf(error) }) : json;
+  }
   return failed(name + ' ' + thrownText(error), undefined, places[name]);
 }
 

@@ -24,6 +24,27 @@ const ArrayPrototype_join = ArrayPrototype.join;
 const RegExp_test = RegExp.prototype.exec;
 const matches = (pattern, text) => apply(RegExp_test, pattern, [text]) !== null;
 
+// The engine asks this for the stack of every error, and so Rust hears of it when the stack was used up. How many frames
+// there are, and how they are written, is nobody's to change: it would be state outside the state.
+Error.prepareStackTrace = host.prepareStack;
+for (const [name, value] of [['prepareStackTrace', undefined], ['stackTraceLimit', 10]]) {
+  defineProperty(Error, name, { get() { return value; }, set() {}, enumerable: false, configurable: false });
+}
+hide(Error, 'captureStackTrace', function captureStackTrace(object) {
+  hide(object, 'stack', new Error().stack);
+});
+
+function stackText(sites) {
+  let text = '';
+  for (let i = 0; i < sites.length; i++) {
+    const site = sites[i];
+    text += '    at ' + (site.getFunctionName() ?? '<anonymous>') + (site.isNative()
+      ? ' (native)\n'
+      : ' (' + site.getFileName() + ':' + site.getLineNumber() + ':' + site.getColumnNumber() + ')\n');
+  }
+  return text;
+}
+
 // `text.isWellFormed()` runs for every string of every new state; a direct call is three times as fast as `apply`.
 defineProperty(String.prototype, 'isWellFormed', { writable: false, configurable: false });
 defineProperty(String.prototype, 'toWellFormed', { writable: false, configurable: false });

@@ -3,6 +3,8 @@
 const LOADING = 0, METHOD = 1, REDUCER = 2;
 const DECIDE = 0, REDUCE = 1;
 let running = LOADING;
+// The same for Rust, which reads it when there is no stack left to ask anything.
+const role = { reducing: false };
 let time = 0, elapsed = 0;
 // The random stream is seeded when it is first asked for: most calls never do.
 let stream = -1, nth = 0;

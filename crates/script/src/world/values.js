@@ -9,7 +9,7 @@ const checked = own(new WeakMap(), WeakMap.prototype, 'get', 'set');
 // Thrown by the fast walks; the slow walk then finds out where and what. Not an Error: it has no stack to pay for.
 const NOT_JSON = freeze({});
 let height = 0;
-// In the development check every property is looked at closely; else a getter passes as the value it gives.
+// Whether there may be getters, or properties that do not show: every property is looked at closely then.
 let thorough = false;
 
 // Checks a value that will only be stringified. Leaves out what `stringify` sorts out by itself (undefined, -0) and
@@ -36,7 +36,7 @@ function inspect(value, depth) {
   if (depth >= DEPTH_MAX) throw NOT_JSON;
   if (isArray(value)) {
     if (getPrototypeOf(value) !== ArrayPrototype) throw NOT_JSON;
-    if (thorough) lookClosely(value);
+    lookAtList(value);
     const length = value.length;
     for (let i = 0; i < length; i++) {
       const item = value[i];
@@ -68,18 +68,38 @@ const String_includes = String.prototype.includes;
 const SURROGATE = ['\\ud'];
 const includes = (text) => apply(String_includes, text, SURROGATE);
 
-// What is too slow to look for always, and is there by strange code only: properties that JSON does not show.
+// What JSON does not show of an object. Only a property that a program defines can be so: see below.
 function lookClosely(value) {
-  const array = isArray(value);
   const names = ownKeys(value);
-  if (array && names.length !== value.length + 1) throw NOT_JSON;
-  // Of a long list only the count: a getter in its midst is no accident, and lists are copied for each new item.
-  if (array && names.length > 64) return;
-  for (const name of names) {
-    if (array && name === 'length') continue;
-    const property = getOwnPropertyDescriptor(value, name);
+  for (let i = 0; i < names.length; i++) {
+    const property = getOwnPropertyDescriptor(value, names[i]);
     if (!('value' in property) || !property.enumerable) throw NOT_JSON;
   }
+}
+
+// The same of a list, which may have properties besides its items (`match` makes such).
+function lookAtList(list) {
+  const { length } = list;
+  if (ownKeys(list).length !== length + 1) throw NOT_JSON;
+  if (!thorough) return;
+  for (let i = 0; i < length; i++) {
+    const property = getOwnPropertyDescriptor(list, i);
+    if (property === undefined || !('value' in property) || !property.enumerable) throw NOT_JSON;
+  }
+}
+
+// A program's text is searched for getters (accessors.rs); these make them, too.
+for (const [owner, name] of [
+  [Object, 'defineProperty'], [Object, 'defineProperties'], [Object, 'create'], [Reflect, 'defineProperty'],
+  [ObjectPrototype, '__defineGetter__'], [ObjectPrototype, '__defineSetter__'],
+]) {
+  const native = owner[name];
+  const defining = { [name](...parts) {
+    if (name !== 'create' || parts[1] !== undefined) thorough = true;
+    return apply(native, this, parts);
+  } }[name];
+  defineProperty(defining, 'length', { value: native.length });
+  hide(owner, name, defining);
 }
 
 const COMMA = [','];
@@ -172,7 +192,7 @@ function settle(value, depth) {
   let copied = false;
   if (isArray(value)) {
     if (getPrototypeOf(value) !== ArrayPrototype) throw NOT_JSON;
-    if (thorough) lookClosely(value);
+    lookAtList(value);
     const length = value.length;
     let i = 0;
     // A list of short strings is joined and checked at once; what joins them is no surrogate. Long ones would be copied
