@@ -23,12 +23,21 @@ struct Terminal {
     keys: File,
     child: Child,
     screen: Arc<(Mutex<String>, Condvar)>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// A test that fails leaves no program behind.
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Terminal {
     fn open(name: &str) -> Terminal {
-        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has terminals");
+        let keys =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("the system has terminals");
         grantpt(&keys).expect("it is ours");
         unlockpt(&keys).expect("it is ours");
         let path = ptsname(&keys, Vec::new()).expect("it has a name");
@@ -56,7 +65,7 @@ impl Terminal {
                 shown.1.notify_all();
             }
         });
-        Terminal { keys, child, screen, reader }
+        Terminal { keys, child, screen, reader: Some(reader) }
     }
 
     /// Waits until what is shown is `enough`.
@@ -79,7 +88,7 @@ impl Terminal {
     /// All that was shown, and the exit status.
     fn end(mut self) -> (String, Option<i32>) {
         let status = self.child.wait().expect("the program ends");
-        self.reader.join().expect("the screen is read");
+        self.reader.take().expect("it is joined once").join().expect("the screen is read");
         let shown = self.screen.0.lock().unwrap().clone();
         (shown, status.code())
     }
