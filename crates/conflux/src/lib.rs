@@ -87,6 +87,7 @@ mod backup;
 mod builder;
 pub mod channel;
 mod clock;
+mod comparison;
 mod core;
 pub mod disk;
 mod founding;

@@ -125,6 +125,17 @@ pub enum Halt {
         /// This node's.
         is: Digest,
     },
+    /// No state is that of most voters.
+    #[error(
+        "at index {index} the state here has digest {is}, those of the other voters differ, and none is that of most: \
+         a reducer is not deterministic. Begin anew with the state that is right (recover)"
+    )]
+    Divided {
+        /// The place.
+        index: Index,
+        /// This node's digest.
+        is: Digest,
+    },
     /// The reducer broke on an action that passed on the leader.
     #[error(
         "the reducer failed after index {index} on actions that passed on the leader, so it is not deterministic: {failure}"

@@ -50,7 +50,7 @@ pub(crate) async fn metrics(State(front): State<Arc<Front>>) -> impl IntoRespons
 
 fn render(front: &Front) -> String {
     let mut page = Page(String::with_capacity(4096));
-    let Status { id, role, term, leader, index, voters, learners, .. } = front.node.status();
+    let Status { id, role, term, leader, index, agreed, parted, voters, learners, .. } = front.node.status();
     page.family("conflux_node_role", "gauge", "What the node is: 1 for its role.");
     for each in [Role::Waiting, Role::Leader, Role::Follower, Role::Candidate, Role::Learner, Role::Stopped] {
         page.sample("conflux_node_role", &[("node", &*id), ("role", &each.to_string())], u8::from(each == role));
@@ -60,6 +60,10 @@ fn render(front: &Front) -> String {
     let known = u8::from(leader.is_some());
     page.one("conflux_node_leader_known", "gauge", "Whether the node knows of a leader.", &node, known);
     page.one("conflux_node_index", "gauge", "The place of the node's committed state.", &node, index);
+    let help = "The last place at which most voters had the same state.";
+    page.one("conflux_node_agreed_index", "gauge", help, &node, agreed.unwrap_or_default());
+    let help = "How often the node's state was another than that of most voters, and replaced by theirs.";
+    page.one("conflux_node_parted_total", "counter", help, &node, parted);
     page.one("conflux_node_voters", "gauge", "How many members vote.", &node, voters.len());
     page.one("conflux_node_learners", "gauge", "How many members follow without a vote.", &node, learners.len());
 

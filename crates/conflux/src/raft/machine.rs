@@ -10,6 +10,7 @@ use super::log::{self, Log, head_of, meta_of};
 use super::types::{Entry, LogId, Payload, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, Verdict};
 use crate::disk::{DiskError, Finished, Journal, KeptSnapshot, SnapshotBytes, SnapshotHead};
 use crate::stop::Stop;
+use crate::watch;
 
 /// A saved state on its way to be written: made under the lock, written outside it.
 pub(crate) type Saved = Box<dyn FnOnce() -> Result<Vec<u8>, Stop> + Send + Sync>;
@@ -36,6 +37,7 @@ pub(super) struct Machine {
     replica: Arc<dyn Replica>,
     log: Log,
     position: Arc<Mutex<Position>>,
+    parted: watch::Sender<bool>,
 }
 
 /// How far the machine is: kept beside the replica, under one lock with it while either changes.
@@ -44,21 +46,21 @@ pub(super) struct Position {
     applied: Option<LogId>,
     membership: StoredMembership,
     /// The replica parted from the others and waits for another state. The engine goes on: its log counts for others.
-    aside: bool,
+    parted: bool,
     /// What came to be applied meanwhile, and was not.
     passed: Option<LogId>,
 }
 
 impl Machine {
     /// Starts from the disk's snapshot, if there is one; the engine applies the committed log after it.
-    pub(super) fn open(replica: Arc<dyn Replica>, log: Log) -> Result<Machine, Stop> {
+    pub(super) fn open(replica: Arc<dyn Replica>, log: Log, parted: watch::Sender<bool>) -> Result<Machine, Stop> {
         let mut position = Position::default();
         if let Some(KeptSnapshot { head, bytes }) = log.journal().snapshot() {
             let meta = meta_of(&head)?;
             (replica.clone().restore(&bytes.read_all()?)?)();
             position.stand_at(&meta);
         }
-        Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)) })
+        Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)), parted })
     }
 
     /// How far it is, readable from outside the engine.
@@ -73,14 +75,14 @@ impl Position {
     }
 
     /// From now on nothing is applied, until there is another state.
-    pub(super) fn step_aside(&mut self) {
-        self.aside = true;
+    pub(super) fn part(&mut self) {
+        self.parted = true;
     }
 
     /// Goes on with the state of a snapshot that was just put in place, through what was passed over behind it.
     pub(super) fn go_on(&mut self, meta: &SnapshotMeta, replica: &dyn Replica, log: &Log) -> Result<(), Stop> {
         self.stand_at(meta);
-        self.aside = false;
+        self.parted = false;
         let entries = log.entries_between(self.applied, self.passed.take());
         for run in entries.chunks(RUN_MAX) {
             replica.apply(&batches(run.iter()))?;
@@ -158,12 +160,13 @@ impl RaftStateMachine<Types> for Machine {
             let run = run.into_iter().collect::<Result<Vec<_>, _>>()?;
             let (applied_before, verdicts) = {
                 let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = position.applied.map_or(0, |applied| applied.index);
+                // The first index is 0.
+                let before = position.applied.map(|applied| applied.index);
                 // What a state that was put in place holds already is not applied again.
-                let fresh = || run.iter().map(|(entry, _)| entry).filter(|entry| entry.log_id.index > before);
-                if position.aside {
+                let fresh = || run.iter().map(|(entry, _)| entry).filter(|entry| Some(entry.log_id.index) > before);
+                if position.parted {
                     position.passed = run.last().map(|(entry, _)| entry.log_id);
-                    (u64::MAX, Vec::new())
+                    (Some(u64::MAX), Vec::new())
                 } else {
                     let verdicts = self.replica.apply(&batches(fresh())).map_err(io_error)?;
                     position.follow(fresh());
@@ -173,7 +176,7 @@ impl RaftStateMachine<Types> for Machine {
             let mut verdicts = verdicts.into_iter();
             for (entry, responder) in run {
                 let verdict = match entry.payload {
-                    Payload::Normal(_) if entry.log_id.index <= applied_before => Verdict::Skipped,
+                    Payload::Normal(_) if Some(entry.log_id.index) <= applied_before => Verdict::Skipped,
                     Payload::Normal(_) => verdicts.next().expect("one verdict a batch"),
                     _ => Verdict::Applied,
                 };
@@ -208,6 +211,8 @@ impl RaftStateMachine<Types> for Machine {
         // Whatever it held before is gone, and with it what it may have parted by.
         *position = Position::default();
         position.stand_at(meta);
+        drop(position);
+        self.parted.send(false);
         Ok(())
     }
 
