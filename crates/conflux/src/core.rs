@@ -29,7 +29,7 @@ use crate::perform::{PerformError, Prediction, Started, Wish};
 use crate::quorum::Quorum;
 use crate::raft::{ClusterId, Engine, Member, View, off_task};
 use crate::reads::Reads;
-use crate::replica::Local;
+use crate::replica::{Local, News};
 use crate::sequencer::{Inbound, prediction};
 use crate::status::{Role, Status};
 use crate::stop::Stop;
@@ -270,6 +270,8 @@ impl<C: Container> Core<C> {
             kind::CALLS => {
                 if let Ok(calls) = Calls::decode(&arrival.body)
                     && calls.session.node == arrival.from
+                    // They are sent again to whoever leads; kept here, they would only fill memory.
+                    && self.engine.leading().is_some()
                 {
                     self.inbound.push(calls, arrival.body.len());
                 }
@@ -323,7 +325,7 @@ impl<C: Container> Core<C> {
             // A node that has not been let in knows nothing of the time: its sessions could not be told from old ones.
             let elsewhere = leader.as_ref().filter(|leader| *leader != self.me() && !voters.is_empty());
             if let Some(leader) = elsewhere {
-                let as_of = self.local.store().stamps().elapsed;
+                let as_of = self.local.news_now().elapsed;
                 while let Some(calls) = self.origin.take_remote(as_of) {
                     self.post(&leader.name, kind::CALLS, calls.encode());
                 }
@@ -391,10 +393,7 @@ impl<C: Container> Core<C> {
             |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
         let stopped = self.stopped.borrow().clone().or_else(|| self.engine.stopped());
         let cluster = self.cluster();
-        let (index, generation) = {
-            let store = self.local.store();
-            (store.index(), store.generation())
-        };
+        let News { index, generation, .. } = self.local.news_now();
         Status {
             id: self.me().name.clone(),
             incarnation: self.me().incarnation,

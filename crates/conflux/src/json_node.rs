@@ -14,7 +14,7 @@ use crate::members::{MemberError, MemberStatus};
 use crate::node::{Asked, Node};
 use crate::perform::{Done, Perform, PerformError, Performed, Prediction};
 use crate::status::Status;
-use crate::subscription::Event;
+use crate::subscription::Next;
 
 /// The value as JSON, or what stands in for one that JSON cannot hold.
 fn json(value: &impl Payload) -> Value {
@@ -154,17 +154,22 @@ impl<C: Container> JsonNode for Node<C> {
     }
 
     fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
-        let subscription = match last {
-            Some(last) => Node::subscribe_from(self, last),
-            None => Node::subscribe(self),
-        };
-        let events = subscription.map(|event| match event {
-            Event::Change(change) => {
-                JsonEvent::Change(json_change(change.index, &*change.action, &change.origin, change.stamps))
+        // Without the states that actions led to: nobody is told them, and each subscriber would reduce every action.
+        let mut actions = self.actions(last);
+        let actions = futures_util::stream::poll_fn(move |context| actions.poll_next(context));
+        let events = actions.then(|next| async move {
+            match next {
+                Next::Action(action) => {
+                    Some(JsonEvent::Change(json_change(action.index, &*action.action, &action.origin, action.stamps())))
+                }
+                Next::Reset { state, index } => {
+                    // It may be large: not on a thread that carries messages. It is not told only when the runtime ends.
+                    let told = move || JsonEvent::Reset { index, state: json(&*state) };
+                    tokio::task::spawn_blocking(told).await.ok()
+                }
             }
-            Event::Reset { state, index } => JsonEvent::Reset { index, state: json(&*state) },
         });
-        events.boxed()
+        events.filter_map(std::future::ready).boxed()
     }
 
     fn status(&self) -> Status {

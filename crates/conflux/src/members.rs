@@ -101,7 +101,7 @@ impl<C: Container> Core<C> {
     /// The members, and names that have a seat and have not come yet.
     pub(crate) fn members(&self) -> Vec<MemberStatus> {
         let view = self.engine.view();
-        let seats = seats(self.local.store().roster(), &view);
+        let seats = seats(&self.local.roster(), &view);
         let all = view.voters.union(&view.learners);
         let mut members: Vec<MemberStatus> = all
             .map(|member| {
@@ -398,7 +398,7 @@ impl<C: Container> Core<C> {
 
     /// Takes a node's wish to be let in; `false` when it was removed for good.
     pub(crate) fn admit(&self, member: Member) -> Result<bool, String> {
-        if self.local.store().roster().is_removed(&member.name, member.incarnation) {
+        if self.local.roster().is_removed(&member.name, member.incarnation) {
             return Ok(false);
         }
         let view = self.engine.view();
@@ -460,7 +460,7 @@ impl<C: Container> Core<C> {
             return true;
         }
         let view = self.engine.view();
-        let roster = self.local.store().roster().clone();
+        let roster = self.local.roster();
         if view.joint {
             // Begun by an earlier leader, or by this one before it was cut off: finish it.
             if view.target_voters.contains(self.me()) {

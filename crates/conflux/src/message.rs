@@ -137,8 +137,8 @@ pub(crate) struct Expect {
 pub(crate) struct Decided {
     pub(crate) session: SessionId,
     pub(crate) first: CallNumber,
-    /// Of the calls from `first` on.
-    pub(crate) places: Vec<Index>,
+    /// Of the calls from `first` on; none for a void, and for one whose request id another call had.
+    pub(crate) places: Vec<Option<Index>>,
 }
 
 /// "I decided that call so": from the leader, before the commit. The record is a batch of that one call.
@@ -448,7 +448,8 @@ impl Decided {
         bytes.put_varint(self.first.0);
         bytes.put_varint(self.places.len() as u64);
         for place in &self.places {
-            bytes.put_varint(place.0);
+            // None is 0, and place 0 is 1.
+            bytes.put_varint(place.map_or(0, |place| place.0.saturating_add(1)));
         }
         bytes.into()
     }
@@ -461,7 +462,9 @@ impl Decided {
             if first.0.checked_add(count as u64).is_none() {
                 return Err(CodecError::invalid("a call's number", first.0));
             }
-            let places = (0..count).map(|_| Ok(Index(reader.varint("a place")?))).collect::<Result<_, _>>()?;
+            let places = (0..count)
+                .map(|_| Ok(reader.varint("a place")?.checked_sub(1).map(Index)))
+                .collect::<Result<_, _>>()?;
             Ok(Decided { session, first, places })
         })
     }
@@ -514,7 +517,7 @@ mod tests {
     #[test]
     fn what_was_decided_is_read_back() {
         let session = SessionId { node: "b".into(), incarnation: Incarnation(3), number: 1 };
-        let decided = Decided { session, first: CallNumber(7), places: vec![Index(300), Index(0)] };
+        let decided = Decided { session, first: CallNumber(7), places: vec![Some(Index(300)), None, Some(Index(0))] };
         assert_eq!(Decided::decode(&decided.encode()), Ok(decided));
         let source = Source { version: 2, code: Digest(9) };
         let hello = Hello { incarnation: Incarnation(1), source, cluster: 4, leads: true };

@@ -14,7 +14,7 @@ use crate::members::{MemberError, MemberStatus};
 use crate::perform::{Perform, Performed, answer};
 use crate::reads::ReadError;
 use crate::status::{Status, StatusWatch};
-use crate::subscription::{Event, Guard, Subscription};
+use crate::subscription::{Actions, Event, Guard, Subscription};
 
 /// One replica of a container, in this process.
 ///
@@ -279,6 +279,15 @@ impl<C: Container> Node<C> {
     pub async fn transfer_leadership(&self, to: Option<&str>) -> Result<NodeName, MemberError> {
         let core = &self.handle.core;
         core.hand_over(to.map(NodeName::from), core.options.deadline).await
+    }
+
+    /// What comes after a place, or after the present.
+    pub(crate) fn actions(&self, last: Option<Index>) -> Actions<C> {
+        let local = self.handle.core.local.clone();
+        match last {
+            Some(last) => Actions::from(local, last),
+            None => Actions::from_now(local).0,
+        }
     }
 
     /// The state as it was at a place, if this node still holds that much history.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::container::ACTION_BYTES_MAX;
+use conflux_core::payload::encode_foreign;
 use conflux_core::{
     CallNumber, ChosenId, Container, Found, Incarnation, Index, NodeName, Outcome, Payload, Request, RequestId,
     SessionId, SessionKey, Store,
@@ -391,14 +392,14 @@ impl<C: Container> Origin<C> {
     }
 
     /// The leader says that these calls are committed, and where they were judged.
-    pub(crate) fn decided(&self, session: &SessionId, first: CallNumber, places: &[Index]) {
+    pub(crate) fn decided(&self, session: &SessionId, first: CallNumber, places: &[Option<Index>]) {
         let mut line = self.lock();
         if line.session != *session {
             return;
         }
         for (at, place) in places.iter().enumerate() {
             if let Some(at) = line.position(CallNumber(first.0 + at as u64)) {
-                line.pending[at].decided = Some(*place);
+                line.pending[at].decided = *place;
             }
         }
     }
@@ -422,7 +423,7 @@ impl<C: Container> Origin<C> {
 /// A method as bytes, if it is no larger than the action that may come of it.
 fn encode(method: &impl Payload) -> Result<Bytes, String> {
     let mut bytes = Vec::with_capacity(32);
-    method.encode(&mut bytes).map_err(|error| format!("the method cannot be written: {error}"))?;
+    encode_foreign(method, &mut bytes).map_err(|error| format!("the method cannot be written: {error}"))?;
     if bytes.len() > ACTION_BYTES_MAX {
         return Err(format!("the method has {} bytes, more than the {ACTION_BYTES_MAX} allowed", bytes.len()));
     }

@@ -2,10 +2,12 @@
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use conflux_core::{Applied, Batch, Committed, Container, History, Index, Owed, Roster, Store};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::aside::Aside;
 use crate::comparison::Sample;
@@ -15,11 +17,31 @@ use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
 use crate::watch;
 
-/// How far the published state is.
+/// A state of the past, and the action that led to it.
+type Past<C> = (Arc<<C as Container>::State>, Option<Committed<C>>);
+
+/// Actions of so many bytes are held for subscribers, and for those who ask for the past.
+const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Readers wait for reducers about so long.
+const HOLD_MAX: Duration = Duration::from_millis(5);
+
+/// How far the published state is. Known without a wait for reducers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct News {
     pub(crate) index: Index,
+    /// The generation of the history.
+    pub(crate) generation: u64,
+    /// The replicated clock.
+    pub(crate) elapsed: Duration,
     pub(crate) closed: bool,
+}
+
+impl News {
+    fn of<C: Container>(store: &Store<C>) -> News {
+        let (index, generation, elapsed) = (store.index(), store.generation(), store.stamps().elapsed);
+        News { index, generation, elapsed, closed: false }
+    }
 }
 
 /// Locks are taken in this order: store, history, origin.
@@ -43,8 +65,8 @@ pub(crate) struct Local<C: Container> {
 impl<C: Container> Local<C> {
     pub(crate) fn new(container: Arc<C>, origin: Arc<Origin<C>>, history_max: usize) -> Self {
         let store = Store::new(container);
-        let history = History::new(store.index(), store.state().clone(), history_max);
-        let (published, _) = watch::channel(News { index: store.index(), closed: false });
+        let history = History::new(store.index(), store.state().clone(), history_max, HISTORY_BYTES_MAX);
+        let (published, _) = watch::channel(News::of(&store));
         Local {
             store: RwLock::new(store),
             history: Mutex::new(history),
@@ -89,7 +111,7 @@ impl<C: Container> Local<C> {
     }
 
     /// The state as it was at a place, and the action that led there; `None` when that past is not held, or has not come.
-    pub(crate) fn state_at(&self, index: Index) -> Option<(Arc<C::State>, Option<Committed<C>>)> {
+    pub(crate) fn state_at(&self, index: Index) -> Option<Past<C>> {
         let (mut state, path) = self.history(|history| history.path_to(index))?;
         let container = self.container();
         for change in &path {
@@ -103,14 +125,35 @@ impl<C: Container> Local<C> {
         look(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What comes after an index that a subscriber has seen.
-    pub(crate) fn since(&self, last: Index, max: usize) -> Owed<C> {
-        self.history(|history| history.since(last, max))
+    /// What comes after an index that a subscriber was told, after so many resets of the history if it was told here; and
+    /// how many there are now.
+    pub(crate) fn since(&self, last: Index, resets: Option<u64>, max: usize) -> (Owed<C>, u64) {
+        self.history(|history| {
+            let now = history.resets();
+            let same = resets.is_none_or(|then| then == now);
+            (if same { history.since(last, max) } else { Owed::Reset }, now)
+        })
+    }
+
+    /// The present: the state, its place, and how often the history was reset before.
+    pub(crate) fn present(&self) -> (Arc<C::State>, Index, u64) {
+        let store = self.store();
+        (store.state().clone(), store.index(), self.history(History::resets))
     }
 
     /// Waits for news.
     pub(crate) fn news(&self) -> watch::Receiver<News> {
         self.published.subscribe()
+    }
+
+    /// How far the published state is.
+    pub(crate) fn news_now(&self) -> News {
+        *self.published.borrow()
+    }
+
+    /// Who is meant to vote.
+    pub(crate) fn roster(&self) -> Roster {
+        self.roster.borrow().clone()
     }
 
     /// Waits on who is meant to vote.
@@ -128,10 +171,11 @@ impl<C: Container> Local<C> {
         });
     }
 
-    fn publish(&self, index: Index) {
+    fn publish(&self, present: News, another: bool) {
         self.published.modify(|news| {
-            news.index = index;
-            true
+            let moved = news.index != present.index;
+            *news = News { closed: news.closed, ..present };
+            moved || another
         });
     }
 
@@ -193,14 +237,22 @@ impl<C: Container> Local<C> {
         // Decoded before the lock is taken: readers wait for reducers only.
         let batches = proposals
             .iter()
-            .map(|proposal| batch::<C>(proposal, Proposal::take_made))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|proposal| Ok((batch::<C>(proposal, Proposal::take_made)?, proposal.bytes.len())))
+            .collect::<Result<Vec<_>, Stop>>()?;
         let mut verdicts = Vec::with_capacity(batches.len());
+        while verdicts.len() < batches.len() {
+            self.apply_some(&batches[verdicts.len()..], &mut verdicts)?;
+        }
+        Ok(verdicts)
+    }
+
+    /// Applies some of these, one at least, and publishes the result once.
+    fn apply_some(&self, batches: &[(Arc<Batch<C>>, usize)], verdicts: &mut Vec<Verdict>) -> Result<(), Stop> {
+        let begun = Instant::now();
         let mut resolved = Vec::new();
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
-        let before = store.index();
-        let mut changes = Vec::new();
-        for batch in &batches {
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        for (batch, length) in batches {
             let mine = self.origin.key(&store);
             if batch.header.compare && batch.header.prev == store.head() {
                 let place = Place { batch: batch.header.id, index: store.index() };
@@ -212,7 +264,11 @@ impl<C: Container> Local<C> {
                 if Some(session) == mine {
                     resolved.push((number, outcome.clone()));
                 }
+            });
+            let applied = applied.inspect_err(|_| {
+                self.put_back(&mut store);
             })?;
+            bytes += length;
             verdicts.push(match applied {
                 Applied::Skipped => Verdict::Skipped,
                 Applied::Changes(new) => {
@@ -226,18 +282,30 @@ impl<C: Container> Local<C> {
                     Verdict::Applied
                 }
             });
+            if begun.elapsed() > HOLD_MAX {
+                break;
+            }
         }
-        let index = store.index();
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).extend(changes, store.state());
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).extend(changes, bytes, store.state());
         self.publish_roster(store.roster());
+        self.publish(News::of(&store), false);
         drop(store);
         // Only now: whoever is told of a success sees it in the state.
         self.origin.resolve(resolved);
-        if index != before {
-            self.publish(index);
-        }
         self.applied.notify_one();
-        Ok(verdicts)
+        Ok(())
+    }
+
+    /// A batch could not be applied, and may have left half of what it does. Nobody is to see that: the last state that was
+    /// published is made again.
+    fn put_back(&self, store: &mut Store<C>) {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = history.last();
+        let Some((mut state, path)) = history.path_to(last) else { return };
+        let whole = path.iter().all(|change| change.reduce(store.container(), Arc::make_mut(&mut state)).is_ok());
+        if whole {
+            store.put_back(last, state);
+        }
     }
 
     fn install(&self, restored: Store<C>) {
@@ -249,7 +317,10 @@ impl<C: Container> Local<C> {
             self.publish_roster(restored.roster());
             *store = restored;
         }
-        self.origin.reconcile(&self.store(), true);
-        self.publish(index);
+        let store = self.store();
+        self.origin.reconcile(&store, true);
+        let news = News::of(&store);
+        drop(store);
+        self.publish(news, true);
     }
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use conflux_core::payload::decode_foreign;
 use conflux_core::{
-    Batch, CallNumber, ChosenId, Container, Fork, Found, Index, Payload, Record, Request, RosterChange, SessionId,
-    SessionKey, Verdict,
+    Batch, CallNumber, ChosenId, Container, Fork, Found, Index, Record, Request, RosterChange, SessionId, SessionKey,
+    Verdict,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -60,6 +61,8 @@ impl Inbound {
 
     pub(crate) fn push(&self, calls: Calls, bytes: usize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // A void is a byte on its way, and more than that here.
+        let bytes = bytes + calls.calls.len() * size_of::<RemoteCall>();
         if waiting.bytes + bytes > WAITING_BYTES_MAX {
             return;
         }
@@ -278,7 +281,7 @@ impl<C: Container> Leadership<'_, C> {
             requests.extend(changes.into_iter().map(|change| Request::Roster { change, voters: voters.clone() }));
         }
         if let Some(taken) = self.core.origin.take_local(self.batch_calls_max) {
-            let as_of = taken.open.then(|| self.core.local.store().stamps().elapsed);
+            let as_of = taken.open.then(|| self.core.local.news_now().elapsed);
             if let Some(as_of) = as_of {
                 self.core.origin.asks(as_of);
             }
@@ -341,7 +344,7 @@ impl<C: Container> Leadership<'_, C> {
                     RemoteCall::Void => (None, None),
                     // A method that this node cannot read can never be judged: its number is passed over for good.
                     RemoteCall::Run { method, chosen, predict } => {
-                        let method = C::Method::decode(&method).ok();
+                        let method = decode_foreign::<C::Method>(&method).ok();
                         if predict {
                             self.wanted.push((calls.session.clone(), number));
                         }
@@ -416,13 +419,13 @@ impl<C: Container> Leadership<'_, C> {
 
     /// Tells an origin that sends calls again which of them are committed: its own log has not come so far.
     fn tell_decided(&self, key: SessionKey, calls: &Calls) {
-        let places: Vec<Index> = {
+        let places: Vec<Option<Index>> = {
             let store = self.core.local.store();
             let Some(session) = store.sessions().get(key) else { return };
             let numbers = (0..calls.calls.len() as u64).map(|at| session.find(CallNumber(calls.first.0 + at)));
             numbers
                 .map_while(|found| match found {
-                    Found::Decided(outcome) => Some(outcome.index().unwrap_or_default()),
+                    Found::Decided(outcome) => Some(outcome.index()),
                     Found::Undecided | Found::Forgotten => None,
                 })
                 .collect()

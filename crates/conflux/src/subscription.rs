@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use conflux_core::{Committed, Container, Failure, Index, Origin, Owed, Stamps};
+use conflux_core::{Committed, Container, Failure, History, Index, Origin, Owed, Stamps};
 use futures_core::Stream;
 
 use crate::replica::{Local, News};
@@ -66,45 +66,42 @@ impl<C: Container> fmt::Debug for Event<C> {
 /// How many actions are fetched at once.
 const FETCH: usize = 256;
 
-/// A stream of events; ends when the node is closed.
-///
-/// It keeps a state of its own and takes it through each action when that is asked for, so every event shows exactly
-/// the state that its action led to, however far behind the subscriber is.
-pub struct Subscription<C: Container> {
+/// The committed actions in order, or the present where they are not held any more.
+pub(crate) struct Actions<C: Container> {
     local: Arc<Local<C>>,
     news: watch::Receiver<News>,
-    /// The last place told; `state` is the state there, once it is known.
+    /// The last place told.
     last: Index,
-    state: Option<Arc<C::State>>,
+    /// How often the history had been reset when it was. None while this node has told nothing yet: the place is from
+    /// elsewhere.
+    resets: Option<u64>,
     fetched: VecDeque<Committed<C>>,
 }
 
-impl<C: Container> Subscription<C> {
-    /// From the present on.
-    pub(crate) fn from_now(local: Arc<Local<C>>) -> Self {
-        let news = local.news();
-        let (last, state) = {
-            let store = local.store();
-            (store.index(), store.state().clone())
-        };
-        Subscription { local, news, last, state: Some(state), fetched: VecDeque::new() }
-    }
+/// The next of [`Actions`].
+pub(crate) enum Next<C: Container> {
+    Action(Committed<C>),
+    Reset { state: Arc<C::State>, index: Index },
+}
 
+impl<C: Container> Actions<C> {
     /// From the action after `last` on.
     pub(crate) fn from(local: Arc<Local<C>>, last: Index) -> Self {
+        Actions { news: local.news(), local, last, resets: None, fetched: VecDeque::new() }
+    }
+
+    /// From the present on, which is given, too.
+    pub(crate) fn from_now(local: Arc<Local<C>>) -> (Self, Arc<C::State>) {
         let news = local.news();
-        Subscription { local, news, last, state: None, fetched: VecDeque::new() }
+        let (state, last, resets) = local.present();
+        (Actions { local, news, last, resets: Some(resets), fetched: VecDeque::new() }, state)
     }
 
-    /// The next event; `None` once the node is closed.
-    pub async fn next(&mut self) -> Option<Event<C>> {
-        poll_fn(|context| self.poll_event(context)).await
-    }
-
-    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<C>>> {
+    /// The next one; `None` once the node is closed.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Next<C>>> {
         loop {
-            if let Some(event) = self.ready() {
-                return Poll::Ready(Some(event));
+            if let Some(next) = self.ready() {
+                return Poll::Ready(Some(next));
             }
             let closed = self.news.borrow().closed;
             // Looked at again after the last wake-up, so nothing that was published before the end is missed.
@@ -117,61 +114,92 @@ impl<C: Container> Subscription<C> {
         }
     }
 
-    fn ready(&mut self) -> Option<Event<C>> {
-        if self.state.is_none() && !self.find_start()? {
-            return Some(self.reset());
-        }
+    fn ready(&mut self) -> Option<Next<C>> {
         if self.fetched.is_empty() {
-            match self.local.since(self.last, FETCH) {
+            let (owed, resets) = self.local.since(self.last, self.resets, FETCH);
+            match owed {
                 Owed::Nothing => return None,
-                Owed::Reset => return Some(self.reset()),
-                Owed::Changes(changes) => self.fetched = changes.into(),
+                Owed::Reset => {
+                    let (state, index) = self.reset();
+                    return Some(Next::Reset { state, index });
+                }
+                Owed::Changes(changes) => (self.fetched, self.resets) = (changes.into(), Some(resets)),
             }
         }
-        let change = self.fetched.pop_front()?;
-        let state = self.state.as_mut().expect("it was found above");
-        let container = self.local.store().container().clone();
-        if change.reduce(&container, Arc::make_mut(state)).is_err() {
-            // What passed in the store fails here: the reducer is not deterministic. The store's state is the truth.
-            return Some(self.reset());
-        }
-        let previous = std::mem::replace(&mut self.last, change.index);
-        Some(Event::Change(Change {
-            state: state.clone(),
-            previous,
-            index: change.index,
-            stamps: change.stamps(),
-            action: change.action,
-            origin: change.origin,
-        }))
+        let action = self.fetched.pop_front()?;
+        self.last = action.index;
+        Some(Next::Action(action))
     }
 
-    /// Finds the state at the place to start from: `None` while that has not come, `false` when it is gone.
-    fn find_start(&mut self) -> Option<bool> {
-        if self.local.store().index() < self.last {
-            return None;
-        }
-        let Some((mut state, path)) = self.local.history(|history| history.path_to(self.last)) else {
-            return Some(false);
-        };
-        let container = self.local.store().container().clone();
-        for change in path {
-            if change.reduce(&container, Arc::make_mut(&mut state)).is_err() {
-                return Some(false);
-            }
-        }
-        self.state = Some(state);
-        Some(true)
-    }
-
-    fn reset(&mut self) -> Event<C> {
-        let store = self.local.store();
-        let (state, index) = (store.state().clone(), store.index());
-        drop(store);
+    /// Goes on from the present.
+    fn reset(&mut self) -> (Arc<C::State>, Index) {
         self.fetched.clear();
-        self.last = index;
+        let (state, index, resets) = self.local.present();
+        (self.last, self.resets) = (index, Some(resets));
+        (state, index)
+    }
+}
+
+/// A stream of events; ends when the node is closed.
+///
+/// It keeps a state of its own and takes it through each action when that is asked for, so every event shows exactly
+/// the state that its action led to, however far behind the subscriber is.
+pub struct Subscription<C: Container> {
+    actions: Actions<C>,
+    /// The state at the last place told, once it is known.
+    state: Option<Arc<C::State>>,
+}
+
+impl<C: Container> Subscription<C> {
+    /// From the present on.
+    pub(crate) fn from_now(local: Arc<Local<C>>) -> Self {
+        let (actions, state) = Actions::from_now(local);
+        Subscription { actions, state: Some(state) }
+    }
+
+    /// From the action after `last` on.
+    pub(crate) fn from(local: Arc<Local<C>>, last: Index) -> Self {
+        Subscription { actions: Actions::from(local, last), state: None }
+    }
+
+    /// The next event; `None` once the node is closed.
+    pub async fn next(&mut self) -> Option<Event<C>> {
+        poll_fn(|context| self.poll_event(context)).await
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<C>>> {
+        let previous = self.actions.last;
+        self.actions.poll_next(context).map(|next| {
+            let (state, index) = match next? {
+                Next::Action(action) => match self.change(previous, action) {
+                    Some(change) => return Some(Event::Change(change)),
+                    None => self.actions.reset(),
+                },
+                Next::Reset { state, index } => (state, index),
+            };
+            self.state = Some(state.clone());
+            Some(Event::Reset { state, index })
+        })
+    }
+
+    /// What an action led to; `None` when that cannot be told any more.
+    fn change(&mut self, previous: Index, action: Committed<C>) -> Option<Change<C>> {
+        let local = &self.actions.local;
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => local.state_at(previous)?.0,
+        };
+        // What passed in the store may fail here: then the reducer is not deterministic, and the store's state is the truth.
+        action.reduce(&local.container(), Arc::make_mut(&mut state)).ok()?;
         self.state = Some(state.clone());
-        Event::Reset { state, index }
+        Some(Change {
+            state,
+            previous,
+            index: action.index,
+            stamps: action.stamps(),
+            action: action.action,
+            origin: action.origin,
+        })
     }
 }
 

@@ -20,13 +20,24 @@ struct Skewed {
     from: u64,
     /// Up to this time.
     to: u64,
+    /// It breaks instead.
+    breaks: bool,
     times: BTreeMap<u64, u64>,
 }
 
 impl Skew {
     fn arm(&self, at: RangeInclusive<u64>, times: RangeInclusive<u64>) {
         let (from, to) = times.into_inner();
-        *self.0.lock().expect("no test panicked") = Skewed { at: Some(at), from, to, times: BTreeMap::new() };
+        *self.0.lock().expect("no test panicked") = Skewed { at: Some(at), from, to, ..Skewed::default() };
+    }
+
+    fn break_at(&self, index: u64) {
+        let at = Some(index..=index);
+        *self.0.lock().expect("no test panicked") = Skewed { at, to: u64::MAX, breaks: true, ..Skewed::default() };
+    }
+
+    fn breaks(&self) -> bool {
+        self.0.lock().expect("no test panicked").breaks
     }
 
     fn is_wrong(&self, index: u64) -> bool {
@@ -58,7 +69,9 @@ impl Container for Numbers {
     }
 
     fn reduce(&self, numbers: &mut Vec<u64>, action: &u64, context: &Context<'_>) {
-        numbers.push(action + u64::from(self.0.is_wrong(context.index().0)));
+        let wrong = self.0.is_wrong(context.index().0);
+        numbers.push(action + u64::from(wrong));
+        assert!(!wrong || !self.0.breaks(), "it breaks");
     }
 }
 
@@ -221,6 +234,26 @@ async fn a_replica_that_parts_again_and_again_stops_and_says_why() {
     let others = cluster.nodes.iter().filter(|node| node.status().stopped.is_none());
     assert_eq!(others.count(), 2);
     assert_eq!(*cluster.nodes[leads].state(), (1..=200).collect::<Vec<u64>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_batch_that_breaks_a_replica_it_shows_nothing() {
+    let cluster = Cluster::open(3).await;
+    let (leads, follows) = cluster.roles();
+    cluster.perform(leads, 1..=10).await;
+    let mut watch = cluster.nodes[follows].watch_status();
+    watch.find(|status| (status.index == Index(10)).then_some(())).await.expect("it is open");
+    cluster.skews[follows].break_at(13);
+    // Asked for at once, they make one batch.
+    let performs: Vec<_> = (11..=15).map(|number| cluster.nodes[leads].perform(number).start()).collect();
+    for perform in performs {
+        perform.await.expect("the others serve");
+    }
+    let stopped = watch.find(|status| status.stopped.clone()).await.expect("it says why");
+    assert!(stopped.contains("it breaks"), "{stopped}");
+    let state = cluster.nodes[follows].state();
+    assert_eq!((*state).clone(), (1..=10).collect::<Vec<u64>>());
+    assert_eq!(state.index(), Index(10));
 }
 
 #[tokio::test(start_paused = true)]

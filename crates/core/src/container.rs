@@ -143,11 +143,16 @@ pub trait Container: Send + Sync + 'static {
             let said = match panics::caught("the method", || self.decide(state, method, &context)) {
                 Ok(Ok(Some(action))) => {
                     // What followers will read is what is reduced here too: a field that serde skips cannot differ.
-                    check_written(&action, "action", &mut bytes)
-                        .and_then(|()| read_back(&bytes))
-                        .map(|action| Ok(Some(action)))
+                    let read = panics::caught("writing the action", || {
+                        check_written(&action, "action", &mut bytes).and_then(|()| read_back(&bytes))
+                    });
+                    read.flatten().map(|action| Ok(Some(action)))
                 }
-                Ok(Err(rejection)) => check_written(&rejection, "rejection", &mut bytes).map(|()| Err(rejection)),
+                Ok(Err(rejection)) => {
+                    let written =
+                        panics::caught("writing the rejection", || check_written(&rejection, "rejection", &mut bytes));
+                    written.flatten().map(|()| Err(rejection))
+                }
                 Ok(Ok(None)) => {
                     bytes.clear();
                     Ok(Ok(None))
@@ -317,11 +322,16 @@ pub struct Failure {
     pub at: Option<String>,
 }
 
+/// How much is kept of what a panic says: it goes into the log.
+const PANIC_BYTES_MAX: usize = 4096;
+
 impl Failure {
     /// The failure that a caught panic is.
     #[must_use]
     pub fn of_panic(what: &str, panic: &(dyn Any + Send)) -> Failure {
         let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Failure { message: format!("{what} panicked: {}", said.unwrap_or("with no message")), at: None }
+        let said = said.unwrap_or("with no message");
+        let said = &said[..said.floor_char_boundary(PANIC_BYTES_MAX)];
+        Failure { message: format!("{what} panicked: {said}"), at: None }
     }
 }

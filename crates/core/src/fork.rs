@@ -8,7 +8,7 @@ use crate::batch::{Audit, Batch, ChosenId, ELAPSED_MAX, Header, Record, Verdict}
 use crate::container::{BatchContext, Call, Container, Decision};
 use crate::context::Stamps;
 use crate::ids::{
-    BatchId, CallNumber, Incarnation, Index, NODE_NAME_BYTES_MAX, NodeName, REQUEST_ID_BYTES_MAX, SessionId, SessionKey,
+    BatchId, CallNumber, Incarnation, NODE_NAME_BYTES_MAX, NodeName, REQUEST_ID_BYTES_MAX, SessionId, SessionKey,
 };
 use crate::roster::{Roster, RosterChange};
 use crate::session::Found;
@@ -172,7 +172,12 @@ impl<C: Container> Fork<C> {
         assert!(!self.damaged, "a damaged fork is thrown away");
         let container = self.store.container().clone();
         let sweep = self.store.sessions.sweep(stamps.elapsed, self.retention.session, self.retention.chosen_id);
-        let swept = self.admit(sweep.as_ref(), stamps, requests);
+        if let Some(sweep) = &sweep {
+            // At once, so that what comes is judged on the table as it will be; a second time it changes nothing.
+            let swept = self.store.sessions.record(sweep, stamps.elapsed, self.store.index);
+            swept.expect("a sweep contradicts nothing");
+        }
+        let swept = self.admit(requests);
         let context = BatchContext { base: self.store.index, stamps, seed };
 
         let opens = swept.opens.into_iter().map(Record::Open);
@@ -210,14 +215,9 @@ impl<C: Container> Fork<C> {
         Ok(Some(batch))
     }
 
-    /// Sorts out which requests fit, on the table as it will be after the sweep.
-    fn admit(&self, sweep: Option<&Record<C>>, stamps: Stamps, requests: Vec<Request<C>>) -> Admitted<C> {
-        let swept = sweep.map(|sweep| {
-            let mut sessions = self.store.sessions.clone();
-            sessions.record(sweep, stamps.elapsed, Index(0)).expect("a sweep contradicts nothing");
-            sessions
-        });
-        let sessions = swept.as_ref().unwrap_or(&self.store.sessions);
+    /// Sorts out which requests fit.
+    fn admit(&self, requests: Vec<Request<C>>) -> Admitted<C> {
+        let sessions = &self.store.sessions;
         let mut admitted = Admitted { roster: None, opens: Vec::new(), calls: Vec::new(), slots: Vec::new() };
         // The next call of each session that has one in this batch, and the chosen ids of this batch.
         let mut nexts: BTreeMap<SessionKey, CallNumber> = BTreeMap::new();

@@ -17,6 +17,11 @@ pub struct History<C: Container> {
     middle: Option<(Index, Arc<C::State>)>,
     actions: VecDeque<Committed<C>>,
     actions_max: usize,
+    bytes_max: usize,
+    /// Of the younger segment.
+    bytes: usize,
+    /// How often the past was forgotten at once.
+    resets: u64,
 }
 
 /// What a subscriber whose last index is known is owed.
@@ -35,10 +40,19 @@ pub type Path<C> = (Arc<<C as Container>::State>, Vec<Committed<C>>);
 
 impl<C: Container> History<C> {
     /// No past yet. Holds at least half of `actions_max` actions once they have happened, and at most `actions_max` and
-    /// what one batch adds: only between batches is there a state to go on from. With 0 it holds none.
+    /// what one batch adds: only between batches is there a state to go on from. With 0 it holds none. Of large actions it
+    /// holds fewer: about `bytes_max` bytes, as they are written.
     #[must_use]
-    pub fn new(index: Index, state: Arc<C::State>, actions_max: usize) -> Self {
-        History { base: (index, state), middle: None, actions: VecDeque::new(), actions_max }
+    pub fn new(index: Index, state: Arc<C::State>, actions_max: usize, bytes_max: usize) -> Self {
+        History {
+            base: (index, state),
+            middle: None,
+            actions: VecDeque::new(),
+            actions_max,
+            bytes_max,
+            bytes: 0,
+            resets: 0,
+        }
     }
 
     /// The present.
@@ -53,8 +67,8 @@ impl<C: Container> History<C> {
         self.base.0
     }
 
-    /// Adds what a batch changed; `state` is the state after it.
-    pub fn extend(&mut self, changes: Vec<Committed<C>>, state: &Arc<C::State>) {
+    /// Adds what batches of so many bytes changed; `state` is the state after them.
+    pub fn extend(&mut self, changes: Vec<Committed<C>>, bytes: usize, state: &Arc<C::State>) {
         self.actions.extend(changes);
         let last = self.last();
         if self.actions_max == 0 {
@@ -65,9 +79,12 @@ impl<C: Container> History<C> {
         // A segment is half of the whole at least. Few segments keep a state copy, and the copy-on-write it costs, a
         // rare thing; the older one is dropped only when the younger is enough alone.
         let younger = self.middle.as_ref().unwrap_or(&self.base).0;
-        if ((last.0 - younger.0) as usize) < self.actions_max.div_ceil(2) {
+        let actions = (last.0 - younger.0) as usize;
+        self.bytes += bytes;
+        if actions == 0 || (actions < self.actions_max.div_ceil(2) && self.bytes < self.bytes_max / 2) {
             return;
         }
+        self.bytes = 0;
         if let Some(base) = self.middle.replace((last, state.clone())) {
             self.actions.drain(..(base.0.0 - self.base.0.0) as usize);
             self.base = base;
@@ -76,7 +93,14 @@ impl<C: Container> History<C> {
 
     /// Forgets the past: a snapshot was installed.
     pub fn reset(&mut self, index: Index, state: Arc<C::State>) {
-        *self = History::new(index, state, self.actions_max);
+        let resets = self.resets + 1;
+        *self = History { resets, ..History::new(index, state, self.actions_max, self.bytes_max) };
+    }
+
+    /// How often the past was forgotten. What was told before the last time may not be what is so at that place.
+    #[must_use]
+    pub fn resets(&self) -> u64 {
+        self.resets
     }
 
     /// What comes after `last`, at most `max` actions.

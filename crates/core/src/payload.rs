@@ -26,6 +26,22 @@ impl PayloadError {
     }
 }
 
+/// Reads a value that came from elsewhere. Reading it is the user's code, and may panic.
+///
+/// # Errors
+/// When the bytes are not such a value, or reading them panics.
+pub fn decode_foreign<T: Payload>(bytes: &[u8]) -> Result<T, PayloadError> {
+    crate::panics::caught("reading it", || T::decode(bytes)).map_err(PayloadError::new).flatten()
+}
+
+/// Writes a value that was given by somebody. Writing it is the user's code, and may panic.
+///
+/// # Errors
+/// When the value refuses to be written, or writing it panics.
+pub fn encode_foreign<T: Payload>(value: &T, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
+    crate::panics::caught("writing it", || value.encode(bytes)).map_err(PayloadError::new).flatten()
+}
+
 /// A value that travels: in the log, in snapshots, in JSON to people and programs.
 ///
 /// Implemented for every type that serde reads and writes: bytes are MessagePack with named fields, so fields and

@@ -344,6 +344,12 @@ impl<C: Container> Store<C> {
         Some(Origin { node: id.node.clone(), session: id.clone(), number })
     }
 
+    /// Shows an earlier state again, after a batch that could not be applied left a half-written one. For readers: such a
+    /// store goes no further.
+    pub fn put_back(&mut self, index: Index, state: Arc<C::State>) {
+        (self.index, self.state) = (index, state);
+    }
+
     /// Everything as bytes, for a snapshot. Without the head, a node that starts from it would skip everything after.
     ///
     /// # Errors

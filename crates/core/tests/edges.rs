@@ -447,7 +447,7 @@ fn a_history_keeps_what_it_says() {
     for actions_max in [0, 1, 2, 5, 10] {
         for sizes in [vec![1; 40], vec![9, 2, 9, 2, 1, 1, 30, 1, 1], vec![3; 20], vec![0, 1, 0, 0, 100, 0, 1]] {
             let mut store = opened(Counter);
-            let mut history = History::new(store.index(), store.state().clone(), actions_max);
+            let mut history = History::new(store.index(), store.state().clone(), actions_max, usize::MAX);
             let mut last_sizes = VecDeque::new();
             for (size, counter) in sizes.iter().zip(2..) {
                 let from = store.index().0 + 1;
@@ -457,7 +457,7 @@ fn a_history_keeps_what_it_says() {
                 let Applied::Changes(changes) = store.apply(&made, |_, _, _| {}).expect("it fits") else {
                     panic!("it is skipped");
                 };
-                history.extend(changes, store.state());
+                history.extend(changes, 0, store.state());
                 last_sizes.push_back(*size);
                 let held = (history.last().0 - history.first().0) as usize;
                 let ever = store.index().0 as usize;
@@ -472,6 +472,29 @@ fn a_history_keeps_what_it_says() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_history_of_large_actions_holds_fewer() {
+    let mut store = opened(Counter);
+    let mut history = History::new(store.index(), store.state().clone(), 1_000_000, 1000);
+    for counter in 2..200 {
+        let number = store.index().0 + 1;
+        let made = fork(&store, Retention::default()).batch(
+            counter,
+            store.stamps(),
+            0,
+            vec![call(number, number, None, 1)],
+            false,
+        );
+        let made = made.expect("sound").expect("a call");
+        let Applied::Changes(changes) = store.apply(&made, |_, _, _| {}).expect("it fits") else {
+            panic!("it is skipped");
+        };
+        history.extend(changes, 100, store.state());
+        let held = history.last().0 - history.first().0;
+        assert!(held <= 10 && held >= (number - 1).min(5), "{held} at {number}");
     }
 }
 

@@ -201,7 +201,7 @@ impl World {
     fn new(actions_max: usize) -> World {
         let replica = || {
             let store = Store::new(Arc::new(Board));
-            let history = History::new(store.index(), store.state().clone(), actions_max);
+            let history = History::new(store.index(), store.state().clone(), actions_max, usize::MAX);
             Replica { store, entries: 0, history, subscriber: Index(0), heard: Vec::new() }
         };
         World {
@@ -396,7 +396,7 @@ impl World {
             it.entries += 1;
             match applied {
                 Applied::Skipped => assert!(told.is_empty(), "nothing of a skipped batch is told"),
-                Applied::Changes(changes) => it.history.extend(changes, it.store.state()),
+                Applied::Changes(changes) => it.history.extend(changes, 0, it.store.state()),
             }
             let seen = Seen {
                 entries: it.entries,

@@ -44,6 +44,8 @@ pub(super) struct Machine {
 #[derive(Clone, Default)]
 pub(super) struct Position {
     applied: Option<LogId>,
+    /// The same, for those who must not wait for reducers.
+    told: Arc<Mutex<Option<LogId>>>,
     membership: StoredMembership,
     /// The replica parted from the others and waits for another state. The engine goes on: its log counts for others.
     parted: bool,
@@ -74,6 +76,11 @@ impl Position {
         self.applied
     }
 
+    /// How far it is, readable while something is applied.
+    pub(super) fn told(&self) -> Arc<Mutex<Option<LogId>>> {
+        self.told.clone()
+    }
+
     /// From now on nothing is applied, until there is another state.
     pub(super) fn part(&mut self) {
         self.parted = true;
@@ -94,6 +101,11 @@ impl Position {
     fn stand_at(&mut self, meta: &SnapshotMeta) {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.tell();
+    }
+
+    fn tell(&self) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = self.applied;
     }
 
     /// Takes note of entries that were applied.
@@ -104,6 +116,7 @@ impl Position {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             }
         }
+        self.tell();
     }
 }
 
@@ -209,7 +222,7 @@ impl RaftStateMachine<Types> for Machine {
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         install();
         // Whatever it held before is gone, and with it what it may have parted by.
-        *position = Position::default();
+        (position.parted, position.passed) = (false, None);
         position.stand_at(meta);
         drop(position);
         self.parted.send(false);

@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     log: Log,
     cluster: ClusterId,
     position: Arc<Mutex<Position>>,
+    /// How far the replica is, readable while something is applied.
+    applied: Arc<Mutex<Option<LogId>>>,
     receiving: Mutex<Option<Receiving>>,
     replica: Arc<dyn Replica>,
     peers: Peers,
@@ -166,6 +168,7 @@ impl Engine {
         let parted = watch::channel(false).0;
         let machine = Machine::open(replica.clone(), log.clone(), parted.clone())?;
         let position = machine.position();
+        let applied = position.lock().unwrap_or_else(PoisonError::into_inner).told();
         let peers = Peers { wire, cluster: cluster.clone(), append_timeout: timing.election_timeout_max, journal };
         let raft = Raft::new(me.clone(), Arc::new(config), peers.clone(), log.clone(), machine);
         let raft = raft.await.map_err(|error| Stop::Engine(error.to_string()))?;
@@ -175,6 +178,7 @@ impl Engine {
             log,
             cluster,
             position,
+            applied,
             receiving: Mutex::default(),
             replica,
             peers,
@@ -254,7 +258,7 @@ impl Engine {
     }
 
     fn applied_id(&self) -> Option<LogId> {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).applied()
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a batch to the log, fenced with `term`. The first future ends when the engine has it in its queue, which
