@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonProposal};
 use conflux::status::{Role, Status};
-use conflux::{Backup, MemberError, MemberStatus, TakeError};
+use conflux::{Backup, MemberError, MemberStatus, ReadError, TakeError};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -158,6 +158,11 @@ impl JsonNode for FakeNode {
     fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>> {
         let state = self.state();
         Box::pin(async { Ok(state) })
+    }
+
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
+        let index = self.state().0;
+        Box::pin(async move { Ok(index) })
     }
 
     fn state_at(&self, index: Index) -> Option<Value> {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -139,6 +139,61 @@ fn status_shows_every_node_that_is_named() {
     let twice = node.ask(&["status", "--at", &node.at]).ended_with(0);
     assert!(twice.stdout.starts_with("at ") && twice.stdout.contains("digest at 1"), "{}", twice.stdout);
     conflux(&["status", "--at", &gone], "").ended_with(5);
+}
+
+/// A program that goes with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_watched_status_goes_on_with_the_nodes_and_ends_with_its_reader() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"one\""]).ended_with(0);
+    let watch = |more: &[&str]| {
+        let mut watch = Command::new(env!("CARGO_BIN_EXE_conflux"))
+            .args(["status", "--watch", "--at", &node.at])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
+        (Program(watch), lines.map(|line| line.expect("it is text")))
+    };
+    let (mut as_json, mut told) = watch(&["--json"]);
+    let mut next = || -> Value {
+        let line = told.next().expect("a line comes");
+        serde_json::from_str::<Value>(&line).expect("it is JSON")[0].take()
+    };
+    let first = next();
+    assert_eq!((&first["id"], &first["role"], &first["index"]), (&json!("a"), &json!("leader"), &json!(1)));
+    let (table, mut shown) = watch(&[]);
+    let head = shown.next().expect("a table comes");
+    assert!(head.starts_with("at ") && head.contains("index"), "{head}");
+
+    // Both show what has changed, and say it when the node is gone.
+    node.ask(&["perform", "append", "\"two\""]).ended_with(0);
+    while next()["index"] != 2 {}
+    assert!(shown.any(|line| line.split_whitespace().rev().take(2).eq(["2", "a"])));
+    drop(node);
+    while !next()["error"].is_string() {}
+    assert!(shown.any(|line| line.contains("refused")));
+
+    // Whoever does not read any more ends it, without a word.
+    drop(told);
+    drop(shown);
+    for Program(watch) in [&mut as_json, &mut { table }] {
+        assert!(watch.wait().expect("it ends").success());
+        let mut said = String::new();
+        watch.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+        assert_eq!(said, "");
+    }
 }
 
 #[test]

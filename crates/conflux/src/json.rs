@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::backup::{Backup, TakeError};
 use crate::members::{MemberError, MemberStatus};
+use crate::reads::ReadError;
 use crate::status::Status;
 
 /// How a perform through JSON differs from the plain one.
@@ -175,6 +176,9 @@ pub trait JsonNode: Send + Sync {
 
     /// The committed state as of some instant after this call, on all nodes.
     fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>>;
+
+    /// The place of the committed state: see [`Node::linearizable_index`](crate::Node::linearizable_index).
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>>;
 
     /// The state as it was at a place, if this node still holds that much history.
     fn state_at(&self, index: Index) -> Option<Value>;

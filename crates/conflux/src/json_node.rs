@@ -13,6 +13,7 @@ use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, Jso
 use crate::members::{MemberError, MemberStatus};
 use crate::node::{Asked, Node};
 use crate::perform::{Done, Perform, PerformError, Performed, Prediction};
+use crate::reads::ReadError;
 use crate::status::Status;
 use crate::subscription::Event;
 
@@ -138,6 +139,11 @@ impl<C: Container> JsonNode for Node<C> {
             shown.map_err(|error| error.to_string())
         }
         .boxed()
+    }
+
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
+        let node = self.clone();
+        async move { Node::linearizable_index(&node).await }.boxed()
     }
 
     fn state_at(&self, index: Index) -> Option<Value> {

@@ -194,6 +194,17 @@ impl<C: Container> Node<C> {
         Ok(self.state())
     }
 
+    /// The place of this node's committed state, which holds by then everything any node had been told before this was
+    /// called: a place beyond it has not come to be anywhere.
+    ///
+    /// # Errors
+    /// When no leader answers before the default deadline.
+    pub async fn linearizable_index(&self) -> Result<Index, ReadError> {
+        let core = &self.handle.core;
+        core.read_barrier(core.options.deadline).await?;
+        Ok(core.local.store().index())
+    }
+
     /// A copy of the state, the sessions and the index, at least as new as anything any node had been told before this was
     /// called.
     ///
