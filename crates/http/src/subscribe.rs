@@ -266,7 +266,8 @@ mod tests {
         assert_eq!(EventId::parse("3f9a.5-17"), Some(full));
         assert_eq!(EventId::parse(&format!("{history}-17")), Some(full));
         assert!(EventId::parse("ffffffffffffffff.18446744073709551615-0").is_some());
-        let bad = ["", "-", "-1", "0-", "+1", "1-2-3", "1 ", "0x1", "18446744073709551616", "a", "0-17", "3F.0-1", "3f.0-"];
+        let bad =
+            ["", "-", "-1", "0-", "+1", "1-2-3", "1 ", "0x1", "18446744073709551616", "a", "0-17", "3F.0-1", "3f.0-"];
         for text in bad.into_iter().chain([".0-1", "3f.-1", "3f-1", "+3f.0-1", "3f.+0-1", "10000000000000000.0-1"]) {
             assert_eq!(EventId::parse(text), None, "{text:?}");
         }

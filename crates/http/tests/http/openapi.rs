@@ -175,12 +175,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     server.end().await;
 
     let server = scripted(Scripted { broken: true, ..Scripted::default() }, Options::default()).await;
-    for (path, headers) in [
-        ("/state", &[][..]),
-        ("/provisional", &[]),
-        ("/digest", &[]),
-        ("/backup", &[]),
-    ] {
+    for (path, headers) in [("/state", &[][..]), ("/provisional", &[]), ("/digest", &[]), ("/backup", &[])] {
         walk.ask(&server, path, &actual(path), headers, "").await;
     }
     server.end().await;
@@ -249,7 +244,10 @@ async fn events_are_as_described() {
     let response = server.get("/subscribe?from=3").await;
     let frames: Vec<&str> = response.body.split("\n\n").filter(|frame| !frame.is_empty()).collect();
     assert_eq!(frames[0], "retry: 1000\nid: ffffffffffffffff.0-3");
-    let schemas = [("id: ffffffffffffffff.0-4\nevent: change\ndata: ", "Change"), ("id: ffffffffffffffff.0-14\nevent: reset\ndata: ", "State")];
+    let schemas = [
+        ("id: ffffffffffffffff.0-4\nevent: change\ndata: ", "Change"),
+        ("id: ffffffffffffffff.0-14\nevent: reset\ndata: ", "State"),
+    ];
     for (frame, (before, schema)) in frames[1..].iter().zip(schemas) {
         let data = frame.strip_prefix(before).unwrap_or_else(|| panic!("{frame:?} does not begin with {before:?}"));
         let value = serde_json::from_str(data).expect("data is JSON on one line");
