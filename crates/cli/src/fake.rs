@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use conflux::incident::RecordError;
 use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonProposal};
 use conflux::status::{Role, Status};
-use conflux::{Backup, MemberError, MemberStatus, ReadError, TakeError};
+use conflux::{Backup, CompactError, Compacted, Incident, MemberError, MemberStatus, Metrics, ReadError, TakeError};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -208,6 +209,10 @@ impl JsonNode for FakeNode {
         }
     }
 
+    fn metrics(&self) -> Metrics {
+        Metrics::nothing(self.name.clone())
+    }
+
     fn watch_status(&self) -> BoxStream<'static, Status> {
         let node = FakeNode { name: self.name.clone(), ground: self.ground.clone() };
         let changed = node.ground.shared.changed.subscribe();
@@ -221,6 +226,14 @@ impl JsonNode for FakeNode {
 
     fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
         Box::pin(async { Err(TakeError::Save("a list of words for tests has no store".into())) })
+    }
+
+    fn compact(&self) -> BoxFuture<'static, Result<Compacted, CompactError>> {
+        Box::pin(async { Err(CompactError::Stopped("a list of words for tests has no snapshot".into())) })
+    }
+
+    fn incident(&self) -> BoxFuture<'static, Result<Incident, RecordError>> {
+        Box::pin(async { Err(RecordError::Broken("a list of words for tests has no log".into())) })
     }
 
     fn members(&self) -> Vec<MemberStatus> {

@@ -313,3 +313,30 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
     assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
 }
+
+#[test]
+fn a_snapshot_is_taken_and_an_incident_is_kept() {
+    let node = Node::start(&[]);
+    for word in ["\"one\"", "\"two\""] {
+        node.ask(&["perform", "append", word]).ended_with(0);
+    }
+    let taken = node.ask(&["snapshot"]).ended_with(0);
+    assert_eq!(taken.answers()[0]["index"], 2);
+    node.ask(&["perform", "append", "\"three\""]).ended_with(0);
+    let directory = directory("incidents");
+    let file = directory.join("monday.incident");
+    let file = file.to_str().expect("the path is UTF-8");
+    let kept = node.ask(&["incident", "-o", file]).ended_with(0);
+    assert!(kept.stderr.contains(": a at index 3, a snapshot, "), "{}", kept.stderr);
+    let bytes = std::fs::read(file).expect("it is there");
+    let incident = ::conflux::Incident::decode(&bytes.into()).expect("it is an incident");
+    assert_eq!((&*incident.node, incident.index.0), ("a", 3));
+    assert!(incident.batches().count() >= 1, "what came behind the snapshot is in the log");
+    let status: Value = serde_json::from_str(&incident.status).expect("it is JSON");
+    assert_eq!((&status["role"], &status["index"]), (&json!("leader"), &json!(3)));
+    node.ask(&["incident", "-o", file]).refused_with(&["already there, and never overwritten"]);
+    node.ask(&["incident"]).refused_with(&["--output"]);
+    let gone = directory.join("gone.incident");
+    conflux(&["incident", "-o", gone.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
+    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
+}

@@ -23,6 +23,7 @@ use crate::founding::Meeting;
 use crate::identity::Keeper;
 use crate::members::Joining;
 use crate::message::{Calls, Decided, Expect, Predicted, Source, kind};
+use crate::metrics::SequencerMeters;
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
 use crate::quorum::Quorum;
@@ -32,6 +33,7 @@ use crate::replica::Local;
 use crate::sequencer::{Inbound, prediction};
 use crate::status::{Role, Status};
 use crate::stop::Stop;
+use crate::trace;
 use crate::watch;
 use crate::wire::{Arrival, Head, Kind, Wire};
 
@@ -44,6 +46,7 @@ pub(crate) struct Core<C: Container> {
     pub(crate) local: Arc<Local<C>>,
     pub(crate) origin: Arc<Origin<C>>,
     pub(crate) inbound: Inbound,
+    pub(crate) meters: Arc<SequencerMeters>,
     pub(crate) meeting: Meeting,
     pub(crate) joining: Joining,
     pub(crate) quorum: Quorum,
@@ -119,6 +122,7 @@ impl<C: Container> Core<C> {
             quorum: Quorum::default(),
             reads: Reads::default(),
             inbound: Inbound::new(ring.clone()),
+            meters: Arc::default(),
             batches: Mutex::new((0, Random::new(random.next_u64()))),
             deciding: Aside::in_tasks(),
             source,
@@ -307,6 +311,7 @@ impl<C: Container> Core<C> {
             if let Some(leader) = elsewhere {
                 let as_of = self.local.store().stamps().elapsed;
                 while let Some(calls) = self.origin.take_remote(as_of) {
+                    trace::sent(&self.me().name, &leader.name, &calls);
                     self.post(&leader.name, kind::CALLS, calls.encode());
                 }
             }

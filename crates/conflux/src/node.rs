@@ -9,8 +9,11 @@ use conflux_core::{Committed, Container, Digest, Found, Index, NodeName, Payload
 
 use crate::backup::{Backup, TakeError};
 use crate::builder::NodeBuilder;
+use crate::compaction::{CompactError, Compacted};
 use crate::core::Core;
+use crate::incident::{Incident, RecordError};
 use crate::members::{MemberError, MemberStatus};
+use crate::metrics::Metrics;
 use crate::perform::{Perform, Performed, answer};
 use crate::reads::ReadError;
 use crate::status::{Status, StatusWatch};
@@ -214,6 +217,24 @@ impl<C: Container> Node<C> {
         self.handle.core.back_up().await
     }
 
+    /// Takes a snapshot of everything that this node has applied when this is called, and cuts its log down. Nodes do so by
+    /// themselves when the log has outgrown its limits: see [`compaction`](NodeBuilder::compaction).
+    ///
+    /// # Errors
+    /// When the node is closed or has stopped.
+    pub async fn compact(&self) -> Result<Compacted, CompactError> {
+        self.handle.core.compact_now().await
+    }
+
+    /// Records everything that this node holds: its last snapshot, its log, and how it is. Works on a node that has stopped,
+    /// too, and asks no other one.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be read.
+    pub async fn incident(&self) -> Result<Incident, RecordError> {
+        self.handle.core.record_incident().await
+    }
+
     /// Every action committed from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<C> {
@@ -242,6 +263,12 @@ impl<C: Container> Node<C> {
     #[must_use]
     pub fn watch_status(&self) -> StatusWatch {
         StatusWatch::new(self.handle.core.clone())
+    }
+
+    /// What the node has counted and measured since it was opened.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.handle.core.metrics()
     }
 
     /// The members of the cluster, in the order of their names, and names that have a seat and have not joined yet. What

@@ -11,6 +11,7 @@ use crate::aside::Aside;
 use crate::origin::Origin;
 use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
+use crate::trace;
 use crate::watch;
 
 /// How far the published state is.
@@ -177,6 +178,7 @@ impl<C: Container> Local<C> {
             verdicts.push(match applied {
                 Applied::Skipped => Verdict::Skipped,
                 Applied::Changes(new) => {
+                    trace::applied(self.origin.node(), batch, &store);
                     changes.extend(new);
                     if self.origin.key(&store) != mine {
                         // First what the session came to: a run that decides its last calls may also let it expire,

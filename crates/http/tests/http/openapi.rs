@@ -107,13 +107,14 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         let path = operation.split(' ').next_back().expect("it has a path");
         path.replace("{request_id}", "committed").replace("/digest", "/digest?index=3")
     };
-    let posts = ["post /perform", "post /members", "post /transfer"];
+    let posts = ["post /perform", "post /members", "post /transfer", "post /snapshot"];
     let headers = [("content-type", "application/json")];
 
     let world = World::one().await;
     let backup = Some(world.nodes[0].backup().await.expect("it leads"));
+    let incident = Some(world.nodes[0].incident().await.expect("it can be read"));
     world.close().await;
-    let server = scripted(Scripted { backup, ..Scripted::default() }, Options::default()).await;
+    let server = scripted(Scripted { backup, incident, ..Scripted::default() }, Options::default()).await;
     for path in &operations {
         if path.starts_with("get ") {
             walk.ask(&server, path, &actual(path), &[], "").await;
@@ -166,6 +167,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         walk.ask(&server, "post /transfer", "/transfer", &headers, &body).await;
     }
     walk.ask(&server, "post /transfer", "/transfer", &headers, "{}").await;
+    walk.ask(&server, "post /snapshot", "/snapshot", &headers, "{}").await;
     walk.ask(&server, "/digest", "/digest?index=4", &[], "").await;
     walk.ask(&server, "/digest", "/digest", &[], "").await;
     walk.ask(&server, "/state", "/state?linearizable=true", &[], "").await;
@@ -178,6 +180,8 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     for (path, headers) in [("/state", &[][..]), ("/provisional", &[]), ("/digest", &[]), ("/backup", &[])] {
         walk.ask(&server, path, &actual(path), headers, "").await;
     }
+    walk.ask(&server, "/incident", "/incident", &[], "").await;
+    walk.ask(&server, "post /snapshot", "/snapshot", &headers, "{}").await;
     server.end().await;
 
     let server = scripted(Scripted::default(), Options::default()).await;
@@ -200,7 +204,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         walk.ask(&guarded, path, &actual(path), &headers, "{}").await;
     }
     let weak = [("authorization", "Bearer rrrrrrrrrrrrrrrrrrrr")];
-    for path in posts.into_iter().chain(["/backup"]) {
+    for path in posts.into_iter().chain(["/backup", "/incident"]) {
         walk.ask(&guarded, path, &actual(path), &weak, "{}").await;
     }
     full.end().await;
