@@ -62,7 +62,7 @@ fuzz_target!(|input: &[u8]| {
                 code: Digest::default(),
                 stamps: store.stamps(),
                 seed: 0,
-                digest: None,
+                compare: false,
             };
             let empty = Batch::<Trees> { header, records: Vec::new() };
             let mut whole = empty.encode().expect("it is written");

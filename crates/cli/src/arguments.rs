@@ -219,6 +219,10 @@ Examples, on one machine:
   conflux node app.js --id c --data ./c --peers a=127.0.0.1:7001,b=127.0.0.1:7002,c=127.0.0.1:7003 --http 127.0.0.1:8003
   conflux node --config conflux.toml --check
 
+The same by a Redis server, or a relay, which only has to be dialed:
+  conflux node app.js --id a --data ./a --channel 'redis://127.0.0.1/?channel=words' --cluster-size 3
+  conflux node app.js --id a --data ./a --channel ws://127.0.0.1:9000/words --cluster-size 3 --cluster-key-file key
+
 Exit status: 0 it was told to end, 1 it could not go on, 2 usage, file or address.";
 
 const RECOVER_EXAMPLES: &str = "\

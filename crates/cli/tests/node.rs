@@ -21,7 +21,8 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Three processes on this machine.
 struct Cluster {
     directory: PathBuf,
-    peers: String,
+    /// How the nodes find each other, as flags.
+    medium: Vec<String>,
     http: Vec<u16>,
     children: Vec<Option<Child>>,
 }
@@ -34,10 +35,16 @@ fn ports<const N: usize>() -> [u16; N] {
 
 impl Cluster {
     fn new(name: &str) -> Cluster {
-        let [a, b, c, x, y, z] = ports();
+        let [a, b, c] = ports();
         let peers = format!("a=127.0.0.1:{a},b=127.0.0.1:{b},c=127.0.0.1:{c}");
-        let mut cluster =
-            Cluster { directory: directory(name), peers, http: vec![x, y, z], children: vec![None, None, None] };
+        Cluster::over(directory(name), &["--peers", &peers])
+    }
+
+    /// In a directory, by whatever these flags say.
+    fn over(directory: PathBuf, medium: &[&str]) -> Cluster {
+        let medium = medium.iter().map(|&flag| flag.to_owned()).collect();
+        let children = vec![None, None, None];
+        let mut cluster = Cluster { directory, medium, http: ports::<3>().into(), children };
         (0..3).for_each(|at| cluster.start(at));
         cluster
     }
@@ -50,7 +57,8 @@ impl Cluster {
             .arg(container("words.js"))
             .args(["--id", name, "--data"])
             .arg(self.directory.join(name))
-            .args(["--peers", &self.peers, "--http", &format!("127.0.0.1:{}", self.http[at])])
+            .args(&self.medium)
+            .args(["--http", &format!("127.0.0.1:{}", self.http[at])])
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -174,6 +182,88 @@ fn killed_at_any_moment_nothing_that_was_answered_is_lost_and_nothing_is_done_tw
     }
 }
 
+/// A server that nodes talk by, ended when dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(command: &mut Command) -> Option<Server> {
+        match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+            Ok(child) => Some(Server(child)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{command:?} does not start: {error}"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Nodes and the server they talk by are killed, each while the others run and all at once.
+fn goes_on_whatever_is_killed(mut cluster: Cluster, mut server: Option<Server>, start: impl Fn() -> Option<Server>) {
+    append(&cluster.client(0), "first");
+    cluster.kill(1);
+    append(&cluster.client(2), "one node less");
+    cluster.start(1);
+    // It is killed at once; the next one takes its place.
+    drop(server.take());
+    let client = cluster.client(1);
+    let waiting = std::thread::spawn(move || append(&client, "through"));
+    server = start();
+    waiting.join().expect("it is answered");
+    (0..3).for_each(|at| cluster.kill(at));
+    drop(server);
+    // Nodes that come before the server wait for it.
+    (0..3).for_each(|at| cluster.start(at));
+    let _server = start();
+    append(&cluster.client(1), "last");
+    for (at, name) in NAMES.iter().enumerate() {
+        assert_eq!(cluster.words(at), ["first", "one node less", "through", "last"], "node {name}");
+    }
+    assert!(cluster.logs().contains("signed with the cluster's key"), "{}", cluster.logs());
+}
+
+fn with_key(name: &str) -> (PathBuf, String) {
+    let directory = directory(name);
+    let key = directory.join("cluster.key");
+    std::fs::write(&key, "the key of all our nodes\n").expect("it is writable");
+    let key = key.to_str().expect("cargo's path is text").to_owned();
+    (directory, key)
+}
+
+#[test]
+fn by_a_relay_the_cluster_goes_on_whatever_is_killed() {
+    let (directory, key) = with_key("node-relay");
+    let [port] = ports();
+    let address = format!("127.0.0.1:{port}");
+    let start = || Server::start(Command::new(env!("CARGO_BIN_EXE_conflux")).args(["relay", "--listen", &address]));
+    let url = format!("ws://{address}/words");
+    let medium = ["--channel", &url, "--cluster-size", "3", "--cluster-key-file", &key];
+    let relay = start();
+    goes_on_whatever_is_killed(Cluster::over(directory, &medium), relay, start);
+}
+
+#[test]
+fn by_a_redis_server_the_cluster_goes_on_whatever_is_killed() {
+    let (directory, key) = with_key("node-redis");
+    let [port] = ports();
+    let quiet = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    let start = || {
+        let mut redis = Command::new("redis-server");
+        Server::start(redis.args(["--port", &port.to_string()]).args(quiet).current_dir(&directory))
+    };
+    let Some(server) = start() else {
+        eprintln!("redis-server is not on the path: this is not tested");
+        return;
+    };
+    let url = format!("redis://127.0.0.1:{port}/?channel=words");
+    let medium = ["--channel", &url, "--cluster-size", "3", "--cluster-key-file", &key];
+    goes_on_whatever_is_killed(Cluster::over(directory.clone(), &medium), Some(server), start);
+}
+
 #[test]
 fn the_commands_reach_any_node() {
     let cluster = Cluster::new("node-commands");
@@ -200,6 +290,12 @@ fn what_cannot_run_is_said_in_a_line_and_checked_beforehand() {
     run(&[]).refused_with(&["--id"]);
     run(&["--id", "a", "--listen", "127.0.0.1:0"]).refused_with(&["--peers", "--cluster-size 1"]);
     run(&["--id", "a", "--listen", "0.0.0.0:0", "--cluster-size", "1"]).refused_with(&["0.0.0.0", "insecure"]);
+    let shared = ["--id", "a", "--cluster-size", "3", "--channel"];
+    run(&[&shared[..], &["redis://10.0.0.1/?channel=words"]].concat()).refused_with(&["10.0.0.1", "key"]);
+    run(&[&shared[..], &["redis://user:secret@127.0.0.1/"]].concat()).refused_with(&["?channel="]);
+    run(&[&shared[..], &["ws://127.0.0.1:1/words", "--cluster-key-file", "none.key"]].concat())
+        .refused_with(&["none.key"]);
+    run(&[&shared[..], &["ws://127.0.0.1:1/words", "--peers", "b=127.0.0.1:1"]].concat()).refused_with(&["--peers"]);
     run(&["--id", "a", "--listen", "127.0.0.1:0", "--cluster-size", "1", "--http", "0.0.0.0:0"])
         .refused_with(&["0.0.0.0:0", "--token-file"]);
     let held = TcpListener::bind("127.0.0.1:0").expect("this machine has a loopback");

@@ -18,11 +18,12 @@ use tokio::time::Instant;
 use crate::aside::Aside;
 use crate::builder::Options;
 use crate::channel::Inbox;
+use crate::comparison::Comparison;
 use crate::disk::Opened;
 use crate::founding::Meeting;
 use crate::identity::Keeper;
 use crate::members::Joining;
-use crate::message::{Calls, Decided, Expect, Predicted, Source, kind};
+use crate::message::{Calls, Compared, Decided, Expect, Predicted, Source, StateWanted, kind};
 use crate::metrics::SequencerMeters;
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
@@ -50,6 +51,7 @@ pub(crate) struct Core<C: Container> {
     pub(crate) meeting: Meeting,
     pub(crate) joining: Joining,
     pub(crate) quorum: Quorum,
+    pub(crate) comparison: Comparison,
     pub(crate) reads: Reads,
     pub(crate) cluster: ClusterId,
     /// Rings for the sequencer, and for the courier to a leader elsewhere: only one of them has work.
@@ -59,6 +61,8 @@ pub(crate) struct Core<C: Container> {
     pub(crate) source: Source,
     /// The leader runs methods by it.
     pub(crate) deciding: Aside,
+    /// States are looked at by it.
+    pub(crate) comparing: Aside,
     /// Why the node stopped.
     pub(crate) stopped: watch::Sender<Option<String>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -120,11 +124,13 @@ impl<C: Container> Core<C> {
             meeting: Meeting::new(Random::new(random.next_u64())),
             joining: Joining::default(),
             quorum: Quorum::default(),
+            comparison: Comparison::default(),
             reads: Reads::default(),
             inbound: Inbound::new(ring.clone()),
             meters: Arc::default(),
             batches: Mutex::new((0, Random::new(random.next_u64()))),
             deciding: Aside::in_tasks(),
+            comparing: Aside::in_tasks(),
             source,
             tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -156,6 +162,7 @@ impl<C: Container> Core<C> {
             tokio::spawn(self.clone().guard(self.clone().drive_members())),
             tokio::spawn(self.clone().guard(self.clone().keep_house())),
             tokio::spawn(self.clone().guard(self.clone().serve_reads())),
+            tokio::spawn(self.clone().guard(self.clone().compare())),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
@@ -290,6 +297,17 @@ impl<C: Container> Core<C> {
                     self.origin.predict(&session, number, prediction);
                 }
             }
+            kind::COMPARED => {
+                if let Ok(compared) = Compared::decode(&arrival.body) {
+                    self.hear_compared(arrival.from, compared);
+                }
+            }
+            kind::DIGEST_AT => self.answer_digest(arrival),
+            kind::STATE_WANTED => {
+                if let Ok(wanted) = StateWanted::decode(&arrival.body) {
+                    self.give_state(arrival.from, wanted);
+                }
+            }
             other => tracing::debug!("a message of unknown kind {other:?} came from {}", arrival.from),
         }
     }
@@ -369,7 +387,7 @@ impl<C: Container> Core<C> {
 
     /// What stands in the way, in words.
     fn notice(&self) -> Option<String> {
-        self.meeting.notice().or_else(|| self.quorum.notice())
+        self.meeting.notice().or_else(|| self.comparison.notice()).or_else(|| self.quorum.notice())
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -389,6 +407,8 @@ impl<C: Container> Core<C> {
             term,
             leader: leader.map(|leader| leader.name),
             index,
+            agreed: self.comparison.agreed(),
+            parted: self.comparison.parted(),
             generation,
             cluster: (cluster != 0).then_some(cluster),
             voters: names(voters),

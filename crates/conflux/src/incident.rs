@@ -476,6 +476,7 @@ impl<C: Container> Core<C> {
             "term": status.term, "leader": status.leader.as_deref(), "index": status.index.0,
             "generation": status.generation, "cluster": status.cluster.map(|cluster| format!("{cluster:x}")),
             "voters": names(&status.voters), "learners": names(&status.learners),
+            "agreed": status.agreed.map(|index| index.0), "parted": status.parted,
             "notice": status.notice, "stopped": status.stopped,
         });
         // It may be large: not on a thread that carries messages.

@@ -88,6 +88,7 @@ mod builder;
 pub mod channel;
 mod clock;
 mod compaction;
+mod comparison;
 mod core;
 pub mod disk;
 mod founding;

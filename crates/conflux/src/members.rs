@@ -374,6 +374,12 @@ impl<C: Container> Core<C> {
         }
     }
 
+    /// Has any other voter lead, if one can.
+    pub(crate) async fn hand_over_to_any(&self) {
+        // Whoever leads in the end is seen by those who wait for it.
+        let _ = self.hand_over_to(None).await;
+    }
+
     /// One of `voters` that can lead at once, other than this node.
     fn successor(&self, voters: &BTreeSet<Member>, name: Option<&str>) -> Option<Member> {
         let others = voters.iter().filter(|voter| *voter != self.me() && name.is_none_or(|name| *voter.name == *name));

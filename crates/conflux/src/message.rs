@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conflux_core::codec::{CodecError, Reader, Writer};
 use conflux_core::ids::REQUEST_ID_BYTES_MAX;
-use conflux_core::{CallNumber, ChosenId, Digest, Incarnation, Index, SessionId};
+use conflux_core::{BatchId, CallNumber, ChosenId, Digest, Incarnation, Index, SessionId};
 
 use crate::raft::Member;
 
@@ -33,6 +33,9 @@ pub(crate) mod kind {
     pub(crate) const LEADING: Kind = Kind(34);
     pub(crate) const PREDICTED: Kind = Kind(35);
     pub(crate) const DECIDED: Kind = Kind(36);
+    pub(crate) const COMPARED: Kind = Kind(48);
+    pub(crate) const DIGEST_AT: Kind = Kind(49);
+    pub(crate) const STATE_WANTED: Kind = Kind(50);
 }
 
 /// The most founders a cluster may have.
@@ -146,6 +149,27 @@ pub(crate) struct Predicted {
     pub(crate) verdict: Bytes,
 }
 
+/// Where states are compared: before this batch, at that index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) batch: BatchId,
+    pub(crate) index: Index,
+}
+
+/// "There my state has this digest": to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) place: Place,
+    pub(crate) digest: Digest,
+}
+
+/// "My state parted from yours: send me yours": to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StateWanted {
+    pub(crate) incarnation: Incarnation,
+}
+
 fn whole<T>(body: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, CodecError>) -> Result<T, CodecError> {
     let mut reader = Reader::new(body);
     let message = read(&mut reader)?;
@@ -185,6 +209,50 @@ impl Hello {
             let (incarnation, source) = (Incarnation(reader.u64("an incarnation")?), Source::read(reader)?);
             Ok(Hello { incarnation, source, cluster: reader.u64("a cluster id")?, leads: reader.flag("a leadership")? })
         })
+    }
+}
+
+impl Compared {
+    pub(crate) fn encode(&self) -> Bytes {
+        let Compared { incarnation, place: Place { batch, index }, digest } = self;
+        let mut bytes = Vec::with_capacity(56);
+        bytes.put_u64(incarnation.0);
+        bytes.put_batch_id(*batch);
+        bytes.put_u64(index.0);
+        bytes.put_digest(*digest);
+        bytes.into()
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        whole(body, |reader| {
+            let incarnation = Incarnation(reader.u64("an incarnation")?);
+            let place = Place { batch: reader.batch_id()?, index: Index(reader.u64("an index")?) };
+            Ok(Compared { incarnation, place, digest: reader.digest("the digest of a state")? })
+        })
+    }
+
+    /// The answer to [`kind::DIGEST_AT`].
+    pub(crate) fn encode_digest(digest: Digest) -> Bytes {
+        let mut bytes = Vec::with_capacity(16);
+        bytes.put_digest(digest);
+        bytes.into()
+    }
+
+    /// The other way.
+    pub(crate) fn decode_digest(body: &[u8]) -> Result<Digest, CodecError> {
+        whole(body, |reader| reader.digest("the digest of a state"))
+    }
+}
+
+impl StateWanted {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(8);
+        bytes.put_u64(self.incarnation.0);
+        bytes.into()
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        whole(body, |reader| Ok(StateWanted { incarnation: Incarnation(reader.u64("an incarnation")?) }))
     }
 }
 

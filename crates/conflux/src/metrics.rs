@@ -9,8 +9,7 @@ use std::time::Duration;
 use conflux_core::{Container, Index, NodeName};
 
 use crate::core::Core;
-use crate::raft::View;
-use crate::status::Role;
+use crate::status::{Role, Status};
 use crate::wire::Stats;
 
 /// Upper bounds of times, in microseconds: 50 us to 30 s.
@@ -136,6 +135,10 @@ pub struct Metrics {
     pub learners: usize,
     /// The place of its committed state.
     pub index: Index,
+    /// The last place at which most voters had the same state, as far as it is known here.
+    pub agreed: Option<Index>,
+    /// How often the node's state was another than that of most voters, and replaced by theirs.
+    pub parted: u64,
     /// Its log.
     pub log: LogMetrics,
     /// What became of the performs of this node.
@@ -255,6 +258,8 @@ impl Metrics {
             voters: 0,
             learners: 0,
             index: Index::default(),
+            agreed: None,
+            parted: 0,
             log: LogMetrics::default(),
             answers: Answers::default(),
             calls_in_flight: 0,
@@ -279,7 +284,7 @@ impl Metrics {
 impl<C: Container> Core<C> {
     /// What is counted and measured.
     pub(crate) fn metrics(&self) -> Metrics {
-        let View { term, leader, voters, learners, .. } = self.engine.view();
+        let Status { role, term, leader, index, agreed, parted, voters, learners, .. } = self.status();
         let (answers, calls_in_flight) = self.origin.metrics();
         let (inbound_calls, inbound_bytes, inbound_dropped) = self.inbound.metrics();
         let meters = &self.meters;
@@ -287,11 +292,13 @@ impl<C: Container> Core<C> {
         Metrics {
             node: self.me().name.clone(),
             term,
-            role: self.status().role,
-            leader: leader.map(|leader| leader.name),
+            role,
+            leader,
             voters: voters.len(),
             learners: learners.len(),
-            index: self.local.store().index(),
+            index,
+            agreed,
+            parted,
             log: self.engine.log_metrics(),
             answers,
             calls_in_flight,

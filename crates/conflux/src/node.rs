@@ -322,13 +322,12 @@ impl<C: Container> Node<C> {
     /// The state as it was at a place, if this node still holds that much history.
     #[must_use]
     pub fn state_at(&self, index: Index) -> Option<Snapshot<C::State>> {
-        let local = &self.handle.core.local;
-        let (mut state, path) = local.history(|history| history.path_to(index))?;
-        let container = local.store().container().clone();
-        for change in path {
-            change.reduce(&container, Arc::make_mut(&mut state)).ok()?;
+        // The present is at hand; the past is made again from an earlier state, action by action.
+        let present = self.state();
+        if present.index == index {
+            return Some(present);
         }
-        Some(Snapshot { state, index })
+        self.handle.core.local.state_at(index).map(|(state, _)| Snapshot { state, index })
     }
 
     /// The last `count` committed actions that this node still holds, the oldest first.

@@ -3,11 +3,13 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use conflux_core::{Applied, Batch, Container, History, Index, Owed, Roster, Store};
+use conflux_core::{Applied, Batch, Committed, Container, History, Index, Owed, Roster, Store};
 
 use tokio::sync::Notify;
 
 use crate::aside::Aside;
+use crate::comparison::Sample;
+use crate::message::Place;
 use crate::origin::Origin;
 use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
@@ -29,6 +31,10 @@ pub(crate) struct Local<C: Container> {
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
     applying: Aside,
+    /// The latest state that is to be compared with those of others.
+    sample: Mutex<Option<Sample<C>>>,
+    /// Rings when there is one.
+    pub(crate) sampled: Notify,
     /// Who is meant to vote.
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
@@ -45,6 +51,8 @@ impl<C: Container> Local<C> {
             history: Mutex::new(history),
             origin,
             published,
+            sample: Mutex::default(),
+            sampled: Notify::new(),
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
             applying: Aside::default(),
@@ -64,6 +72,31 @@ impl<C: Container> Local<C> {
     /// Why nothing can be applied any more.
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.stopped.get().cloned()
+    }
+
+    /// The container.
+    pub(crate) fn container(&self) -> Arc<C> {
+        self.store().container().clone()
+    }
+
+    /// The place of the published state.
+    pub(crate) fn index(&self) -> Index {
+        self.published.borrow().index
+    }
+
+    /// What is to be compared, if it was not taken yet.
+    pub(crate) fn take_sample(&self) -> Option<Sample<C>> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The state as it was at a place, and the action that led there; `None` when that past is not held, or has not come.
+    pub(crate) fn state_at(&self, index: Index) -> Option<(Arc<C::State>, Option<Committed<C>>)> {
+        let (mut state, path) = self.history(|history| history.path_to(index))?;
+        let container = self.container();
+        for change in &path {
+            change.reduce(&container, Arc::make_mut(&mut state)).ok()?;
+        }
+        Some((state, path.into_iter().next_back()))
     }
 
     /// Runs `look` on the recent past.
@@ -170,6 +203,12 @@ impl<C: Container> Local<C> {
         let mut changes = Vec::new();
         for batch in &batches {
             let mine = self.origin.key(&store);
+            if batch.header.compare && batch.header.prev == store.head() {
+                let place = Place { batch: batch.header.id, index: store.index() };
+                let sample = Sample { place, state: store.state().clone() };
+                *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
+                self.sampled.notify_one();
+            }
             let applied = store.apply(batch, |session, number, outcome| {
                 if Some(session) == mine {
                     resolved.push((number, outcome.clone()));

@@ -129,6 +129,16 @@ impl<C: Container> Core<C> {
                 }
                 continue;
             };
+            if self.engine.is_parted() {
+                // Nothing may be judged on this state. It hands over, and its state will be replaced.
+                let mut parted = self.engine.watch_parted();
+                tokio::select! {
+                    biased;
+                    _ = parted.find(|parted| (!parted).then_some(())) => {}
+                    changed = watcher.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
             match self.lead(term, &mut watcher).await {
                 Ok(End::Again) => {}
                 Ok(End::Over) => return,
@@ -158,7 +168,7 @@ impl<C: Container> Core<C> {
             fork: Fork::new(store, term, self.me().incarnation, self.options.retention),
             since: Instant::now(),
             in_flight: FuturesOrdered::new(),
-            digest_due: self.options.digest_every,
+            compare_due: (self.options.digest_every, Instant::now()),
             wanted: Vec::new(),
             batch_calls_max: BATCH_CALLS_MAX,
             parked: false,
@@ -181,8 +191,8 @@ struct Leadership<'a, C: Container> {
     fork: Fork<C>,
     since: Instant,
     in_flight: FuturesOrdered<Ticket>,
-    /// After how many more actions a digest is due.
-    digest_due: Option<u64>,
+    /// After how many more actions states are compared, and not before then.
+    compare_due: (u64, Instant),
     /// The calls of the batch being made whose origins want to hear of them before the commit.
     wanted: Vec<(SessionId, CallNumber)>,
     /// How many calls this container decides in a fraction of a heartbeat: a batch holds up a thread, and heartbeats
@@ -195,7 +205,11 @@ struct Leadership<'a, C: Container> {
 impl<C: Container> Leadership<'_, C> {
     async fn serve(&mut self, watcher: &mut Watcher) -> Result<End, Stop> {
         let (heartbeat, tick) = (self.core.options.timing.heartbeat, Duration::from_secs(1));
+        let mut parted = self.core.engine.watch_parted();
         loop {
+            if *parted.borrow_and_update() {
+                return Ok(End::Again);
+            }
             let mut idle = false;
             while self.in_flight.len() < IN_FLIGHT_MAX && !self.fork.is_damaged() {
                 let requests = self.gather().await?;
@@ -226,6 +240,7 @@ impl<C: Container> Leadership<'_, C> {
                         return Ok(End::Again);
                     }
                 }
+                _ = parted.changed() => {}
                 () = self.core.ring.notified(), if idle => {}
                 () = tokio::time::sleep(if self.parked { heartbeat } else { tick }), if idle => {
                     self.unpark();
@@ -357,19 +372,21 @@ impl<C: Container> Leadership<'_, C> {
     /// Makes a batch of requests and hands it to the engine.
     async fn propose(&mut self, requests: Vec<Request<C>>) -> Result<(), Stop> {
         let core = self.core;
-        let with_digest = self.digest_due == Some(0);
+        let compare = self.compare_due.0 == 0 && Instant::now() >= self.compare_due.1;
         let (counter, seed) = core.next_batch();
         let stamps = self.stamps();
         let asked = asked(&requests);
         let (calls, begun) = (requests.len(), Instant::now());
         let long = self.fork.store().container().may_take_long();
-        let batch = core.deciding.run(long, || self.fork.batch(counter, stamps, seed, requests, with_digest))?;
+        let batch = core.deciding.run(long, || self.fork.batch(counter, stamps, seed, requests, compare))?;
         let took = begun.elapsed();
         self.pace(calls, took);
         self.call_back(&asked);
         let Some(batch) = batch else { return Ok(()) };
-        if let (Some(due), Some(every)) = (&mut self.digest_due, core.options.digest_every) {
-            *due = if with_digest { every } else { due.saturating_sub(batch.actions()) };
+        if compare {
+            self.compare_due = (core.options.digest_every, Instant::now() + core.comparison.pause());
+        } else {
+            self.compare_due.0 = self.compare_due.0.saturating_sub(batch.actions());
         }
         self.tell(&batch);
         let meters = core.meters.clone();

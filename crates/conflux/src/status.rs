@@ -59,6 +59,11 @@ pub struct Status {
     pub leader: Option<NodeName>,
     /// The place of its committed state.
     pub index: Index,
+    /// The last place at which the states of most voters were compared with this one and found equal.
+    pub agreed: Option<Index>,
+    /// How often this node's state was found to be another than that of most voters, since it was opened. It goes on with
+    /// theirs.
+    pub parted: u64,
     /// The name of the history since it was taken up again from a backup or after a lost majority; 0 for the one that was
     /// founded. Actions at the same place in two generations may differ. At most 2^53 - 1.
     pub generation: u64,
@@ -80,13 +85,13 @@ pub struct StatusWatch {
     look: Box<dyn Fn() -> Status + Send + Sync>,
     engine: Watcher,
     published: watch::Receiver<News>,
-    notices: [watch::Receiver<Option<String>>; 3],
+    notices: [watch::Receiver<Option<String>>; 4],
     seen: Option<Status>,
 }
 
 impl StatusWatch {
     pub(crate) fn new<C: Container>(core: Arc<Core<C>>) -> Self {
-        let notices = [core.stopped.subscribe(), core.meeting.watch(), core.quorum.watch()];
+        let notices = [core.stopped.subscribe(), core.meeting.watch(), core.quorum.watch(), core.comparison.watch()];
         let (engine, published) = (core.engine.watch(), core.local.news());
         StatusWatch { look: Box::new(move || core.status()), engine, published, notices, seen: None }
     }

@@ -318,49 +318,6 @@ async fn an_action_that_is_too_large_fails_and_large_ones_go_through_in_several_
     assert_eq!(nodes[2].linearizable_state().await.expect("the cluster serves").len(), 6);
 }
 
-/// A container whose reducer does another thing on one replica.
-#[derive(Debug)]
-struct Fickle {
-    odd: bool,
-}
-
-impl conflux::Container for Fickle {
-    type State = u64;
-    type Method = u64;
-    type Action = u64;
-    type Rejection = conflux::Never;
-
-    fn initial(&self) -> u64 {
-        0
-    }
-
-    fn decide(&self, _: &u64, method: u64, _: &conflux::Context<'_>) -> Result<Option<u64>, conflux::Never> {
-        Ok(Some(method))
-    }
-
-    fn reduce(&self, state: &mut u64, action: &u64, _: &conflux::Context<'_>) {
-        *state += action + u64::from(self.odd);
-    }
-}
-
-#[tokio::test]
-async fn a_replica_that_parts_is_found_by_the_digest_and_stops() {
-    let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c"] {
-        let builder = Node::builder(Fickle { odd: name == "c" }, name).cluster_size(3).digest_every(10);
-        nodes.push(builder.channel(channel.clone()).open().await.expect("the options are good"));
-    }
-    // Whoever leads, some replica is in the minority of one against the leader, or two are.
-    let (mut at, mut stopped) = (0, Vec::new());
-    while stopped.is_empty() {
-        let _ = nodes[at % 3].perform(1).timeout(Duration::from_secs(1)).await;
-        at += 1;
-        stopped = nodes.iter().filter_map(|node| node.status().stopped).collect();
-    }
-    assert!(stopped[0].contains("digest"), "{stopped:?}");
-}
-
 #[tokio::test(start_paused = true)]
 async fn provisional_state_shows_the_uncommitted_log_of_each_node_and_what_a_new_leader_inherits() {
     let channel = MemoryChannel::new();

@@ -12,7 +12,7 @@ use crate::payload::{Payload, PayloadError};
 use crate::roster::Roster;
 
 /// The version of the batch layout.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// What a batch says of itself, before its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Header {
     pub stamps: Stamps,
     /// The source of its calls' randomness.
     pub seed: u64,
-    /// The digest of the state at the predecessor, if the leader took it: a replica that parted is noticed here.
-    pub digest: Option<Digest>,
+    /// Whether the replicas compare the states they apply it to: one that parted is noticed here.
+    pub compare: bool,
 }
 
 impl Header {
@@ -202,7 +202,7 @@ impl<C: Container> Batch<C> {
     /// When a value refuses to be written.
     pub fn encode(&self) -> Result<Vec<u8>, PayloadError> {
         let mut bytes = Vec::with_capacity(160 + self.records.len() * 48);
-        let Header { id, prev, base, version, code, stamps, seed, digest } = &self.header;
+        let Header { id, prev, base, version, code, stamps, seed, compare } = &self.header;
         bytes.put_u8(LAYOUT);
         bytes.put_batch_id(*id);
         bytes.put_batch_id(*prev);
@@ -212,10 +212,7 @@ impl<C: Container> Batch<C> {
         bytes.put_u64(stamps.time_ms);
         put_elapsed(&mut bytes, stamps.elapsed);
         bytes.put_u64(*seed);
-        bytes.put_u8(u8::from(digest.is_some()));
-        if let Some(digest) = digest {
-            bytes.put_digest(*digest);
-        }
+        bytes.put_u8(u8::from(*compare));
         bytes.put_varint(self.records.len() as u64);
         for record in &self.records {
             record.encode(&mut bytes)?;
@@ -265,10 +262,7 @@ fn decode_header(reader: &mut Reader<'_>) -> Result<Header, CodecError> {
         code: reader.digest("the container's code")?,
         stamps: Stamps { time_ms: reader.u64("the time of a batch")?, elapsed: elapsed(reader)? },
         seed: reader.u64("the seed of a batch")?,
-        digest: match reader.flag("the digest of a batch")? {
-            false => None,
-            true => Some(reader.digest("the digest of a batch")?),
-        },
+        compare: reader.flag("whether states are compared")?,
     })
 }
 

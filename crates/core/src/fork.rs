@@ -160,21 +160,20 @@ impl<C: Container> Fork<C> {
     /// the last batch, so that a node that has caught up is never refused, however long the cluster was idle.
     ///
     /// # Errors
-    /// When the digest was asked for and cannot be taken, or the fork contradicts itself.
+    /// When the fork contradicts itself.
     pub fn batch(
         &mut self,
         counter: u64,
         stamps: Stamps,
         seed: u64,
         requests: Vec<Request<C>>,
-        with_digest: bool,
+        compare: bool,
     ) -> Result<Option<Batch<C>>, Halt> {
         assert!(!self.damaged, "a damaged fork is thrown away");
         let container = self.store.container().clone();
         let sweep = self.store.sessions.sweep(stamps.elapsed, self.retention.session, self.retention.chosen_id);
         let swept = self.admit(sweep.as_ref(), stamps, requests);
         let context = BatchContext { base: self.store.index, stamps, seed };
-        let digest = if with_digest { Some(self.store.digest()?) } else { None };
 
         let opens = swept.opens.into_iter().map(Record::Open);
         let mut records: Vec<Record<C>> =
@@ -192,7 +191,7 @@ impl<C: Container> Fork<C> {
             let Some(record) = slot.record(&mut decisions) else { break };
             records.push(record);
         }
-        if records.is_empty() && digest.is_none() {
+        if records.is_empty() && !compare {
             return Ok(None);
         }
 
@@ -204,7 +203,7 @@ impl<C: Container> Fork<C> {
             code: container.code(),
             stamps,
             seed,
-            digest,
+            compare,
         };
         let batch = Batch { header, records };
         self.store.advance(&batch, &mut |_, _, _| {})?;

@@ -112,17 +112,28 @@ pub enum Halt {
         /// This node's.
         is: Digest,
     },
-    /// This state is another than the leader's.
+    /// This state is another than it ought to be.
     #[error(
-        "at index {index} the state here has digest {is}, the leader's has {came}: \
+        "at index {index} the state here has digest {is}, and it ought to be {came}: \
          a reducer is not deterministic, or memory is damaged"
     )]
     Diverged {
         /// The place.
         index: Index,
-        /// The leader's digest.
+        /// What it ought to be: the majority's, or what a snapshot was taken with.
         came: Digest,
         /// This node's.
+        is: Digest,
+    },
+    /// No state is that of most voters.
+    #[error(
+        "at index {index} the state here has digest {is}, those of the other voters differ, and none is that of most: \
+         a reducer is not deterministic. Begin anew with the state that is right (recover)"
+    )]
+    Divided {
+        /// The place.
+        index: Index,
+        /// This node's digest.
         is: Digest,
     },
     /// The reducer broke on an action that passed on the leader.
@@ -283,12 +294,6 @@ impl<C: Container> Store<C> {
         }
         if header.base != self.index {
             return Err(Corrupt::Place { came: header.base, is: self.index }.into());
-        }
-        if let Some(came) = header.digest {
-            let is = self.digest()?;
-            if is != came {
-                return Err(Halt::Diverged { index: self.index, came, is });
-            }
         }
         Ok(())
     }

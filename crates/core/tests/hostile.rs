@@ -92,8 +92,10 @@ fn feed(store: &Store<Board>, bytes: &[u8]) {
         let again = batch.encode().expect("what was read is written");
         Batch::<Board>::decode(&again).expect("and read again");
         let mut store = store.clone();
-        let fits =
-            Batch { header: Header { prev: store.head(), base: store.index(), digest: None, ..batch.header }, ..batch };
+        let fits = Batch {
+            header: Header { prev: store.head(), base: store.index(), compare: false, ..batch.header },
+            ..batch
+        };
         if store.apply(&fits, |_, _, _| {}).is_ok() {
             go_on(store);
         }

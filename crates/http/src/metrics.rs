@@ -96,6 +96,10 @@ fn render_node(page: &mut Page, metrics: &Metrics, node: &[(&str, &str)]) {
         page.sample("conflux_node_leader", &[id, ("leader", leader)], 1);
     }
     page.one("conflux_node_index", "gauge", "The place of the node's committed state.", node, metrics.index);
+    let help = "The last place at which most voters had the same state.";
+    page.one("conflux_node_agreed_index", "gauge", help, node, metrics.agreed.unwrap_or_default());
+    let help = "How often the node's state was another than that of most voters, and replaced by theirs.";
+    page.one("conflux_node_parted_total", "counter", help, node, metrics.parted);
     page.one("conflux_node_voters", "gauge", "How many members vote.", node, metrics.voters);
     page.one("conflux_node_learners", "gauge", "How many members follow without a vote.", node, metrics.learners);
 

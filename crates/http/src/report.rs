@@ -20,6 +20,10 @@ pub struct StatusReport {
     pub leader: Option<String>,
     /// The place of its committed state.
     pub index: Index,
+    /// The last place at which most voters had the same state, as far as it knows.
+    pub agreed: Option<Index>,
+    /// How often its state was another than that of most voters, and replaced by theirs.
+    pub parted: u64,
     /// Which history its places are of: another one begins when a backup is restored.
     pub generation: u64,
     /// The cluster it belongs to, once it does, in hexadecimal digits.
@@ -43,6 +47,8 @@ impl From<Status> for StatusReport {
             term,
             leader,
             index,
+            agreed,
+            parted,
             generation,
             cluster,
             voters,
@@ -58,6 +64,8 @@ impl From<Status> for StatusReport {
             term,
             leader: leader.map(|leader| leader.to_string()),
             index,
+            agreed,
+            parted,
             generation,
             cluster: cluster.map(|cluster| format!("{cluster:x}")),
             voters: names(voters),

@@ -1,5 +1,6 @@
 //! `conflux node`: one node of a cluster, in a process of its own.
 
+mod channel;
 mod settings;
 mod signals;
 
@@ -8,15 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conflux::channel::tcp::{TcpChannel, TcpOptions, TlsFiles};
+use conflux::channel::ChannelError;
 use conflux::status::{Role, Status};
-use conflux::{Disk, FileDisk, JsonNode, Node, NodeBuilder};
+use conflux::{Disk, FileDisk, JsonNode, Node, NodeBuilder, OpenError};
 use conflux_core::Container;
 use conflux_http::{Access, Options, Tokens};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use self::channel::NodeChannel;
 use self::settings::Founders;
 pub(crate) use self::settings::{NodeArguments, Settings};
 use self::signals::{Signals, Told};
@@ -27,12 +29,15 @@ use crate::output::{say, tell};
 /// How long a leader that is told to end waits for another one to lead.
 const HAND_OVER_WAIT: Duration = Duration::from_secs(3);
 
+/// How long a channel that cannot be reached at the start is left alone.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
 /// Says what would be run; everything that can be tried without running it is tried.
 pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result<Exit, Refusal> {
     let container = factory.make()?;
     let _ = describe(container, settings)?;
     // What listens here is let go again at once.
-    let channel = channel(settings).await?;
+    let channel = NodeChannel::open(settings).await?;
     let http = http(settings).await?;
     if let Some(data) = settings.data.as_deref().filter(|data| data.exists()) {
         // Reads all of it, so damage shows now.
@@ -40,14 +45,14 @@ pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result
         let (_, journal) = disk.open(&settings.id).map_err(Refusal::new)?;
         journal.close();
     }
-    let Settings { id, founders, peers, .. } = settings;
+    let Settings { id, founders, .. } = settings;
     if let Some(file) = &settings.file {
         say!("{} is read", file.display())?;
     }
     say!("{id} runs {}", factory.name())?;
     say!("founded by {founders}")?;
-    say!("listens at {}{}", channel.local_address(), if settings.tls.is_some() { ", with certificates" } else { "" })?;
-    for (name, address) in peers {
+    say!("{channel}")?;
+    for (name, address) in settings.medium.peers() {
         say!("dials {name} at {address}")?;
     }
     match &settings.data {
@@ -65,13 +70,12 @@ pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result
 /// Runs a node until it is told to end, or cannot go on.
 pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Exit, Refusal> {
     let mut signals = Signals::listen().map_err(|error| Refusal::new(format!("signals cannot be heard: {error}")))?;
-    let builder = describe(factory.make()?, &settings)?;
-    let channel = channel(&settings).await?;
+    let channel = NodeChannel::open(&settings).await?;
     let http = http(&settings).await?;
-    let node = builder.channel(channel.clone()).open().await.map_err(Refusal::new)?;
+    let Some(node) = open(&factory, &settings, &channel, &mut signals).await? else { return Ok(Exit::Good) };
 
     let id = &settings.id;
-    tell!("{id}: runs {}, listens at {}", factory.name(), channel.local_address());
+    tell!("{id}: runs {}, {channel}", factory.name());
     if settings.data.is_none() {
         tell!("{id}: keeps nothing; each start is a new node (--data DIR keeps it)");
     }
@@ -91,7 +95,7 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
                 biased;
                 told = signals.next() => match told {
                     Told::End => break true,
-                    Told::Reload => reload(id, &channel, settings.tls.is_some()),
+                    Told::Reload => reload(id, &channel),
                 },
                 status = watch.next() => match status {
                     Some(status) => diary.tell(&status),
@@ -116,6 +120,38 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
     Ok(Exit::Good)
 }
 
+/// Opens the node as soon as its channel can be reached: after a power failure, the server may come back after us. `None`
+/// when it is told to end before.
+async fn open<F: Factory>(
+    factory: &F,
+    settings: &Settings,
+    channel: &NodeChannel,
+    signals: &mut Signals,
+) -> Result<Option<Node<F::Container>>, Refusal> {
+    let id = &settings.id;
+    let mut told = None;
+    loop {
+        let builder = channel.give(describe(factory.make()?, settings)?);
+        let reason = match builder.open().await {
+            Ok(node) => return Ok(Some(node)),
+            Err(OpenError::Channel(ChannelError::Unreachable { reason })) => Some(reason),
+            Err(error) => return Err(Refusal::new(error)),
+        };
+        if reason != told {
+            tell!("{id}: not connected yet, and it is tried again: {}", reason.as_deref().unwrap_or_default());
+            told = reason;
+        }
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Told::End => return Ok(None),
+                Told::Reload => reload(id, channel),
+            },
+            () = sleep(RECONNECT_PAUSE) => {}
+        }
+    }
+}
+
 /// The node as the library takes it, but for its channel.
 fn describe<C: Container>(container: C, settings: &Settings) -> Result<NodeBuilder<C>, Refusal> {
     let mut builder = Node::builder(container, &settings.id);
@@ -137,20 +173,6 @@ fn describe<C: Container>(container: C, settings: &Settings) -> Result<NodeBuild
         builder = builder.default_deadline(deadline);
     }
     Ok(builder)
-}
-
-async fn channel(settings: &Settings) -> Result<TcpChannel, Refusal> {
-    let mut options = TcpOptions::new(&settings.listen).insecure(settings.insecure);
-    for (name, address) in &settings.peers {
-        options = options.peer(&**name, address);
-    }
-    if let Some(address) = &settings.advertise {
-        options = options.advertise(address);
-    }
-    if let Some(tls) = &settings.tls {
-        options = options.tls(TlsFiles::new(&tls.cert, &tls.key, &tls.ca));
-    }
-    TcpChannel::bind(options).await.map_err(Refusal::new)
 }
 
 /// The listener for HTTP, its address, and who may ask there.
@@ -177,18 +199,18 @@ fn access(access: &Access) -> &'static str {
     }
 }
 
-fn reload(id: &str, channel: &TcpChannel, with_tls: bool) {
+fn reload(id: &str, channel: &NodeChannel) {
     match channel.reload_tls() {
-        _ if !with_tls => tell!("{id}: there are no certificates to read again"),
-        Ok(()) => tell!("{id}: the certificates were read again; new connections use them"),
-        Err(error) => tell!("{id}: the certificates stay as they were: {error}"),
+        None => tell!("{id}: there are no certificates to read again"),
+        Some(Ok(())) => tell!("{id}: the certificates were read again; new connections use them"),
+        Some(Err(error)) => tell!("{id}: the certificates stay as they were: {error}"),
     }
 }
 
 /// Hands leadership on, lets requests that are under way be answered, and leaves everything clean.
 async fn close<C: Container, E>(
     node: &Node<C>,
-    channel: &TcpChannel,
+    channel: &NodeChannel,
     stop_http: oneshot::Sender<()>,
     server: Option<tokio::task::JoinHandle<Result<(), E>>>,
 ) {

@@ -35,6 +35,15 @@ pub(crate) struct NodeArguments {
     /// Nodes to dial; this one may be among them
     #[arg(long, value_name = "ID=HOST:PORT,...", value_delimiter = ',', value_parser = peer)]
     pub(crate) peers: Vec<(String, String)>,
+    /// Talk by a server that all nodes dial: redis://HOST/?channel=NAME, or ws://HOST:PORT/ROOM of `conflux relay`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["listen", "advertise", "peers"])]
+    pub(crate) channel: Option<String>,
+    /// The secret by which nodes know each other there: `openssl rand -hex 32` makes one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_key_file: Option<PathBuf>,
+    /// What the relay wants to see before it lets a node into the room
+    #[arg(long, value_name = "FILE")]
+    pub(crate) room_token_file: Option<PathBuf>,
     /// How many nodes found the cluster [those named by --peers, and this one]
     #[arg(long, value_name = "N")]
     pub(crate) cluster_size: Option<usize>,
@@ -50,10 +59,10 @@ pub(crate) struct NodeArguments {
     /// The key of that certificate
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The authority that signs the certificates of all nodes
+    /// The authority that signs the certificates of all nodes; with wss://, the relay's [those of the web]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
-    /// Listen elsewhere than on this machine without certificates: anybody who reaches it may then command the cluster
+    /// Go beyond this machine without certificates or a cluster key: anybody who gets there may then command the cluster
     #[arg(long)]
     pub(crate) insecure: bool,
     /// The data directory was moved or copied here on purpose: join as a new node with what it holds
@@ -90,6 +99,9 @@ struct File {
     advertise: Option<String>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    channel: Option<String>,
+    cluster_key_file: Option<PathBuf>,
+    room_token_file: Option<PathBuf>,
     cluster_size: Option<usize>,
     http: Option<String>,
     token_file: Option<PathBuf>,
@@ -126,21 +138,46 @@ pub(crate) struct Settings {
     pub(crate) app: Option<PathBuf>,
     pub(crate) id: String,
     pub(crate) data: Option<PathBuf>,
-    /// `HOST:PORT`.
-    pub(crate) listen: String,
-    pub(crate) advertise: Option<String>,
-    /// Without this node.
-    pub(crate) peers: BTreeMap<String, String>,
+    pub(crate) medium: Medium,
     pub(crate) founders: Founders,
     pub(crate) http: Option<String>,
     pub(crate) token_file: Option<PathBuf>,
-    pub(crate) tls: Option<Tls>,
+    /// On purpose without certificates or a key.
     pub(crate) insecure: bool,
     pub(crate) moved: bool,
     pub(crate) election_timeout_min: Option<Duration>,
     pub(crate) election_timeout_max: Option<Duration>,
     pub(crate) heartbeat_interval: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
+}
+
+/// By what the nodes talk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// They dial each other.
+    Tcp {
+        /// `HOST:PORT`.
+        listen: String,
+        advertise: Option<String>,
+        /// Without this node.
+        peers: BTreeMap<String, String>,
+        tls: Option<Tls>,
+    },
+    /// A channel of a Redis server.
+    Redis { url: String, key_file: Option<PathBuf> },
+    /// A room of a relay.
+    Relay { url: String, key_file: Option<PathBuf>, token_file: Option<PathBuf>, ca: Option<PathBuf> },
+}
+
+impl Medium {
+    /// The other nodes that are dialed, and where.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (&String, &String)> {
+        let peers = match self {
+            Medium::Tcp { peers, .. } => Some(peers),
+            Medium::Redis { .. } | Medium::Relay { .. } => None,
+        };
+        peers.into_iter().flatten()
+    }
 }
 
 /// Who founds the cluster.
@@ -186,6 +223,8 @@ impl File {
             &mut file.app,
             &mut file.data,
             &mut file.token_file,
+            &mut file.cluster_key_file,
+            &mut file.room_token_file,
             &mut file.tls_cert,
             &mut file.tls_key,
             &mut file.tls_ca,
@@ -211,38 +250,122 @@ fn merge(
     path: Option<PathBuf>,
     file: File,
 ) -> Result<Settings, Refusal> {
-    let missing = |option: &str, what: &str| Refusal::new(format!("--{option} is not given: {what}"));
-    let id = arguments.id.or(file.id).ok_or_else(|| missing("id", "name this node, as in --id a"))?;
-    let mut peers: BTreeMap<String, String> = file.peers;
-    // Named on the command line, they are all that is meant.
-    if !arguments.peers.is_empty() {
-        peers.clear();
-    }
-    for (name, address) in arguments.peers {
-        if peers.insert(name.clone(), address).is_some() {
-            return Err(Refusal::new(format!("--peers names {name:?} twice")));
-        }
-    }
-    let own = peers.remove(&id);
-    let listen = match arguments.listen.or(file.listen) {
-        Some(url) => address_of(&url)?,
-        // One list of peers serves all nodes.
-        None => own.ok_or_else(|| missing("listen", "say where others reach this node, as in tcp://127.0.0.1:7001"))?,
-    };
+    let id = arguments.id.clone().or_else(|| file.id.clone());
+    let id = id.ok_or_else(|| missing("id", "name this node, as in --id a"))?;
     let size = arguments.cluster_size.or(file.cluster_size);
-    let founders = match size {
-        Some(size) => Founders::Size(size),
-        None if peers.is_empty() => {
+    let (medium, named) = medium(&id, &arguments, &file)?;
+    let founders = match (size, named) {
+        (Some(size), _) => Founders::Size(size),
+        (None, Some(named)) if named.len() > 1 => Founders::Named(named),
+        (None, Some(_)) => {
             let how = "name the other nodes by --peers, or say --cluster-size 1 for a node of its own";
             return Err(Refusal::new(format!("nobody else is named to found a cluster with: {how}")));
         }
-        None => Founders::Named(peers.keys().chain([&id]).cloned().collect()),
+        (None, None) => {
+            return Err(missing("cluster-size", "say how many nodes found the cluster, as in --cluster-size 3"));
+        }
     };
-    let tls = match (
-        arguments.tls_cert.or(file.tls_cert),
-        arguments.tls_key.or(file.tls_key),
-        arguments.tls_ca.or(file.tls_ca),
-    ) {
+    Ok(Settings {
+        file: path,
+        app: app.or(file.app),
+        id,
+        data: arguments.data.or(file.data),
+        medium,
+        founders,
+        http: arguments.http.or(file.http),
+        token_file: arguments.token_file.or(file.token_file),
+        insecure: arguments.insecure || file.insecure,
+        moved: arguments.moved,
+        election_timeout_min: arguments.election_timeout_min.or(file.election_timeout_min.map(|span| span.0)),
+        election_timeout_max: arguments.election_timeout_max.or(file.election_timeout_max.map(|span| span.0)),
+        heartbeat_interval: arguments.heartbeat_interval.or(file.heartbeat_interval.map(|span| span.0)),
+        deadline: arguments.deadline.or(file.deadline.map(|span| span.0)),
+    })
+}
+
+/// By what the nodes talk, and who is named to be one of them, this one included.
+fn medium(id: &str, arguments: &NodeArguments, file: &File) -> Result<(Medium, Option<Vec<String>>), Refusal> {
+    let dials = arguments.listen.is_some() || arguments.advertise.is_some() || !arguments.peers.is_empty();
+    let of_file = if dials { None } else { file.channel.as_ref() };
+    if of_file.is_some() && arguments.channel.is_none() {
+        let both = [
+            ("listen", file.listen.is_some()),
+            ("advertise", file.advertise.is_some()),
+            ("peers", !file.peers.is_empty()),
+        ];
+        if let Some((name, _)) = both.iter().find(|(_, given)| *given) {
+            let told = "either all nodes dial the channel, or they dial each other";
+            return Err(Refusal::new(format!("the file has both channel and {name}: {told}")));
+        }
+    }
+    match arguments.channel.as_ref().or(of_file) {
+        Some(url) => Ok((shared(url, arguments, file)?, None)),
+        None => tcp(id, arguments, file).map(|(medium, named)| (medium, Some(named))),
+    }
+}
+
+fn shared(url: &str, arguments: &NodeArguments, file: &File) -> Result<Medium, Refusal> {
+    let or = |flag: &Option<PathBuf>, file: &Option<PathBuf>| flag.clone().or_else(|| file.clone());
+    let key_file = or(&arguments.cluster_key_file, &file.cluster_key_file);
+    let token_file = or(&arguments.room_token_file, &file.room_token_file);
+    let ca = or(&arguments.tls_ca, &file.tls_ca);
+    if or(&arguments.tls_cert, &file.tls_cert).is_some() || or(&arguments.tls_key, &file.tls_key).is_some() {
+        let told = "--tls-cert and --tls-key are for nodes that dial each other; on a channel that is shared, nodes know each \
+                    other by --cluster-key-file";
+        return Err(Refusal::new(told));
+    }
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("redis") if token_file.is_some() => {
+            Err(Refusal::new("--room-token-file is for a relay; Redis takes redis://USER:PASSWORD@HOST/?channel=NAME"))
+        }
+        Some("redis") if ca.is_some() => Err(Refusal::new("--tls-ca is for wss://; redis:// goes without TLS")),
+        Some("redis") => Ok(Medium::Redis { url: url.into(), key_file }),
+        Some("ws") if ca.is_some() => Err(Refusal::new("--tls-ca is for wss://; ws:// goes without TLS")),
+        Some("ws" | "wss") => Ok(Medium::Relay { url: url.into(), key_file, token_file, ca }),
+        Some("tcp") => Err(Refusal::new("nodes that dial each other take --listen tcp://HOST:PORT and --peers")),
+        // Not as it came: there may be a password in it.
+        _ => Err(Refusal::new(
+            "--channel takes redis://HOST/?channel=NAME, ws://HOST:PORT/ROOM or wss://HOST/ROOM, and it is none of these",
+        )),
+    }
+}
+
+fn tcp(id: &str, arguments: &NodeArguments, file: &File) -> Result<(Medium, Vec<String>), Refusal> {
+    let of_channel = [
+        ("cluster-key-file", arguments.cluster_key_file.as_ref().or(file.cluster_key_file.as_ref())),
+        ("room-token-file", arguments.room_token_file.as_ref().or(file.room_token_file.as_ref())),
+    ];
+    if let Some((name, _)) = of_channel.iter().find(|(_, given)| given.is_some()) {
+        let told =
+            "goes with --channel; nodes that dial each other know each other by --tls-cert, --tls-key and --tls-ca";
+        return Err(Refusal::new(format!("--{name} {told}")));
+    }
+    let mut peers: BTreeMap<String, String> = BTreeMap::new();
+    // Named on the command line, they are all that is meant.
+    if arguments.peers.is_empty() {
+        peers.clone_from(&file.peers);
+    }
+    for (name, address) in &arguments.peers {
+        if peers.insert(name.clone(), address.clone()).is_some() {
+            return Err(Refusal::new(format!("--peers names {name:?} twice")));
+        }
+    }
+    let own = peers.remove(id);
+    let listen = match arguments.listen.as_ref().or(file.listen.as_ref()) {
+        Some(url) => address_of(url)?,
+        // One list of peers serves all nodes.
+        None => own.ok_or_else(|| {
+            let what = "say where others reach this node, as in tcp://127.0.0.1:7001, or give --channel URL";
+            missing("listen", what)
+        })?,
+    };
+    let or = |flag: &Option<PathBuf>, file: &Option<PathBuf>| flag.clone().or_else(|| file.clone());
+    let parts = (
+        or(&arguments.tls_cert, &file.tls_cert),
+        or(&arguments.tls_key, &file.tls_key),
+        or(&arguments.tls_ca, &file.tls_ca),
+    );
+    let tls = match parts {
         (Some(cert), Some(key), Some(ca)) => Some(Tls { cert, key, ca }),
         (None, None, None) => None,
         (cert, key, ca) => {
@@ -254,25 +377,13 @@ fn merge(
             )));
         }
     };
-    Ok(Settings {
-        file: path,
-        app: app.or(file.app),
-        id,
-        data: arguments.data.or(file.data),
-        listen,
-        advertise: arguments.advertise.or(file.advertise),
-        peers,
-        founders,
-        http: arguments.http.or(file.http),
-        token_file: arguments.token_file.or(file.token_file),
-        tls,
-        insecure: arguments.insecure || file.insecure,
-        moved: arguments.moved,
-        election_timeout_min: arguments.election_timeout_min.or(file.election_timeout_min.map(|span| span.0)),
-        election_timeout_max: arguments.election_timeout_max.or(file.election_timeout_max.map(|span| span.0)),
-        heartbeat_interval: arguments.heartbeat_interval.or(file.heartbeat_interval.map(|span| span.0)),
-        deadline: arguments.deadline.or(file.deadline.map(|span| span.0)),
-    })
+    let named = peers.keys().map(String::as_str).chain([id]).map(str::to_owned).collect();
+    let advertise = arguments.advertise.clone().or_else(|| file.advertise.clone());
+    Ok((Medium::Tcp { listen, advertise, peers, tls }, named))
+}
+
+fn missing(option: &str, what: &str) -> Refusal {
+    Refusal::new(format!("--{option} is not given: {what}"))
 }
 
 /// `tcp://127.0.0.1:7001`, or the same without the scheme.
@@ -330,17 +441,52 @@ mod tests {
         let file = "id = \"a\"\ndata = \"./a\"\nheartbeat-interval = \"20ms\"\n\
                     [peers]\na = \"127.0.0.1:7001\"\nb = \"127.0.0.1:7002\"\nc = \"127.0.0.1:7003\"\n";
         let settings = merged(&["--id", "b", "--deadline", "3s"], file).expect("it is complete");
-        assert_eq!((&*settings.id, &*settings.listen), ("b", "127.0.0.1:7002"));
-        assert_eq!(settings.peers.keys().map(String::as_str).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(settings.id, "b");
+        let Medium::Tcp { listen, peers, .. } = &settings.medium else { panic!("nobody named a channel") };
+        assert_eq!(listen, "127.0.0.1:7002");
+        assert_eq!(peers.keys().map(String::as_str).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(settings.founders.to_string(), "a, b, c");
         assert_eq!(settings.heartbeat_interval, Some(Duration::from_millis(20)));
         assert_eq!(settings.deadline, Some(Duration::from_secs(3)));
         let named = merged(&["--peers", "x=10.0.0.1:1,y=10.0.0.2:1", "--listen", "tcp://0.0.0.0:9"], file);
         let named = named.expect("it is complete");
         assert_eq!(named.founders.to_string(), "a, x, y");
-        assert_eq!(named.listen, "0.0.0.0:9");
+        assert!(matches!(&named.medium, Medium::Tcp { listen, .. } if listen == "0.0.0.0:9"));
         let sized = merged(&["--cluster-size", "1"], file).expect("it is complete");
         assert_eq!(sized.founders, Founders::Size(1));
+    }
+
+    #[test]
+    fn a_channel_stands_in_place_of_addresses() {
+        let file = "id = \"a\"\nchannel = \"redis://h/?channel=words\"\ncluster-key-file = \"k\"\ncluster-size = 3\n";
+        let settings = merged(&[], file).expect("it is complete");
+        let redis = Medium::Redis { url: "redis://h/?channel=words".into(), key_file: Some("k".into()) };
+        assert_eq!((settings.medium, settings.founders), (redis, Founders::Size(3)));
+        let list =
+            ["--id", "a", "--channel", "wss://h/r", "--cluster-size", "3", "--room-token-file", "t", "--tls-ca", "c"];
+        let settings = merged(&list, "[peers]\nb = \"h:1\"\n").expect("flags win");
+        let (token_file, ca) = (Some("t".into()), Some("c".into()));
+        assert_eq!(settings.medium, Medium::Relay { url: "wss://h/r".into(), key_file: None, token_file, ca });
+        let settings = merged(&["--listen", "h:1", "--peers", "b=h:2"], &file.replace("cluster-key-file", "data"));
+        assert!(matches!(settings.expect("flags win").medium, Medium::Tcp { .. }));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_channel_is_named() {
+        let error =
+            |list: &[&str], file: &str| merged(&[&["--id", "a"], list].concat(), file).expect_err("it is wrong");
+        assert!(error(&["--channel", "ws://h:1/r"], "").starts_with("--cluster-size is not given"));
+        let both = error(&["--cluster-size", "3"], "channel = \"ws://h:1/r\"\n[peers]\nb = \"h:1\"\n");
+        assert!(both.starts_with("the file has both channel and peers"), "{both}");
+        assert!(error(&["--channel", "tcp://h:1"], "").contains("--listen"));
+        let bare = error(&["--channel", "redis:secret"], "");
+        assert!(bare.contains("redis://HOST/?channel=NAME") && !bare.contains("secret"), "{bare}");
+        assert!(error(&["--channel", "redis://h/?channel=w", "--room-token-file", "t"], "").contains("for a relay"));
+        assert!(error(&["--channel", "ws://h:1/r", "--tls-ca", "c"], "").contains("for wss://"));
+        let cert = ["--channel", "ws://h:1/r", "--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a"];
+        assert!(error(&cert, "").contains("--cluster-key-file"));
+        let key = error(&["--listen", "h:1", "--cluster-size", "1", "--cluster-key-file", "k"], "");
+        assert!(key.starts_with("--cluster-key-file goes with --channel"), "{key}");
     }
 
     #[test]

@@ -219,6 +219,21 @@ impl Log {
         (shelf.entries.iter().map(to_disk).collect(), shelf.committed.map(entry_id), shelf.purged.map(entry_id))
     }
 
+    /// Whether this entry is in the log, or was and is purged.
+    pub(super) fn holds(&self, id: LogId) -> bool {
+        let shelf = self.lock();
+        let position = shelf.position(id.index);
+        let found = shelf.entries.get(position).is_some_and(|entry| entry.log_id == id);
+        found || shelf.purged.is_some_and(|purged| purged.index >= id.index)
+    }
+
+    /// The entries after one up to another.
+    pub(super) fn entries_between(&self, after: Option<LogId>, upto: Option<LogId>) -> Vec<Entry> {
+        let shelf = self.lock();
+        let (from, to) = (shelf.position(after.next_index()), shelf.position(upto.next_index()));
+        shelf.entries.range(from..to.max(from)).cloned().collect()
+    }
+
     /// The batches of the log after an index.
     pub(super) fn proposals_after(&self, applied: Option<LogId>) -> Vec<Proposal> {
         let shelf = self.lock();

@@ -8,9 +8,10 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::time::Instant;
 
 use super::log::{self, Log, head_of, meta_of};
-use super::types::{LogId, Payload, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, Verdict};
+use super::types::{Entry, LogId, Payload, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, Verdict};
 use crate::disk::{DiskError, Finished, Journal, KeptSnapshot, SnapshotBytes, SnapshotHead};
 use crate::stop::Stop;
+use crate::watch;
 
 /// A saved state on its way to be written: made under the lock, written outside it.
 pub(crate) type Saved = Box<dyn FnOnce() -> Result<Vec<u8>, Stop> + Send + Sync>;
@@ -37,6 +38,7 @@ pub(super) struct Machine {
     replica: Arc<dyn Replica>,
     log: Log,
     position: Arc<Mutex<Position>>,
+    parted: watch::Sender<bool>,
 }
 
 /// How far the machine is: kept beside the replica, under one lock with it while either changes.
@@ -44,18 +46,22 @@ pub(super) struct Machine {
 pub(super) struct Position {
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// The replica parted from the others and waits for another state. The engine goes on: its log counts for others.
+    parted: bool,
+    /// What came to be applied meanwhile, and was not.
+    passed: Option<LogId>,
 }
 
 impl Machine {
     /// Starts from the disk's snapshot, if there is one; the engine applies the committed log after it.
-    pub(super) fn open(replica: Arc<dyn Replica>, log: Log) -> Result<Machine, Stop> {
+    pub(super) fn open(replica: Arc<dyn Replica>, log: Log, parted: watch::Sender<bool>) -> Result<Machine, Stop> {
         let mut position = Position::default();
         if let Some(KeptSnapshot { head, bytes }) = log.journal().snapshot() {
             let meta = meta_of(&head)?;
             (replica.clone().restore(&bytes.read_all()?)?)();
-            position = Position { applied: meta.last_log_id, membership: meta.last_membership };
+            position.stand_at(&meta);
         }
-        Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)) })
+        Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)), parted })
     }
 
     /// How far it is, readable from outside the engine.
@@ -68,6 +74,46 @@ impl Position {
     pub(super) fn applied(&self) -> Option<LogId> {
         self.applied
     }
+
+    /// From now on nothing is applied, until there is another state.
+    pub(super) fn part(&mut self) {
+        self.parted = true;
+    }
+
+    /// Goes on with the state of a snapshot that was just put in place, through what was passed over behind it.
+    pub(super) fn go_on(&mut self, meta: &SnapshotMeta, replica: &dyn Replica, log: &Log) -> Result<(), Stop> {
+        self.stand_at(meta);
+        self.parted = false;
+        let entries = log.entries_between(self.applied, self.passed.take());
+        for run in entries.chunks(RUN_MAX) {
+            replica.apply(&batches(run.iter()))?;
+            self.follow(run.iter());
+        }
+        Ok(())
+    }
+
+    fn stand_at(&mut self, meta: &SnapshotMeta) {
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+    }
+
+    /// Takes note of entries that were applied.
+    fn follow<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) {
+        for entry in entries {
+            self.applied = Some(entry.log_id);
+            if let Payload::Membership(membership) = &entry.payload {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            }
+        }
+    }
+}
+
+fn batches<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Proposal> {
+    let proposals = entries.filter_map(|entry| match &entry.payload {
+        Payload::Normal(proposal) => Some(proposal.clone()),
+        _ => None,
+    });
+    proposals.collect()
 }
 
 /// A snapshot's content, wherever it lies.
@@ -113,27 +159,25 @@ impl RaftStateMachine<Types> for Machine {
         let mut runs = entries.ready_chunks(RUN_MAX);
         while let Some(run) = runs.next().await {
             let run = run.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let batches: Vec<Proposal> = run
-                .iter()
-                .filter_map(|(entry, _)| match &entry.payload {
-                    Payload::Normal(proposal) => Some(proposal.clone()),
-                    _ => None,
-                })
-                .collect();
-            let verdicts = {
+            let (applied_before, verdicts) = {
                 let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-                let verdicts = self.replica.apply(&batches).map_err(io_error)?;
-                for (entry, _) in &run {
-                    position.applied = Some(entry.log_id);
-                    if let Payload::Membership(membership) = &entry.payload {
-                        position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    }
+                // The first index is 0.
+                let before = position.applied.map(|applied| applied.index);
+                // What a state that was put in place holds already is not applied again.
+                let fresh = || run.iter().map(|(entry, _)| entry).filter(|entry| Some(entry.log_id.index) > before);
+                if position.parted {
+                    position.passed = run.last().map(|(entry, _)| entry.log_id);
+                    (Some(u64::MAX), Vec::new())
+                } else {
+                    let verdicts = self.replica.apply(&batches(fresh())).map_err(io_error)?;
+                    position.follow(fresh());
+                    (before, verdicts)
                 }
-                verdicts
             };
             let mut verdicts = verdicts.into_iter();
             for (entry, responder) in run {
                 let verdict = match entry.payload {
+                    Payload::Normal(_) if Some(entry.log_id.index) <= applied_before => Verdict::Skipped,
                     Payload::Normal(_) => verdicts.next().expect("one verdict a batch"),
                     _ => Verdict::Applied,
                 };
@@ -166,7 +210,11 @@ impl RaftStateMachine<Types> for Machine {
         let install = restored.await??;
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         install();
-        *position = Position { applied: meta.last_log_id, membership: meta.last_membership.clone() };
+        // Whatever it held before is gone, and with it what it may have parted by.
+        *position = Position::default();
+        position.stand_at(meta);
+        drop(position);
+        self.parted.send(false);
         self.log.snapshot_meters().installed_time.record_time(begun.elapsed());
         Ok(())
     }

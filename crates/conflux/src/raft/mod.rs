@@ -3,6 +3,7 @@
 mod log;
 mod machine;
 mod network;
+mod parted;
 mod rebirth;
 mod rpc;
 mod runtime;
@@ -73,11 +74,17 @@ pub(crate) struct Engine {
     cluster: ClusterId,
     position: Arc<Mutex<Position>>,
     receiving: Mutex<Option<Receiving>>,
+    replica: Arc<dyn Replica>,
+    peers: Peers,
+    /// The replica parted from the others: see [`Engine::part`].
+    parted: watch::Sender<bool>,
+    /// Who is being sent a state.
+    sending: Mutex<BTreeSet<Member>>,
+    /// Held while a snapshot is made or put in place.
+    compacting: tokio::sync::Mutex<()>,
     /// A leader replicated to this member since that was asked last.
     heard_leader: AtomicBool,
     compaction: Compaction,
-    /// Held while a snapshot is waited for: the engine builds one at a time.
-    compacting: tokio::sync::Mutex<()>,
 }
 
 /// How long to wait for a snapshot before the engine is asked for one again.
@@ -170,14 +177,27 @@ impl Engine {
         };
         let config = config.validate().map_err(|error| Stop::Engine(error.to_string()))?;
         let log = Log::open(contents, journal.clone())?;
-        let machine = Machine::open(replica, log.clone())?;
+        let parted = watch::channel(false).0;
+        let machine = Machine::open(replica.clone(), log.clone(), parted.clone())?;
         let position = machine.position();
         let peers = Peers { wire, cluster: cluster.clone(), append_timeout: timing.election_timeout_max, journal };
-        let raft = Raft::new(me.clone(), Arc::new(config), peers, log.clone(), machine);
+        let raft = Raft::new(me.clone(), Arc::new(config), peers.clone(), log.clone(), machine);
         let raft = raft.await.map_err(|error| Stop::Engine(error.to_string()))?;
-        let heard_leader = AtomicBool::new(false);
-        let (receiving, compacting) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Engine { raft, me, log, cluster, position, receiving, heard_leader, compaction, compacting })
+        Ok(Engine {
+            raft,
+            me,
+            log,
+            cluster,
+            position,
+            receiving: Mutex::default(),
+            replica,
+            peers,
+            parted,
+            sending: Mutex::default(),
+            compacting: tokio::sync::Mutex::default(),
+            heard_leader: AtomicBool::new(false),
+            compaction,
+        })
     }
 
     /// Who this is.
@@ -286,7 +306,10 @@ impl Engine {
     pub(crate) async fn wait_applied(&self, index: u64) -> Result<(), Stop> {
         let mut metrics = self.raft.data_metrics();
         let reached = metrics.find(|metrics| (metrics.last_applied.index() >= Some(index)).then_some(())).await;
-        reached.map_err(|watch::Gone| Stop::Engine(self.stopped().unwrap_or_else(|| "it was closed".into())))
+        reached.map_err(|watch::Gone| Stop::Engine(self.stopped().unwrap_or_else(|| "it was closed".into())))?;
+        // What the engine takes for applied is passed over by a replica that parted. The sender is in `self`.
+        let _ = self.parted.subscribe().find(|parted| (!parted).then_some(())).await;
+        Ok(())
     }
 
     /// The batches in this node's log that are not applied, in order.
@@ -342,12 +365,12 @@ impl Engine {
 
     /// Snapshots and purges when the log has outgrown its limits. Call whenever batches were applied.
     pub(crate) async fn compact(&self) {
+        let _alone = self.compacting.lock().await;
         let (entries, bytes) = self.log.size();
         let Compaction { batches_max, bytes_max } = self.compaction;
-        if entries <= batches_max && bytes <= bytes_max {
+        if (entries <= batches_max && bytes <= bytes_max) || self.is_parted() {
             return;
         }
-        let _alone = self.compacting.lock().await;
         let applied = self.applied_id();
         let mut snapshot = self.log.snapshot_id();
         let (new_entries, new_bytes) = self.log.size_after(snapshot);
@@ -383,6 +406,11 @@ impl Engine {
             let snapshot = self.log.snapshot_id();
             if snapshot >= applied {
                 break;
+            }
+            if self.is_parted() {
+                return Err(Stop::Engine(
+                    "the state is another than that of most voters, and is being replaced".into(),
+                ));
             }
             self.raft.trigger().snapshot().await.map_err(|error| over(error.to_string()))?;
             let mut metrics = self.raft.data_metrics();
@@ -562,6 +590,10 @@ impl Engine {
         meta: SnapshotMeta,
         draft: Box<dyn Draft>,
     ) -> Result<SnapshotResponse<Types>, Refusal> {
+        if self.is_parted() && self.is_in_log(meta.last_log_id).await {
+            self.replace(meta, draft).await?;
+            return Ok(SnapshotResponse::new(vote));
+        }
         // The engine (0.10.0-alpha.37) breaks on a snapshot of what its log holds already, uncommitted, and more: it takes
         // the snapshot's last entry for the end of the log (`log_progress.submit` in `run_state_machine`). A leader that
         // has just begun may send one. So it is asked first whether the log fits, as by an append of nothing.

@@ -52,7 +52,7 @@ impl<D: Disk, G: Send + Sync + 'static, F: Fn() -> (G, D) + Send + Sync> StoreBu
         let (guard, disk) = (self.0)();
         let (contents, journal) = disk.open("n0").expect("an empty disk opens");
         let log = Log::open(contents, journal).expect("an empty disk opens");
-        let machine = Machine::open(local, log.clone()).expect("an empty disk opens");
+        let machine = Machine::open(local, log.clone(), crate::watch::channel(false).0).expect("an empty disk opens");
         Ok((guard, log, machine))
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     pub(crate) history: usize,
     /// Sessions live shortly, so that they expire.
     pub(crate) short_sessions: bool,
-    pub(crate) digest_every: Option<u64>,
+    pub(crate) digest_every: u64,
     pub(crate) in_flight_max: usize,
     pub(crate) ballast: usize,
     pub(crate) election_ms: (u64, u64),
@@ -71,7 +71,7 @@ impl Plan {
             },
             history: if snapshots { HISTORY_LONG } else { pick(random, &[0, 4, 64, HISTORY_LONG]) },
             short_sessions,
-            digest_every: chance(random, 60).then(|| 1 + random.below(20)),
+            digest_every: if chance(random, 60) { 1 + random.below(20) } else { 1000 },
             in_flight_max: pick(random, &[65_536, 65_536, 65_536, 8]),
             ballast: pick(random, &[0, 0, 0, 600 * 1024]),
             election_ms,

@@ -169,9 +169,7 @@ impl World {
         if plan.short_sessions {
             builder = builder.retention(Retention { session: SHORT_SESSION, chosen_id: SHORT_CHOSEN_ID });
         }
-        if let Some(actions) = plan.digest_every {
-            builder = builder.digest_every(actions);
-        }
+        builder = builder.digest_every(plan.digest_every);
         if plan.named { builder.founders((0..plan.nodes).map(Plan::name)) } else { builder.cluster_size(plan.nodes) }
     }
 

@@ -154,6 +154,8 @@ impl JsonNode for Scripted {
             term: 2,
             leader: leader.map(Into::into),
             index: Index(3),
+            agreed: Some(Index(2)),
+            parted: 0,
             generation: 0,
             cluster: Some(u64::MAX),
             voters: vec!["a".into()],

@@ -125,6 +125,11 @@ impl RedisChannel {
         Ok(RedisChannel { server: Arc::new(server), signer, stations: Arc::default() })
     }
 
+    /// The server and the channel there, for people: without a password.
+    pub fn address(&self) -> String {
+        format!("redis://{}/?channel={}", self.server.address, self.server.channel)
+    }
+
     /// How the nodes that are attached through this channel are connected.
     pub fn status(&self) -> Vec<SharedStatus> {
         self.stations.status()

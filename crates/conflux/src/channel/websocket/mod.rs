@@ -157,6 +157,11 @@ impl WebsocketChannel {
         Ok(WebsocketChannel { room: Arc::new(room), signer, stations: Arc::default() })
     }
 
+    /// The relay and the room there, as it was given.
+    pub fn address(&self) -> String {
+        self.room.uri.to_string()
+    }
+
     /// How the nodes that are attached through this channel are connected.
     pub fn status(&self) -> Vec<SharedStatus> {
         self.stations.status()

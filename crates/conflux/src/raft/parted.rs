@@ -1,0 +1,105 @@
+//! A replica that parted from the others: it waits for the state of one that did not, and goes on from there.
+//!
+//! The engine is not told. It would refuse a snapshot of what it holds already, and the log of this member is as good as
+//! ever: it goes on, and counts.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use openraft::EmptyNode;
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+
+use super::log;
+use super::machine::{SnapshotData, off_task};
+use super::types::{LogId, Member, Snapshot, SnapshotMeta};
+use super::{Engine, NotLeading, Refusal};
+use crate::disk::Draft;
+use crate::watch;
+
+/// How long a snapshot may take to be made, or a piece of it to be answered.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+
+/// How long the log may take to come to what a snapshot holds already.
+const LOG_WAIT: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// Nothing more is applied until another member's state was put in place.
+    pub(crate) fn part(&self) {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).part();
+        self.parted.send(true);
+    }
+
+    /// Waits on whether the replica is parted.
+    pub(crate) fn watch_parted(&self) -> watch::Receiver<bool> {
+        self.parted.subscribe()
+    }
+
+    pub(crate) fn is_parted(&self) -> bool {
+        *self.parted.borrow()
+    }
+
+    /// Sends the present state to a member that parted. Harmless while it is being sent already.
+    pub(crate) async fn send_state(&self, to: &Member) -> Result<(), NotLeading> {
+        if !self.sending.lock().unwrap_or_else(PoisonError::into_inner).insert(to.clone()) {
+            return Ok(());
+        }
+        let sent = self.try_send_state(to).await;
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(to);
+        sent
+    }
+
+    async fn try_send_state(&self, to: &Member) -> Result<(), NotLeading> {
+        let failed = |error: &dyn std::fmt::Display| NotLeading(error.to_string());
+        let snapshot = {
+            let _alone = self.compacting.lock().await;
+            let applied = self.applied_id();
+            if self.log.snapshot_id() < applied {
+                self.raft.trigger().snapshot().await.map_err(|error| failed(&error))?;
+                let mut metrics = self.raft.data_metrics();
+                let built = metrics.find(|metrics| (metrics.snapshot >= applied).then_some(()));
+                let built = tokio::time::timeout(SNAPSHOT_WAIT, built).await;
+                built.map_err(|error| failed(&error))?.map_err(|watch::Gone| failed(&"the engine stopped"))?;
+            }
+            self.log.journal().snapshot().ok_or_else(|| failed(&"there is no state yet"))?
+        };
+        let meta = log::meta_of(&snapshot.head).map_err(|error| failed(&error))?;
+        let snapshot = Snapshot { meta, snapshot: SnapshotData { bytes: snapshot.bytes, finished: None } };
+        let vote = self.raft.server_metrics().borrow().vote.clone();
+        let mut link = self.peers.clone().new_client(to.clone(), &EmptyNode {}).await;
+        let sent = link.full_snapshot(vote, snapshot, std::future::pending(), RPCOption::new(SNAPSHOT_WAIT)).await;
+        sent.map(drop).map_err(|error| failed(&error))
+    }
+
+    /// Whether the log holds what a snapshot ends with, now or in a moment. Otherwise this member is late, too, and the
+    /// engine takes the snapshot as from any leader.
+    pub(super) async fn is_in_log(&self, last: Option<LogId>) -> bool {
+        let Some(last) = last else { return false };
+        let mut metrics = self.raft.data_metrics();
+        let seen = metrics.find(|metrics| (metrics.last_log >= Some(last)).then_some(()));
+        // Late or not, what the log holds now is what counts.
+        let _ = tokio::time::timeout(LOG_WAIT, seen).await;
+        self.log.holds(last)
+    }
+
+    /// Puts a snapshot in the place of the state that parted, and goes through what was passed over behind it.
+    pub(super) async fn replace(&self, meta: SnapshotMeta, draft: Box<dyn Draft>) -> Result<(), Refusal> {
+        let _alone = self.compacting.lock().await;
+        let (replica, log, position) = (self.replica.clone(), self.log.clone(), self.position.clone());
+        let put = off_task(self.log.journal(), move || {
+            let finished = draft.finish()?;
+            let content = finished.bytes().read_all()?;
+            let install = replica.clone().restore(&content).map_err(|error| Refusal(error.to_string()))?;
+            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was published is not taken back.
+            if position.applied() > meta.last_log_id {
+                return Err(Refusal(format!("this state is older than the one here, at {:?}", position.applied())));
+            }
+            finished.keep()?;
+            install();
+            position.go_on(&meta, &*replica, &log).map_err(|error| Refusal(error.to_string()))
+        });
+        put.await.map_err(|error| Refusal(error.to_string()))??;
+        self.parted.send(false);
+        Ok(())
+    }
+}
