@@ -78,6 +78,13 @@
 //! soon as the disks of a majority are back. With a [`MemoryDisk`], which outlives the node and not the process, it
 //! survives the crash of any minority of the nodes at a time.
 //!
+//! # Looking at it
+//! [`Node::metrics`] has what a node counts and measures: it is counted once a batch, and nothing has to be set up. With a
+//! subscriber of `tracing` for the target `conflux::perform` at `DEBUG`, each perform is followed by its request id: the
+//! span `perform` at its origin (from the call to the event `answered`), the event `sent` when it leaves for the leader,
+//! the span `decide` there (with term, batch and verdict), and the event `applied` at every node. [`Node::incident`] keeps
+//! all that a node holds, for a look afterwards.
+//!
 //! # Panics
 //! A method or reducer that panics fails its call. That needs `panic = "unwind"`, the default; with `panic = "abort"` it
 //! ends the process, on the leader and then on the next one.
