@@ -10,8 +10,9 @@
 //! | 4 | every node | event `applied` | `request_id`, `node`, `verdict`, `index` (of the state afterwards) |
 //! | 5 | origin, in the span `perform` | event `answered` | `outcome` |
 //!
-//! While nobody subscribes to that, it costs a look at a static each time that something is done with a whole batch or
-//! message, and for each call one for its span, which is none.
+//! While nobody subscribes to that, it costs a look at statics: once for a whole batch or message, and once a call, whose
+//! span is none then. That was 1.3 ns without a subscriber, and 1.5 ns with one that wants warnings only, of about 4 us
+//! that a perform takes.
 
 use conflux_core::{
     Batch, CallNumber, ChosenId, Container, NodeName, Record, RequestId, SessionId, SessionKey, Store, Verdict,
