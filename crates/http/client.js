@@ -67,7 +67,8 @@ class Client {
   /** The feed that all plain subscriptions share, while there is one. */
   #feed = null
   #feeds = new Set()
-  /** The newest place that was seen: states never go back from there, whichever node is asked. */
+  /** The newest place that was seen: states never go back from there, whichever node is asked. A history that was begun
+   * anew has its own places. */
   #seen = 0
 
   constructor(addresses, options = {}) {
@@ -110,7 +111,7 @@ class Client {
         lastId: shared ? '' : String(from),
         present: (signal) => this.#present(signal),
         open: (lastId, signal) => this.#open(lastId, signal),
-        heard: (index) => this.#see(index),
+        heard: (index, anew) => (anew ? (this.#seen = index) : this.#see(index)),
         refused: (error) => this.#options.onError(error),
         ended: () => {
           this.#feeds.delete(feed)
@@ -241,8 +242,9 @@ class Client {
 
   /** The id of the present place. */
   async #present(signal) {
-    const { generation, index } = await answerOf(await this.#askOnce('status', { signal }))
-    return `${generation}-${index}`
+    const { cluster, generation, index } = await answerOf(await this.#askOnce('status', { signal }))
+    // A node that waits for its cluster knows no history yet.
+    return cluster === null ? String(index) : `${cluster}.${generation}-${index}`
   }
 
   /** Opens a stream of events. */
@@ -366,11 +368,12 @@ class Feed {
     }
     if (id === undefined) return
     begun()
+    const anew = historyOf(this.#lastId) !== '' && historyOf(this.#lastId) !== historyOf(id)
     this.#lastId = id
     if (data === '') return
     const { time_ms: time, ...told } = JSON.parse(data)
     const event = { type, ...told, ...(time === undefined ? {} : { time: new Date(time) }) }
-    this.#wires.heard(event.index)
+    this.#wires.heard(event.index, anew)
     for (const subscriber of [...this.subscribers]) {
       // One that was unsubscribed by another just now is not called.
       if (!this.subscribers.has(subscriber)) continue
@@ -395,6 +398,11 @@ class Backoff {
     this.#next = Math.min(longest * 2, BACKOFF_MS_MAX)
     return longest * (0.5 + Math.random() / 2)
   }
+}
+
+/** Which history the id of an event is of: all before its place. */
+function historyOf(id) {
+  return id.slice(0, Math.max(0, id.lastIndexOf('-')))
 }
 
 /** An address that paths are added to. */

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use conflux::incident::RecordError;
 use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonProposal};
 use conflux::status::{Role, Status};
-use conflux::{Backup, MemberError, MemberStatus, TakeError};
+use conflux::{Backup, CompactError, Compacted, Incident, MemberError, MemberStatus, Metrics, ReadError, TakeError};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -160,6 +161,11 @@ impl JsonNode for FakeNode {
         Box::pin(async { Ok(state) })
     }
 
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
+        let index = self.state().0;
+        Box::pin(async move { Ok(index) })
+    }
+
     fn state_at(&self, index: Index) -> Option<Value> {
         let words = self.ground.shared.words.lock().unwrap();
         Some(words.get(..usize::try_from(index.0).ok()?)?.iter().map(|(_, word)| word.as_str()).collect())
@@ -194,6 +200,8 @@ impl JsonNode for FakeNode {
             term: 1,
             leader: Some("a".into()),
             index: self.state().0,
+            agreed: None,
+            parted: 0,
             generation: 0,
             cluster: Some(1),
             voters: Vec::new(),
@@ -201,6 +209,10 @@ impl JsonNode for FakeNode {
             notice: None,
             stopped: None,
         }
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::nothing(self.name.clone())
     }
 
     fn watch_status(&self) -> BoxStream<'static, Status> {
@@ -216,6 +228,14 @@ impl JsonNode for FakeNode {
 
     fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
         Box::pin(async { Err(TakeError::Save("a list of words for tests has no store".into())) })
+    }
+
+    fn compact(&self) -> BoxFuture<'static, Result<Compacted, CompactError>> {
+        Box::pin(async { Err(CompactError::Stopped("a list of words for tests has no snapshot".into())) })
+    }
+
+    fn incident(&self) -> BoxFuture<'static, Result<Incident, RecordError>> {
+        Box::pin(async { Err(RecordError::Broken("a list of words for tests has no log".into())) })
     }
 
     fn members(&self) -> Vec<MemberStatus> {

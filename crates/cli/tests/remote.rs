@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -141,6 +141,61 @@ fn status_shows_every_node_that_is_named() {
     conflux(&["status", "--at", &gone], "").ended_with(5);
 }
 
+/// A program that goes with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_watched_status_goes_on_with_the_nodes_and_ends_with_its_reader() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"one\""]).ended_with(0);
+    let watch = |more: &[&str]| {
+        let mut watch = Command::new(env!("CARGO_BIN_EXE_conflux"))
+            .args(["status", "--watch", "--at", &node.at])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let lines = BufReader::new(watch.stdout.take().expect("it is piped")).lines();
+        (Program(watch), lines.map(|line| line.expect("it is text")))
+    };
+    let (mut as_json, mut told) = watch(&["--json"]);
+    let mut next = || -> Value {
+        let line = told.next().expect("a line comes");
+        serde_json::from_str::<Value>(&line).expect("it is JSON")[0].take()
+    };
+    let first = next();
+    assert_eq!((&first["id"], &first["role"], &first["index"]), (&json!("a"), &json!("leader"), &json!(1)));
+    let (table, mut shown) = watch(&[]);
+    let head = shown.next().expect("a table comes");
+    assert!(head.starts_with("at ") && head.contains("index"), "{head}");
+
+    // Both show what has changed, and say it when the node is gone.
+    node.ask(&["perform", "append", "\"two\""]).ended_with(0);
+    while next()["index"] != 2 {}
+    assert!(shown.any(|line| line.split_whitespace().rev().take(2).eq(["2", "a"])));
+    drop(node);
+    while !next()["error"].is_string() {}
+    assert!(shown.any(|line| line.contains("refused")));
+
+    // Whoever does not read any more ends it, without a word.
+    drop(told);
+    drop(shown);
+    for Program(watch) in [&mut as_json, &mut { table }] {
+        assert!(watch.wait().expect("it ends").success());
+        let mut said = String::new();
+        watch.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+        assert_eq!(said, "");
+    }
+}
+
 #[test]
 fn nodes_that_are_gone_are_passed_over_and_said_when_all_are() {
     let node = Node::start(&[]);
@@ -256,5 +311,32 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     // One that could not be taken leaves nothing.
     let other = directory.join("tuesday.backup");
     conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
+    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
+}
+
+#[test]
+fn a_snapshot_is_taken_and_an_incident_is_kept() {
+    let node = Node::start(&[]);
+    for word in ["\"one\"", "\"two\""] {
+        node.ask(&["perform", "append", word]).ended_with(0);
+    }
+    let taken = node.ask(&["snapshot"]).ended_with(0);
+    assert_eq!(taken.answers()[0]["index"], 2);
+    node.ask(&["perform", "append", "\"three\""]).ended_with(0);
+    let directory = directory("incidents");
+    let file = directory.join("monday.incident");
+    let file = file.to_str().expect("the path is UTF-8");
+    let kept = node.ask(&["incident", "-o", file]).ended_with(0);
+    assert!(kept.stderr.contains(": a at index 3, a snapshot, "), "{}", kept.stderr);
+    let bytes = std::fs::read(file).expect("it is there");
+    let incident = ::conflux::Incident::decode(&bytes.into()).expect("it is an incident");
+    assert_eq!((&*incident.node, incident.index.0), ("a", 3));
+    assert!(incident.batches().count() >= 1, "what came behind the snapshot is in the log");
+    let status: Value = serde_json::from_str(&incident.status).expect("it is JSON");
+    assert_eq!((&status["role"], &status["index"]), (&json!("leader"), &json!(3)));
+    node.ask(&["incident", "-o", file]).refused_with(&["already there, and never overwritten"]);
+    node.ask(&["incident"]).refused_with(&["--output"]);
+    let gone = directory.join("gone.incident");
+    conflux(&["incident", "-o", gone.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
     assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
 }

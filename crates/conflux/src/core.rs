@@ -24,6 +24,7 @@ use crate::founding::Meeting;
 use crate::identity::Keeper;
 use crate::members::Joining;
 use crate::message::{Calls, Compared, Decided, Expect, Predicted, Source, StateWanted, kind};
+use crate::metrics::SequencerMeters;
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
 use crate::quorum::Quorum;
@@ -33,6 +34,7 @@ use crate::replica::{Local, News};
 use crate::sequencer::{Inbound, prediction};
 use crate::status::{Role, Status};
 use crate::stop::Stop;
+use crate::trace;
 use crate::watch;
 use crate::wire::{Arrival, Head, Kind, Wire};
 
@@ -45,6 +47,7 @@ pub(crate) struct Core<C: Container> {
     pub(crate) local: Arc<Local<C>>,
     pub(crate) origin: Arc<Origin<C>>,
     pub(crate) inbound: Inbound,
+    pub(crate) meters: Arc<SequencerMeters>,
     pub(crate) meeting: Meeting,
     pub(crate) joining: Joining,
     pub(crate) quorum: Quorum,
@@ -124,6 +127,7 @@ impl<C: Container> Core<C> {
             comparison: Comparison::default(),
             reads: Reads::default(),
             inbound: Inbound::new(ring.clone()),
+            meters: Arc::default(),
             batches: Mutex::new((0, Random::new(random.next_u64()))),
             deciding: Aside::in_tasks(),
             comparing: Aside::in_tasks(),
@@ -327,6 +331,7 @@ impl<C: Container> Core<C> {
             if let Some(leader) = elsewhere {
                 let as_of = self.local.news_now().elapsed;
                 while let Some(calls) = self.origin.take_remote(as_of) {
+                    trace::sent(&self.me().name, &leader.name, &calls);
                     self.post(&leader.name, kind::CALLS, calls.encode());
                 }
             }

@@ -8,7 +8,11 @@ use futures_core::stream::BoxStream;
 use serde_json::Value;
 
 use crate::backup::{Backup, TakeError};
+use crate::compaction::{CompactError, Compacted};
+use crate::incident::{Incident, RecordError};
 use crate::members::{MemberError, MemberStatus};
+use crate::metrics::Metrics;
+use crate::reads::ReadError;
 use crate::status::Status;
 
 /// How a perform through JSON differs from the plain one.
@@ -176,6 +180,9 @@ pub trait JsonNode: Send + Sync {
     /// The committed state as of some instant after this call, on all nodes.
     fn linearizable_state(&self) -> BoxFuture<'static, Result<(Index, Value), String>>;
 
+    /// The place of the committed state: see [`Node::linearizable_index`](crate::Node::linearizable_index).
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>>;
+
     /// The state as it was at a place, if this node still holds that much history.
     fn state_at(&self, index: Index) -> Option<Value>;
 
@@ -194,8 +201,17 @@ pub trait JsonNode: Send + Sync {
     /// How the node is, now and whenever anything of it changes; ends when the node is closed.
     fn watch_status(&self) -> BoxStream<'static, Status>;
 
+    /// What the node counts and measures: see [`Node::metrics`](crate::Node::metrics).
+    fn metrics(&self) -> Metrics;
+
     /// A copy of everything that is committed: see [`Node::backup`](crate::Node::backup).
     fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>>;
+
+    /// Takes a snapshot now: see [`Node::compact`](crate::Node::compact).
+    fn compact(&self) -> BoxFuture<'static, Result<Compacted, CompactError>>;
+
+    /// Everything that this node holds: see [`Node::incident`](crate::Node::incident).
+    fn incident(&self) -> BoxFuture<'static, Result<Incident, RecordError>>;
 
     /// The members of the cluster: see [`Node::members`](crate::Node::members).
     fn members(&self) -> Vec<MemberStatus>;

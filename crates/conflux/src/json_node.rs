@@ -9,10 +9,14 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 
 use crate::backup::{Backup, TakeError};
+use crate::compaction::{CompactError, Compacted};
+use crate::incident::{Incident, RecordError};
 use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 use crate::members::{MemberError, MemberStatus};
+use crate::metrics::Metrics;
 use crate::node::{Asked, Node};
 use crate::perform::{Done, Perform, PerformError, Performed, Prediction};
+use crate::reads::ReadError;
 use crate::status::Status;
 use crate::subscription::Next;
 
@@ -140,6 +144,11 @@ impl<C: Container> JsonNode for Node<C> {
         .boxed()
     }
 
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
+        let node = self.clone();
+        async move { Node::linearizable_index(&node).await }.boxed()
+    }
+
     fn state_at(&self, index: Index) -> Option<Value> {
         Node::state_at(self, index).map(|state| json(&*state))
     }
@@ -180,9 +189,23 @@ impl<C: Container> JsonNode for Node<C> {
         Node::watch_status(self).boxed()
     }
 
+    fn metrics(&self) -> Metrics {
+        Node::metrics(self)
+    }
+
     fn backup(&self) -> BoxFuture<'static, Result<Backup, TakeError>> {
         let node = self.clone();
         async move { Node::backup(&node).await }.boxed()
+    }
+
+    fn compact(&self) -> BoxFuture<'static, Result<Compacted, CompactError>> {
+        let node = self.clone();
+        async move { Node::compact(&node).await }.boxed()
+    }
+
+    fn incident(&self) -> BoxFuture<'static, Result<Incident, RecordError>> {
+        let node = self.clone();
+        async move { Node::incident(&node).await }.boxed()
     }
 
     fn members(&self) -> Vec<MemberStatus> {

@@ -78,6 +78,13 @@
 //! soon as the disks of a majority are back. With a [`MemoryDisk`], which outlives the node and not the process, it
 //! survives the crash of any minority of the nodes at a time.
 //!
+//! # Looking at it
+//! [`Node::metrics`] has what a node counts and measures: it is counted once a batch, and nothing has to be set up. With a
+//! subscriber of `tracing` for the target `conflux::perform` at `DEBUG`, each perform is followed by its request id: the
+//! span `perform` at its origin (from the call to the event `answered`), the event `sent` when it leaves for the leader,
+//! the span `decide` there (with term, batch and verdict), and the event `applied` at every node. [`Node::incident`] keeps
+//! all that a node holds, for a look afterwards.
+//!
 //! # Panics
 //! A method or reducer that panics fails its call. That needs `panic = "unwind"`, the default; with `panic = "abort"` it
 //! ends the process, on the leader and then on the next one.
@@ -87,15 +94,18 @@ mod backup;
 mod builder;
 pub mod channel;
 mod clock;
+mod compaction;
 mod comparison;
 mod core;
 pub mod disk;
 mod founding;
 mod identity;
+pub mod incident;
 pub mod json;
 mod json_node;
 mod members;
 mod message;
+pub mod metrics;
 mod node;
 pub mod options;
 mod origin;
@@ -109,6 +119,7 @@ mod sequencer;
 pub mod status;
 pub mod stop;
 mod subscription;
+mod trace;
 mod watch;
 pub mod wire;
 
@@ -117,9 +128,12 @@ pub use conflux_core::*;
 pub use backup::{Backup, BackupError, TakeError};
 pub use builder::{NodeBuilder, OpenError};
 pub use channel::{Channel, MemoryChannel, RedisChannel, TcpChannel, WebsocketChannel};
+pub use compaction::{CompactError, Compacted};
 pub use disk::{Disk, FileDisk, MemoryDisk};
+pub use incident::Incident;
 pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 pub use members::{MemberError, MemberStatus};
+pub use metrics::Metrics;
 pub use node::{Asked, Node, Snapshot};
 pub use perform::{Done, Perform, PerformError, Performed, Prediction, Started};
 pub use raft::seed_thread;

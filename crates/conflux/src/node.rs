@@ -9,8 +9,11 @@ use conflux_core::{Committed, Container, Digest, Found, Index, NodeName, Payload
 
 use crate::backup::{Backup, TakeError};
 use crate::builder::NodeBuilder;
+use crate::compaction::{CompactError, Compacted};
 use crate::core::Core;
+use crate::incident::{Incident, RecordError};
 use crate::members::{MemberError, MemberStatus};
+use crate::metrics::Metrics;
 use crate::perform::{Perform, Performed, answer};
 use crate::reads::ReadError;
 use crate::status::{Status, StatusWatch};
@@ -194,6 +197,17 @@ impl<C: Container> Node<C> {
         Ok(self.state())
     }
 
+    /// The place of this node's committed state, which holds by then everything any node had been told before this was
+    /// called: a place beyond it has not come to be anywhere.
+    ///
+    /// # Errors
+    /// When no leader answers before the default deadline.
+    pub async fn linearizable_index(&self) -> Result<Index, ReadError> {
+        let core = &self.handle.core;
+        core.read_barrier(core.options.deadline).await?;
+        Ok(core.local.store().index())
+    }
+
     /// A copy of the state, the sessions and the index, at least as new as anything any node had been told before this was
     /// called.
     ///
@@ -201,6 +215,24 @@ impl<C: Container> Node<C> {
     /// When no leader answers before the default deadline, or the state cannot be written.
     pub async fn backup(&self) -> Result<Backup, TakeError> {
         self.handle.core.back_up().await
+    }
+
+    /// Takes a snapshot of everything that this node has applied when this is called, and cuts its log down. Nodes do so by
+    /// themselves when the log has outgrown its limits: see [`compaction`](NodeBuilder::compaction).
+    ///
+    /// # Errors
+    /// When the node is closed or has stopped.
+    pub async fn compact(&self) -> Result<Compacted, CompactError> {
+        self.handle.core.compact_now().await
+    }
+
+    /// Records everything that this node holds: its last snapshot, its log, and how it is. Works on a node that has stopped,
+    /// too, and asks no other one.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be read.
+    pub async fn incident(&self) -> Result<Incident, RecordError> {
+        self.handle.core.record_incident().await
     }
 
     /// Every action committed from now on.
@@ -231,6 +263,12 @@ impl<C: Container> Node<C> {
     #[must_use]
     pub fn watch_status(&self) -> StatusWatch {
         StatusWatch::new(self.handle.core.clone())
+    }
+
+    /// What the node has counted and measured since it was opened.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.handle.core.metrics()
     }
 
     /// The members of the cluster, in the order of their names, and names that have a seat and have not joined yet. What

@@ -13,9 +13,12 @@ use conflux_core::{
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::message::{Calls, RemoteCall};
+use crate::metrics::Answers;
 use crate::perform::{PerformError, Performed, Prediction, Started, answer};
+use crate::trace;
 
 /// How many outcomes of calls that were answered "unknown" are kept for `outcome`.
 const LATE_MAX: usize = 4096;
@@ -26,6 +29,7 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// The sending side of this node's session.
 pub(crate) struct Origin<C: Container> {
     line: Mutex<Line<C>>,
+    node: NodeName,
     /// Rings when there is something to send.
     pub(crate) ring: Arc<Notify>,
     /// Rings when a deadline is earlier than the one being waited for.
@@ -49,6 +53,7 @@ struct Line<C: Container> {
     late: BTreeMap<CallNumber, Outcome<C>>,
     earliest: Option<Instant>,
     closed: bool,
+    answers: Answers,
 }
 
 struct Pending<C: Container> {
@@ -62,6 +67,32 @@ struct Pending<C: Container> {
     left: bool,
     /// A leader says that it is committed, judged at this place, though this node's log has not come so far.
     decided: Option<Index>,
+    /// Where somebody follows it; gone once it is answered.
+    span: Option<Box<Span>>,
+}
+
+/// Answers a call, and counts that.
+fn tell<C: Container>(
+    answers: &mut Answers,
+    span: Option<Box<Span>>,
+    sender: oneshot::Sender<Performed<C>>,
+    performed: Performed<C>,
+) {
+    let (count, word) = match &performed {
+        Ok(done) if done.action.is_some() => (&mut answers.committed, "committed"),
+        Ok(_) => (&mut answers.nothing, "nothing"),
+        Err(PerformError::Rejected { .. }) => (&mut answers.rejected, "rejected"),
+        Err(PerformError::Failed { .. }) => (&mut answers.failed, "failed"),
+        Err(PerformError::NeverProposed { .. }) => (&mut answers.never_proposed, "never_proposed"),
+        Err(PerformError::Unknown { .. }) => (&mut answers.unknown, "unknown"),
+        Err(PerformError::NotVisible { .. }) => (&mut answers.not_visible, "not_visible"),
+        Err(PerformError::Conflict { .. }) => (&mut answers.conflict, "conflict"),
+        Err(PerformError::Closed { .. }) => (&mut answers.closed, "closed"),
+    };
+    *count += 1;
+    trace::answered(span, word);
+    // The listener may be gone: what became of the call is so all the same.
+    let _ = sender.send(performed);
 }
 
 impl<C: Container> Line<C> {
@@ -92,9 +123,8 @@ impl<C: Container> Line<C> {
         self.cursor = self.cursor.max(self.first);
         match pending.answer {
             Some(sender) => {
-                let id = || self.request_id(number, pending.chosen.as_ref());
-                // The listener may be gone: the call took effect all the same.
-                let _ = sender.send(answer(outcome, id));
+                let performed = answer(outcome, || self.request_id(number, pending.chosen.as_ref()));
+                tell::<C>(&mut self.answers, pending.span, sender, performed);
             }
             None => {
                 self.late.insert(number, outcome);
@@ -119,7 +149,7 @@ impl<C: Container> Line<C> {
             } else if let Some(sender) = pending.answer {
                 let number = CallNumber(self.first.0 + at as u64);
                 let request_id = self.request_id(number, pending.chosen.as_ref());
-                let _ = sender.send(Err(PerformError::Unknown { request_id }));
+                tell::<C>(&mut self.answers, pending.span, sender, Err(PerformError::Unknown { request_id }));
             }
         }
         self.late.clear();
@@ -140,7 +170,7 @@ impl<C: Container> Origin<C> {
         ring: Arc<Notify>,
     ) -> Self {
         let line = Line {
-            session: SessionId { node, incarnation, number: session },
+            session: SessionId { node: node.clone(), incarnation, number: session },
             opened: false,
             asked: None,
             first: CallNumber::FIRST,
@@ -149,8 +179,20 @@ impl<C: Container> Origin<C> {
             late: BTreeMap::new(),
             earliest: None,
             closed: false,
+            answers: Answers::default(),
         };
-        Origin { line: Mutex::new(line), ring, sooner: Notify::new(), in_flight_max }
+        Origin { line: Mutex::new(line), node, ring, sooner: Notify::new(), in_flight_max }
+    }
+
+    /// The node whose calls these are.
+    pub(crate) fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// What the calls were told, and how many are on their way.
+    pub(crate) fn metrics(&self) -> (Answers, usize) {
+        let line = self.lock();
+        (line.answers, line.pending.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, Line<C>> {
@@ -170,6 +212,7 @@ impl<C: Container> Origin<C> {
             return Started::ready(None, Err(PerformError::Closed { request_id: None }));
         }
         if line.pending.len() >= self.in_flight_max {
+            line.answers.never_proposed += 1;
             let reason = format!("this node is overloaded: {} calls are on their way", self.in_flight_max);
             return Started::ready(None, Err(PerformError::NeverProposed { reason }));
         }
@@ -184,6 +227,7 @@ impl<C: Container> Origin<C> {
             deadline,
             left: false,
             decided: None,
+            span: trace::perform(&self.node, &id),
         });
         let sooner = line.earliest.is_none_or(|earliest| deadline < earliest);
         if sooner {
@@ -220,10 +264,11 @@ impl<C: Container> Origin<C> {
             pending.predict = None;
             let answer = pending.answer.take().expect("it was seen above");
             let number = CallNumber(first.0 + at as u64);
-            expired.push((number, pending.left, pending.decided, pending.chosen.clone(), answer));
+            let chosen = pending.chosen.clone();
+            expired.push((number, pending.left, pending.decided, chosen, pending.span.take(), answer));
         }
         line.earliest = earliest;
-        for (number, left, decided, chosen, answer) in expired {
+        for (number, left, decided, chosen, span, answer) in expired {
             let error = if let Some(index) = decided {
                 PerformError::NotVisible { request_id: line.request_id(number, chosen.as_ref()), index }
             } else if left {
@@ -233,7 +278,7 @@ impl<C: Container> Origin<C> {
             } else {
                 PerformError::NeverProposed { reason: format!("the deadline passed while {}", waiting_for()) }
             };
-            let _ = answer.send(Err(error));
+            tell::<C>(&mut line.answers, span, answer, Err(error));
         }
         line.cursor = line.cursor.min(line.end());
         drop(line);
@@ -341,7 +386,8 @@ impl<C: Container> Origin<C> {
 
     /// The next calls as a message for a leader elsewhere. `None` when there are none.
     pub(crate) fn take_remote(&self, as_of: Duration) -> Option<Calls> {
-        let mut line = self.lock();
+        let mut guard = self.lock();
+        let line = &mut *guard;
         let from = line.position(line.cursor)?;
         let mut bytes = 0;
         let mut calls = Vec::new();
@@ -359,7 +405,8 @@ impl<C: Container> Origin<C> {
                         // It can never be sent, so it never takes effect: a void keeps the numbers contiguous.
                         Err(reason) => {
                             if let Some(answer) = pending.answer.take() {
-                                let _ = answer.send(Err(PerformError::NeverProposed { reason }));
+                                let error = Err(PerformError::NeverProposed { reason });
+                                tell::<C>(&mut line.answers, pending.span.take(), answer, error);
                             }
                             pending.method = None;
                             RemoteCall::Void
@@ -414,7 +461,7 @@ impl<C: Container> Origin<C> {
             if let Some(answer) = pending.answer {
                 let number = CallNumber(first.0 + at as u64);
                 let request_id = pending.left.then(|| line.request_id(number, pending.chosen.as_ref()));
-                let _ = answer.send(Err(PerformError::Closed { request_id }));
+                tell::<C>(&mut line.answers, pending.span, answer, Err(PerformError::Closed { request_id }));
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::message::Place;
 use crate::origin::Origin;
 use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
+use crate::trace;
 use crate::watch;
 
 /// A state of the past, and the action that led to it.
@@ -272,6 +273,7 @@ impl<C: Container> Local<C> {
             verdicts.push(match applied {
                 Applied::Skipped => Verdict::Skipped,
                 Applied::Changes(new) => {
+                    trace::applied(self.origin.node(), batch, &store);
                     changes.extend(new);
                     if self.origin.key(&store) != mine {
                         // First what the session came to: a run that decides its last calls may also let it expire,

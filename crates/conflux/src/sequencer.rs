@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::origin::{Taken, request};
 use crate::perform::Prediction;
 use crate::raft::{Proposal, Proposed, Watcher};
 use crate::stop::Stop;
+use crate::trace;
 use crate::wire::Head;
 
 /// The most calls in one batch: what waits beyond that goes into the next one.
@@ -50,6 +52,8 @@ pub(crate) struct Inbound {
 struct Waiting {
     calls: VecDeque<(Calls, usize)>,
     bytes: usize,
+    /// Messages that found no room.
+    dropped: u64,
     /// Changes of who is meant to vote. Whoever asked looks whether they took effect, and asks again.
     changes: Vec<RosterChange>,
 }
@@ -64,6 +68,7 @@ impl Inbound {
         // A void is a byte on its way, and more than that here.
         let bytes = bytes + calls.calls.len() * size_of::<RemoteCall>();
         if waiting.bytes + bytes > WAITING_BYTES_MAX {
+            waiting.dropped += 1;
             return;
         }
         waiting.bytes += bytes;
@@ -94,7 +99,14 @@ impl Inbound {
     }
 
     fn clear(&self) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = Waiting { dropped: waiting.dropped, ..Waiting::default() };
+    }
+
+    /// How many calls wait, and their bytes, and how many messages found no room.
+    pub(crate) fn metrics(&self) -> (usize, usize, u64) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        (waiting.calls.iter().map(|(calls, _)| calls.calls.len()).sum(), waiting.bytes, waiting.dropped)
     }
 }
 
@@ -152,6 +164,8 @@ impl<C: Container> Core<C> {
             return Ok(if matches!(changed, Ok(Err(_))) { End::Over } else { End::Again });
         }
         let store = self.local.store().clone();
+        self.meters.forks.fetch_add(1, Ordering::Relaxed);
+        self.meters.in_flight.store(0, Ordering::Relaxed);
         let mut leadership = Leadership {
             core: self,
             fork: Fork::new(store, term, self.me().incarnation, self.options.retention),
@@ -214,6 +228,7 @@ impl<C: Container> Leadership<'_, C> {
             tokio::select! {
                 biased;
                 Some(proposed) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.core.meters.in_flight.store(self.in_flight.len(), Ordering::Relaxed);
                     if proposed != Proposed::Applied {
                         return self.drain(watcher).await;
                     }
@@ -367,7 +382,8 @@ impl<C: Container> Leadership<'_, C> {
         let (calls, begun) = (requests.len(), Instant::now());
         let long = self.fork.store().container().may_take_long();
         let batch = core.deciding.run(long, || self.fork.batch(counter, stamps, seed, requests, compare))?;
-        self.pace(calls, begun.elapsed());
+        let took = begun.elapsed();
+        self.pace(calls, took);
         self.call_back(&asked);
         let Some(batch) = batch else { return Ok(()) };
         if compare {
@@ -376,10 +392,23 @@ impl<C: Container> Leadership<'_, C> {
             self.compare_due.0 = self.compare_due.0.saturating_sub(batch.actions());
         }
         self.tell(&batch);
+        let meters = core.meters.clone();
+        meters.batch_calls.record(calls as u64);
+        meters.decide_time.record_time(took);
+        let decided = trace::Decided::of(&core.me().name, self.fork.term(), &batch, self.fork.store());
         let bytes = Bytes::from(batch.encode()?);
         let proposal = Proposal::made_here(bytes, Arc::new(batch));
+        let made = Instant::now();
         let ticket = core.engine.propose(self.fork.term(), proposal).await;
-        self.in_flight.push_back(Box::pin(ticket));
+        meters.in_flight.store(self.in_flight.len() + 1, Ordering::Relaxed);
+        self.in_flight.push_back(Box::pin(async move {
+            let proposed = ticket.await;
+            if proposed == Proposed::Applied {
+                meters.commit_time.record_time(made.elapsed());
+            }
+            decided.end(proposed);
+            proposed
+        }));
         Ok(())
     }
 

@@ -52,6 +52,8 @@ async fn three_nodes_serve_and_go_on_when_one_is_away_and_when_it_is_back() {
     nodes.push(open(&channels[2], "c", &disks[2]).await);
     let done = nodes[2].perform(append("back")).timeout(Duration::from_secs(30)).await.expect("it is let in again");
     assert_eq!(done.index.0, 6);
+    let channel = nodes[0].metrics().channel;
+    assert!(channel.connected == 2 && channel.reconnects >= 1 && channel.frames_sent > 0, "{channel:?}");
     for node in &nodes {
         let state = node.linearizable_state().await.expect("the cluster serves");
         assert_eq!(*state, ["a", "b", "c", "without", "c", "back"]);

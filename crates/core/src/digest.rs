@@ -16,6 +16,14 @@ impl Digest {
         Digest(xxh3_128(bytes))
     }
 
+    /// The digest of bytes that lie in several pieces: that of all of them in a row.
+    #[must_use]
+    pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+        let mut hasher = Xxh3::new();
+        pieces.into_iter().for_each(|piece| hasher.update(piece));
+        Digest(hasher.digest128())
+    }
+
     /// The digest of a value in which the order of a map's entries does not count: a `HashMap` has another order on
     /// every node, and that is no divergence. The order of sequences counts.
     pub(crate) fn of_value(value: &Value) -> Digest {
@@ -66,8 +74,18 @@ impl fmt::Debug for Digest {
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "what another order of a map does is what is tested")]
 mod tests {
+    use super::Digest;
     use crate::payload::Payload;
     use std::collections::{BTreeMap, HashMap};
+
+    #[test]
+    fn pieces_are_read_in_a_row() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for (first, second) in [(0, 0), (1, 300), (256, 999)] {
+            let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+            assert_eq!(Digest::of_pieces(pieces), Digest::of_bytes(&bytes));
+        }
+    }
 
     #[test]
     fn map_order_is_no_divergence_but_sequence_order_is() {

@@ -1,19 +1,21 @@
-//! The cluster itself: its members, who leads, a backup.
+//! The cluster itself: its members, who leads; backups, snapshots and incidents.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, Response, StatusCode};
-use conflux::{MemberError, TakeError};
+use bytes::Bytes;
+use conflux::{CompactError, MemberError, TakeError};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::answer::{self, Refused};
 use crate::body;
 use crate::read::blocking;
-use crate::report::MemberReport;
+use crate::report::{MemberReport, SnapshotReport};
 use crate::routes::Front;
 
 /// `GET /members`.
@@ -95,13 +97,53 @@ pub(crate) async fn backup(State(front): State<Arc<Front>>) -> Result<Response<B
         TakeError::Read(error) => Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_readable", error.to_string()),
         TakeError::Save(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
     })?;
-    let name = format!("attachment; filename=\"{:x}-{}-{}.conflux\"", backup.cluster, backup.generation, backup.index);
+    let name = format!("{:x}-{}-{}.backup", backup.cluster, backup.generation, backup.index);
     let bytes = blocking(move || backup.encode()).await?;
-    let mut response = Response::new(Body::from(bytes));
+    Ok(file(&name, Body::from(bytes)))
+}
+
+/// A file to be kept, by the name that is proposed for it: digits, letters, `-` and `.`.
+fn file(name: &str, content: Body) -> Response<Body> {
+    let mut response = Response::new(content);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let name = HeaderValue::from_str(&name).expect("it is made of digits");
+    let name = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")).expect("nothing in it is special");
     headers.insert(CONTENT_DISPOSITION, name);
+    response
+}
+
+/// The body of `POST /snapshot`: nothing can be chosen.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Snapshot {}
+
+/// `POST /snapshot`.
+pub(crate) async fn snapshot(State(front): State<Arc<Front>>, request: Request) -> Result<Response<Body>, Refused> {
+    let Snapshot {} = body::read(request, &front.options.limits, "nothing in it: {}").await?;
+    match front.node.compact().await {
+        Ok(compacted) => {
+            let report = serde_json::to_value(SnapshotReport::from(compacted)).expect("it is made of numbers");
+            Ok(answer::value(StatusCode::OK, &report))
+        }
+        Err(error @ CompactError::Stopped(_)) => {
+            Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "closed", error.to_string()))
+        }
+    }
+}
+
+/// `GET /incident`.
+pub(crate) async fn incident(State(front): State<Arc<Front>>) -> Result<Response<Body>, Refused> {
+    let incident = front.node.incident().await.map_err(|error| {
+        tracing::error!("an incident could not be recorded: {error}");
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    })?;
+    let name = format!("{:x}-{}-{}.incident", incident.cluster, incident.generation, incident.index);
+    // Piece by piece: what is large is not copied once more.
+    let pieces = blocking(move || incident.pieces()).await?;
+    let length = pieces.iter().map(Bytes::len).sum::<usize>();
+    let content = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
+    let mut response = file(&name, Body::from_stream(content));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(response)
 }

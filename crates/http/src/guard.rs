@@ -176,6 +176,16 @@ fn pass<'a>(
     front.in_flight.try_acquire().map(Some).map_err(|_| busy())
 }
 
+/// Whether a request may be told how the node is, at a path that asks for no token.
+pub(crate) fn may_read(options: &Options, headers: &HeaderMap) -> bool {
+    match &options.access {
+        Access::Tokens(tokens) => {
+            bearer(headers).ok().and_then(|token| tokens.role_of(token)).is_some_and(|role| role >= Role::Read)
+        }
+        Access::Loopback | Access::Application => true,
+    }
+}
+
 fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
     let header = headers.get(AUTHORIZATION).ok_or_else(|| unauthorized("the header Authorization is missing"))?;
     let (scheme, token) = header

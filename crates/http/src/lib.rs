@@ -87,7 +87,7 @@ mod subscribe;
 mod tokens;
 
 pub use options::{Access, Cors, Limits, MoreMetrics, Options};
-pub use report::{MemberReport, StatusReport};
+pub use report::{MemberReport, SnapshotReport, StatusReport};
 pub use routes::router;
 pub use serve::{ServeError, serve};
 pub use tokens::{Role, TokenError, Tokens};

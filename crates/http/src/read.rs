@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use conflux::{Index, Role, Status};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Refused};
+use crate::guard::may_read;
 use crate::report::StatusReport;
 use crate::routes::Front;
 
@@ -108,18 +109,18 @@ pub(crate) async fn status(State(front): State<Arc<Front>>) -> Response<Body> {
 }
 
 /// `GET /healthz`: whether the process should go on. Only a node that has stopped should not.
-pub(crate) async fn health(State(front): State<Arc<Front>>) -> Response<Body> {
+pub(crate) async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response<Body> {
     match front.node.status() {
         Status { role: Role::Stopped, stopped, .. } => {
             let why = stopped.unwrap_or_else(|| "the node stopped".into());
-            Refused::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", why).into_response()
+            not_well(&front, &headers, "stopped", why)
         }
         _ => answer::value(StatusCode::OK, &json!({"status": "ok"})),
     }
 }
 
 /// `GET /readyz`: whether performs should be sent here.
-pub(crate) async fn readiness(State(front): State<Arc<Front>>) -> Response<Body> {
+pub(crate) async fn readiness(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response<Body> {
     let status = front.node.status();
     let why = match status.role {
         Role::Stopped => status.stopped.unwrap_or_else(|| "the node stopped".into()),
@@ -127,5 +128,11 @@ pub(crate) async fn readiness(State(front): State<Arc<Front>>) -> Response<Body>
         _ if status.leader.is_none() => "there is no leader".into(),
         _ => return answer::value(StatusCode::OK, &json!({"status": "ok"})),
     };
-    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).into_response()
+    not_well(&front, &headers, "not_ready", why)
+}
+
+/// Why a node stopped, or waits, names other nodes, files and addresses: that is for those who may read.
+fn not_well(front: &Front, headers: &HeaderMap, code: &'static str, why: String) -> Response<Body> {
+    let told = if may_read(&front.options, headers) { why } else { "no; a token for reading is told why".into() };
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, code, told).into_response()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conflux::{Index, MemberStatus, Status};
+use conflux::{Compacted, Index, MemberStatus, Status};
 use serde::{Deserialize, Serialize};
 
 /// What `GET /status` answers.
@@ -20,6 +20,10 @@ pub struct StatusReport {
     pub leader: Option<String>,
     /// The place of its committed state.
     pub index: Index,
+    /// The last place at which most voters had the same state, as far as it knows.
+    pub agreed: Option<Index>,
+    /// How often its state was another than that of most voters, and replaced by theirs.
+    pub parted: u64,
     /// Which history its places are of: another one begins when a backup is restored.
     pub generation: u64,
     /// The cluster it belongs to, once it does, in hexadecimal digits.
@@ -72,6 +76,30 @@ impl From<Status> for StatusReport {
     }
 }
 
+/// What `POST /snapshot` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    /// The place up to which the snapshot holds everything, at least.
+    pub index: Index,
+    /// Its bytes.
+    pub bytes: u64,
+    /// How many entries the log has now.
+    pub log_entries: usize,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl From<Compacted> for SnapshotReport {
+    fn from(compacted: Compacted) -> SnapshotReport {
+        let Compacted { index, bytes, log_entries, took } = compacted;
+        SnapshotReport { index, bytes, log_entries, took_ms: millis(took) }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A member of the cluster, as `GET /members` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberReport {
@@ -94,7 +122,6 @@ pub struct MemberReport {
 impl From<MemberStatus> for MemberReport {
     fn from(member: MemberStatus) -> MemberReport {
         let MemberStatus { name, incarnation, votes, seated, leads, caught_up, silent } = member;
-        let millis = |silent: Duration| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
         MemberReport {
             name: name.to_string(),
             incarnation: incarnation.map(|incarnation| incarnation.to_string()),

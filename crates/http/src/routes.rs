@@ -75,6 +75,8 @@ fn routes() -> Vec<Route> {
         ("/members", Need::ADMIN, post(cluster::change)),
         ("/transfer", Need::ADMIN, post(cluster::transfer)),
         ("/backup", Need::ADMIN, get(cluster::backup)),
+        ("/snapshot", Need::ADMIN, post(cluster::snapshot)),
+        ("/incident", Need::ADMIN, get(cluster::incident)),
         ("/subscribe", Need::FOLLOW, get(subscribe::subscribe)),
         ("/status", Need::READ, get(read::status)),
         ("/metrics", Need::READ, get(metrics::metrics)),

@@ -1,6 +1,7 @@
 //! Committed actions as server-sent events.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, Uri};
 use bytes::Bytes;
-use conflux::{Index, JsonChange, JsonEvent};
+use conflux::{Index, JsonChange, JsonEvent, ReadError, Status};
+use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
@@ -27,24 +29,57 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// How long a client waits before it connects again, unless it knows better.
 const RETRY_MS: u32 = 1_000;
 
-/// The id of an event: which history, and the place in it. Written `0-17`.
+/// How long to wait before a read that failed for want of a leader is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Which history a place is in. Clusters are told apart by their ids, and one that is begun anew from what was left of
+/// another, or from a backup, by the generation, too. Written `3f9a.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct History {
+    cluster: u64,
+    generation: u64,
+}
+
+impl History {
+    /// Of a node that has not been let into a cluster, no history is known yet: then it is that of no cluster.
+    fn of(status: &Status) -> History {
+        History { cluster: status.cluster.unwrap_or(0), generation: status.generation }
+    }
+
+    fn parse(text: &str) -> Option<History> {
+        let (cluster, generation) = text.split_once('.')?;
+        let digits = cluster.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let cluster = digits.then(|| u64::from_str_radix(cluster, 16).ok()).flatten()?;
+        Some(History { cluster, generation: number(generation)? })
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{}", self.cluster, self.generation)
+    }
+}
+
+/// The id of an event: which history, and the place in it. Written `3f9a.0-17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct EventId {
     /// `None` where only a place was told: then it is of the present history.
-    generation: Option<u64>,
+    history: Option<History>,
     index: Index,
 }
 
 impl EventId {
     fn parse(text: &str) -> Option<EventId> {
-        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-        match text.split_once('-') {
-            Some((generation, index)) => {
-                Some(EventId { generation: Some(number(generation)?), index: Index(number(index)?) })
-            }
-            None => Some(EventId { generation: None, index: Index(number(text)?) }),
-        }
+        let (history, index) = match text.split_once('-') {
+            Some((history, index)) => (Some(History::parse(history)?), index),
+            None => (None, text),
+        };
+        Some(EventId { history, index: Index(number(index)?) })
     }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// `GET /subscribe`.
@@ -57,38 +92,54 @@ pub(crate) async fn subscribe(
     let start = start(&headers, &uri)?;
     let permit = front.subscribers.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refused::busy("too many subscribers are connected; try again in a moment"))?;
-    let status = front.node.status();
-    let generation = status.generation;
-    let mut first = format!("retry: {RETRY_MS}\n");
-    let last = match start {
-        Some(EventId { generation: Some(seen), .. }) if seen != generation => {
-            // What that place was in another history says nothing in this one.
-            let node = front.node.clone();
-            let (index, state) = blocking(move || node.state()).await?;
-            first.push('\n');
-            write_event(&mut first, generation, "reset", index, &json!({"index": index, "state": state}));
-            front.counters.sent(1, 1);
-            index
-        }
-        // An id without data is no event, but what a client resumes from: so it misses nothing before its first one.
-        start => {
-            let last = start.map_or(status.index, |id| id.index);
-            first.push_str(&format!("id: {generation}-{last}\n\n"));
-            last
-        }
-    };
-    let events = front.node.subscribe(Some(last));
     let keep_alive = front.options.limits.keep_alive;
+    let start = start.unwrap_or_else(|| EventId { history: None, index: front.node.status().index });
+    let stage = Stage::Beginning(begin(front.clone(), start).boxed());
     let ending = ending.map(|Extension(ending)| ending);
-    let feed = Feed { front, generation, events, ending, keep_alive, _permit: permit };
-    let body = futures_util::stream::once(async move { Bytes::from(first) }).chain(feed.chunks());
-    let mut response = Response::new(Body::from_stream(body.map(Ok::<_, Infallible>)));
+    let feed = Feed { front, stage, ending, keep_alive, _permit: permit };
+    let mut response = Response::new(Body::from_stream(feed.chunks().map(Ok::<_, Infallible>)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that know it send events on at once.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// Finds out where a subscriber goes on; `None` when the node is closed, or cannot show its state.
+///
+/// What the node holds is believed at once. Where it holds nothing of what the subscriber has seen, the node may be
+/// late, or that never was in this history: a linearizable read tells.
+async fn begin(front: Arc<Front>, start: EventId) -> Option<Following> {
+    let fits = |history: History| start.history.is_none_or(|seen| seen == history);
+    let status = front.node.status();
+    let mut history = History::of(&status);
+    let mut goes_on = fits(history) && start.index <= status.index;
+    if status.cluster.is_none() || !goes_on {
+        let index = loop {
+            match front.node.linearizable_index().await {
+                Ok(index) => break index,
+                Err(ReadError::Closed) => return None,
+                Err(ReadError::Deadline(..)) => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        history = History::of(&front.node.status());
+        goes_on = fits(history) && start.index <= index;
+    }
+    let mut first = format!("retry: {RETRY_MS}\n");
+    let last = if goes_on {
+        // An id without data is no event, but what a client resumes from: so it misses nothing before its first one.
+        first.push_str(&format!("id: {history}-{}\n\n", start.index));
+        start.index
+    } else {
+        let node = front.node.clone();
+        let (index, state) = blocking(move || node.state()).await.ok()?;
+        first.push('\n');
+        write_event(&mut first, history, "reset", index, &json!({"index": index, "state": state}));
+        front.counters.sent(1, 1);
+        index
+    };
+    Some(Following { first: Some(first.into()), history, events: front.node.subscribe(Some(last)) })
 }
 
 /// Where to begin: what a client has seen last, else what it asks for, else the present.
@@ -101,26 +152,38 @@ fn start(headers: &HeaderMap, uri: &Uri) -> Result<Option<EventId>, Refused> {
         (None, None) => return Ok(None),
     };
     EventId::parse(&text).map(Some).ok_or_else(|| {
-        let message = format!("{name} is the index of the last action you know, as 17 or 0-17, but {text:?} came");
+        let message = format!("{name} is the index of the last action that you know, or the id of the last event, as 17 or 3f9a.0-17, but {text:?} came");
         Refused::bad("bad_event_id", message)
     })
 }
 
-fn write_event(text: &mut String, generation: u64, kind: &str, index: Index, data: &Value) {
+fn write_event(text: &mut String, history: History, kind: &str, index: Index, data: &Value) {
     use std::fmt::Write;
     // JSON has no line ends of its own when it is written compactly, so one line of data is enough.
-    write!(text, "id: {generation}-{index}\nevent: {kind}\ndata: {data}\n\n").expect("a string takes everything");
+    write!(text, "id: {history}-{index}\nevent: {kind}\ndata: {data}\n\n").expect("a string takes everything");
 }
 
 /// One subscriber.
 struct Feed {
     front: Arc<Front>,
-    /// Of the history that the events are of.
-    generation: u64,
-    events: BoxStream<'static, JsonEvent>,
+    stage: Stage,
     ending: Option<Ending>,
     keep_alive: Duration,
     _permit: OwnedSemaphorePermit,
+}
+
+enum Stage {
+    /// Where to begin is being found out.
+    Beginning(BoxFuture<'static, Option<Following>>),
+    Following(Following),
+}
+
+struct Following {
+    /// What is sent ahead of the first event.
+    first: Option<Bytes>,
+    /// The one that the events are of.
+    history: History,
+    events: BoxStream<'static, JsonEvent>,
 }
 
 impl Feed {
@@ -133,38 +196,58 @@ impl Feed {
 
     /// The next events that are ready, or a comment when there are none for long.
     async fn next(&mut self) -> Option<Bytes> {
+        let Feed { front, stage, ending, keep_alive, .. } = self;
         let ended = async {
-            match &mut self.ending {
+            match ending {
                 Some(ending) => ending.begins().await,
                 None => std::future::pending().await,
             }
         };
-        let event = tokio::select! {
+        tokio::select! {
             biased;
-            () = ended => return None,
-            event = self.events.next() => event?,
-            () = tokio::time::sleep(self.keep_alive) => return Some(Bytes::from_static(b":\n\n")),
-        };
+            () = ended => None,
+            chunk = stage.next(front) => chunk,
+            () = tokio::time::sleep(*keep_alive) => Some(Bytes::from_static(b":\n\n")),
+        }
+    }
+}
+
+impl Stage {
+    /// What is sent next. Nothing is lost when this is dropped while it waits.
+    async fn next(&mut self, front: &Front) -> Option<Bytes> {
+        if let Stage::Beginning(begin) = self {
+            *self = Stage::Following(begin.await?);
+        }
+        let Stage::Following(following) = self else { return None };
+        match following.first.take() {
+            Some(first) => Some(first),
+            None => following.next(front).await,
+        }
+    }
+}
+
+impl Following {
+    async fn next(&mut self, front: &Front) -> Option<Bytes> {
+        let mut next = Some(self.events.next().await?);
         let mut text = String::new();
-        let mut next = Some(event);
         let (mut events, mut resets) = (0, 0);
         while let Some(event) = next {
             events += 1;
             match event {
                 JsonEvent::Change(JsonChange { index, action, origin, time_ms }) => {
                     let data = json!({"index": index, "action": action, "origin": origin, "time_ms": time_ms});
-                    write_event(&mut text, self.generation, "change", index, &data);
+                    write_event(&mut text, self.history, "change", index, &data);
                 }
                 JsonEvent::Reset { index, state } => {
                     resets += 1;
                     // A snapshot may have come from a history that was taken up again.
-                    self.generation = self.front.node.status().generation;
-                    write_event(&mut text, self.generation, "reset", index, &json!({"index": index, "state": state}));
+                    self.history = History::of(&front.node.status());
+                    write_event(&mut text, self.history, "reset", index, &json!({"index": index, "state": state}));
                 }
             }
             next = if text.len() < CHUNK_BYTES { self.events.next().now_or_never().flatten() } else { None };
         }
-        self.front.counters.sent(events, resets);
+        front.counters.sent(events, resets);
         Some(text.into())
     }
 }
@@ -175,11 +258,17 @@ mod tests {
 
     #[test]
     fn event_ids_are_numbers() {
-        let id = |generation, index| Some(EventId { generation, index: Index(index) });
-        assert_eq!(EventId::parse("17"), id(None, 17));
-        assert_eq!(EventId::parse("0-17"), id(Some(0), 17));
-        assert_eq!(EventId::parse("18446744073709551615"), id(None, u64::MAX));
-        for text in ["", "-", "-1", "0-", "+1", "1-2-3", "1 ", "0x1", "18446744073709551616", "a"] {
+        let id = |index| Some(EventId { history: None, index: Index(index) });
+        assert_eq!(EventId::parse("17"), id(17));
+        assert_eq!(EventId::parse("18446744073709551615"), id(u64::MAX));
+        let history = History { cluster: 0x3f9a, generation: 5 };
+        let full = EventId { history: Some(history), index: Index(17) };
+        assert_eq!(EventId::parse("3f9a.5-17"), Some(full));
+        assert_eq!(EventId::parse(&format!("{history}-17")), Some(full));
+        assert!(EventId::parse("ffffffffffffffff.18446744073709551615-0").is_some());
+        let bad =
+            ["", "-", "-1", "0-", "+1", "1-2-3", "1 ", "0x1", "18446744073709551616", "a", "0-17", "3F.0-1", "3f.0-"];
+        for text in bad.into_iter().chain([".0-1", "3f.-1", "3f-1", "+3f.0-1", "3f.+0-1", "10000000000000000.0-1"]) {
             assert_eq!(EventId::parse(text), None, "{text:?}");
         }
     }

@@ -153,6 +153,35 @@ The file is checksummed, and `restore` begins a cluster with it. An existing one
         #[command(flatten)]
         at: At,
     },
+    /// Have a node take a snapshot now, and cut its log down
+    #[command(after_help = format!("\
+Example:
+  conflux snapshot --at 127.0.0.1:8002
+
+Nodes do so by themselves when the log has outgrown its limits. Asks the first address that answers. Prints
+{{\"index\", \"bytes\", \"log_entries\", \"took_ms\"}}.
+{AT_HELP}
+{STATUS_HELP}"))]
+    Snapshot {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Write everything that a node holds into a file: its last snapshot, its log, digests, versions, status
+    #[command(after_help = format!("\
+Example:
+  conflux incident --at 127.0.0.1:8002 -o monday.incident
+
+What to keep when something went wrong, before it is restarted. It holds the whole state, and every call in the log. The
+file is checksummed; an existing one is never overwritten.
+{AT_HELP}
+{STATUS_HELP}"))]
+    Incident {
+        /// Where to write it
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
     /// List the methods
     #[command(after_help = format!("Example:\n  conflux methods\n\n{AT_HELP}\n{STATUS_HELP}"))]
     Methods {

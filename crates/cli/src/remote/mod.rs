@@ -9,10 +9,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use conflux::{Backup, JsonChange, JsonEvent};
+use bytes::Bytes;
+use conflux::{Backup, Incident, JsonChange, JsonEvent};
 use conflux_core::Index;
-use conflux_http::Tokens;
 use conflux_http::client::{Client, ClientError, PerformOptions, Performed, State};
+use conflux_http::{SnapshotReport, Tokens};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Refusal};
@@ -49,6 +50,8 @@ pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
             })
         }
         RemoteCommand::Backup { file, at } => return backup(name, &at.client()?, &file),
+        RemoteCommand::Incident { output, at } => return incident(name, &at.client()?, &output),
+        RemoteCommand::Snapshot { at } => snapshot(&at.client()?),
         RemoteCommand::Methods { at } => at.client()?.methods().map_err(End::Client).and_then(|methods| {
             methods.iter().try_for_each(print)?;
             Ok(Exit::Good)
@@ -153,8 +156,33 @@ fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
     Ok(Exit::Good)
 }
 
-/// Writes a backup: under another name first, so that a file of this name is always whole.
+/// Writes a backup.
 fn backup(name: &str, client: &Client, path: &Path) -> Result<Exit, Refusal> {
+    keep(name, client, path, Client::backup, |bytes| {
+        let backup = Backup::decode(bytes).map_err(|error| error.to_string())?;
+        Ok(format!("everything up to {}", backup.index))
+    })
+}
+
+/// Writes an incident.
+fn incident(name: &str, client: &Client, path: &Path) -> Result<Exit, Refusal> {
+    keep(name, client, path, Client::incident, |bytes| {
+        let incident = Incident::decode(bytes).map_err(|error| error.to_string())?;
+        let snapshot = if incident.snapshot.is_some() { "a snapshot" } else { "no snapshot" };
+        let log = incident.entries.len();
+        Ok(format!("{} at index {}, {snapshot}, {log} entries of the log", incident.node, incident.index))
+    })
+}
+
+/// Writes what a node gives: under another name first, so that a file of this name is always whole. `look` checks that
+/// it is, and says what is in it.
+fn keep(
+    name: &str,
+    client: &Client,
+    path: &Path,
+    ask: impl FnOnce(&Client) -> Result<Bytes, ClientError>,
+    look: impl FnOnce(&Bytes) -> Result<String, String>,
+) -> Result<Exit, Refusal> {
     if path.symlink_metadata().is_ok() {
         return Err(Refusal::new(format!(
             "{}: already there, and never overwritten; choose another name",
@@ -166,14 +194,14 @@ fn backup(name: &str, client: &Client, path: &Path) -> Result<Exit, Refusal> {
     let part = PathBuf::from(part);
     // Before anything is asked: a directory that is not there costs the nodes nothing.
     let mut file = File::create(&part).map_err(|error| Refusal::of_file(&part, &error))?;
-    let taken = client.backup().map_err(End::Client).and_then(|bytes| {
+    let taken = ask(client).map_err(End::Client).and_then(|bytes| {
         // What came is what was sent, or it is no use to keep it.
-        Backup::decode(&bytes).map(|backup| (bytes, backup.index)).map_err(|error| {
+        look(&bytes).map(|said| (bytes, said)).map_err(|problem| {
             let address = client.addresses().next().unwrap_or_default().to_owned();
-            End::Client(ClientError::BadAnswer { address, problem: error.to_string() })
+            End::Client(ClientError::BadAnswer { address, problem })
         })
     });
-    let (bytes, index) = match taken {
+    let (bytes, said) = match taken {
         Ok(taken) => taken,
         Err(error) => {
             drop(std::fs::remove_file(&part));
@@ -182,7 +210,13 @@ fn backup(name: &str, client: &Client, path: &Path) -> Result<Exit, Refusal> {
     };
     let written = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
     written.map_err(|error| Refusal::of_file(path, &error))?;
-    eprintln!("{}: everything up to {index}, {} bytes", path.display(), bytes.len());
+    eprintln!("{}: {said}, {} bytes", path.display(), bytes.len());
+    Ok(Exit::Good)
+}
+
+fn snapshot(client: &Client) -> Result<Exit, End> {
+    let SnapshotReport { index, bytes, log_entries, took_ms } = client.snapshot()?;
+    print(&json!({"index": index, "bytes": bytes, "log_entries": log_entries, "took_ms": took_ms}))?;
     Ok(Exit::Good)
 }
 

@@ -93,6 +93,11 @@ impl Drop for Inbox {
 }
 
 impl Deliver {
+    /// How many messages were lost because the queue was full.
+    pub(crate) fn lost(&self) -> u64 {
+        self.end.queue.lock().lost
+    }
+
     /// Queue a message. False when it was lost: the queue is full, or nobody reads it any more.
     pub fn deliver(&self, message: Message) -> bool {
         self.end.queue.push(message)

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::faults::{Faults, Flight, Weather};
 use super::inbox::{Deliver, Inbox, InboxLimits};
 use super::{Attachment, Channel, ChannelError, Message, Name, Port, check_name};
+use crate::metrics::ChannelMetrics;
 
 /// A channel in memory: a hub that nodes of one process attach to. Clones are the same hub.
 ///
@@ -179,6 +180,12 @@ impl Port for MemoryPort {
                 }
             }
         });
+    }
+
+    fn metrics(&self) -> ChannelMetrics {
+        let state = self.hub.read();
+        let own = state.nodes.get(&self.name).filter(|node| node.attachment == self.attachment);
+        ChannelMetrics { inbox_lost: own.map_or(0, |node| node.deliver.lost()), ..ChannelMetrics::default() }
     }
 
     fn close(&self) {

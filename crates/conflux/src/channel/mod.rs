@@ -16,6 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 
+use crate::metrics::ChannelMetrics;
+
 pub mod contract;
 mod faults;
 mod inbox;
@@ -69,6 +71,11 @@ pub trait Port: Send + Sync + 'static {
 
     /// Send a frame to every other attached node.
     fn broadcast(&self, frame: Bytes);
+
+    /// What its connections count. What carries frames without any counts nothing.
+    fn metrics(&self) -> ChannelMetrics {
+        ChannelMetrics::default()
+    }
 
     /// Detach: the name is free, the inbox ends once drained, and later sends do nothing. Closing twice is harmless.
     fn close(&self);

@@ -30,6 +30,7 @@ use super::{
     Change, Contents, Disk, DiskError, Done, Draft, Finished, Journal, KeptSnapshot, Opened, SnapshotBytes,
     SnapshotHead,
 };
+use crate::metrics::{DiskMetrics, Histogram};
 
 const LOCK: &str = "lock";
 
@@ -203,6 +204,8 @@ impl Disk for FileDisk {
             pace: self.pace,
             queue: Mutex::default(),
             ring: Condvar::new(),
+            syncs: segments.syncs().clone(),
+            groups: Histogram::of_counts(),
             store: Mutex::new(segments),
             exclusive: Mutex::new(Some(exclusive)),
             snapshot: Mutex::new(contents.snapshot.clone()),
@@ -239,6 +242,9 @@ struct Shared {
     pace: Pace,
     queue: Mutex<Queue>,
     ring: Condvar,
+    syncs: Arc<Histogram>,
+    /// How many changes went out with each write.
+    groups: Histogram,
     store: Mutex<Segments>,
     exclusive: Mutex<Option<Exclusive>>,
     /// Held while a snapshot is put in place of it, so that never an older one takes the place of a newer.
@@ -362,7 +368,10 @@ impl Shared {
         let failed = self.queue().failure.clone();
         let result = match failed {
             Some(failure) => Err(failure),
-            None => self.touch(|store| store.write(changes)),
+            None => {
+                self.groups.record(changes.len() as u64);
+                self.touch(|store| store.write(changes))
+            }
         };
         for done in dones {
             done(result.clone());
@@ -429,6 +438,12 @@ impl Journal for FileJournal {
 
     fn blocks(&self) -> bool {
         matches!(self.shared.pace, Pace::Thread)
+    }
+
+    fn metrics(&self) -> Option<DiskMetrics> {
+        let Shared { syncs, groups, .. } = &*self.shared;
+        let changes_waiting = self.shared.queue().waiting.len();
+        Some(DiskMetrics { sync_us: syncs.read(), group_changes: groups.read(), changes_waiting })
     }
 
     fn close(&self) {

@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::metrics::DiskMetrics;
+
 pub use self::file::FileDisk;
 pub use self::files::{Exclusive, FileHandle, Files, Open, RealFiles};
 pub use self::memory::MemoryDisk;
@@ -205,6 +207,11 @@ pub trait Journal: Send + Sync {
 
     /// Whether what is said to block does so for long enough to keep it off a task.
     fn blocks(&self) -> bool;
+
+    /// What it measures, if it does.
+    fn metrics(&self) -> Option<DiskMetrics> {
+        None
+    }
 
     /// Writes what is left and lets another node open the disk. Blocks. Later changes are refused.
     fn close(&self);

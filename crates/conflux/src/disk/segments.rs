@@ -9,10 +9,13 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::files::{FileHandle, Files, Open};
 use super::record::{self, BadHeader, HEADER_BYTES, Header, RecordKind, Salt, VERSION};
 use super::replay::{self, Replayed, Summary};
 use super::{Change, DiskError, LogEntry};
+use crate::metrics::Histogram;
 
 /// How many zeros are written ahead, at most: a sixteenth of a file.
 const AHEAD_BYTES: usize = 512 * 1024;
@@ -45,6 +48,7 @@ pub(super) struct Segments {
     sequence: u64,
     durable: u64,
     buffer: Vec<u8>,
+    syncs: Arc<Histogram>,
 }
 
 struct Older {
@@ -107,6 +111,7 @@ impl Segments {
             sequence: 1,
             durable: 1,
             buffer: Vec::new(),
+            syncs: Arc::new(Histogram::of_times()),
         })
     }
 
@@ -231,6 +236,7 @@ impl Segments {
             sequence,
             durable: sequence,
             buffer: Vec::new(),
+            syncs: Arc::new(Histogram::of_times()),
         };
         let useless =
             if base { segments.older.drain(..).map(|older| older.number).chain(useless).collect() } else { useless };
@@ -293,12 +299,19 @@ impl Segments {
         Ok(())
     }
 
+    /// How long each sync took.
+    pub(super) fn syncs(&self) -> &Arc<Histogram> {
+        &self.syncs
+    }
+
     /// Makes everything that was written durable.
     pub(super) fn sync(&mut self) -> Result<(), DiskError> {
         if self.durable < self.sequence {
+            let begun = Instant::now();
             let synced = self.present.handle.sync();
             synced.map_err(|error| DiskError::io("sync", &self.present.path, &error))?;
             self.durable = self.sequence;
+            self.syncs.record_time(begun.elapsed());
         }
         Ok(())
     }

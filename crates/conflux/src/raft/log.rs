@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::rpc::Message;
 use super::types::{CommittedLeaderId, EngineVote, Entry, LogId, Membership, Payload, Proposal, SnapshotMeta, Types};
 use crate::disk::{Change, Contents, DiskError, Done, EntryId, Journal, LogEntry, SnapshotHead};
+use crate::metrics::{LogMetrics, SnapshotMeters};
 use crate::stop::Stop;
 
 /// About how many bytes of the log go in one message.
@@ -25,6 +26,7 @@ const APPEND_BYTES: usize = 1024 * 1024;
 pub(super) struct Log {
     shelf: Arc<Mutex<Shelf>>,
     journal: Arc<dyn Journal>,
+    snapshots: Arc<SnapshotMeters>,
 }
 
 /// What the disk holds, or will in a moment. `purged <= snapshot <= applied <= committed <= last`, as far as each is known
@@ -78,6 +80,11 @@ pub(super) fn log_id(id: EntryId) -> LogId {
 const BLANK: u8 = 0;
 const BATCH: u8 = 1;
 const MEMBERSHIP: u8 = 2;
+
+/// Whether an entry of a disk carries a batch.
+pub(crate) fn is_batch(entry: &LogEntry) -> bool {
+    entry.kind == BATCH
+}
 
 fn to_disk(entry: &Entry) -> LogEntry {
     let (kind, bytes) = match &entry.payload {
@@ -136,7 +143,7 @@ impl Log {
         let bytes = entries.iter().map(bytes_of).sum();
         let (committed, purged) = (committed.map(log_id), purged.map(log_id));
         let shelf = Shelf { vote, committed, purged, entries, bytes };
-        Ok(Log { shelf: Arc::new(Mutex::new(shelf)), journal })
+        Ok(Log { shelf: Arc::new(Mutex::new(shelf)), journal, snapshots: Arc::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {
@@ -145,6 +152,28 @@ impl Log {
 
     pub(super) fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// What is measured of the snapshots of this log.
+    pub(super) fn snapshot_meters(&self) -> &Arc<SnapshotMeters> {
+        &self.snapshots
+    }
+
+    /// How far it is. `applied` is asked in between, so that the order of the indexes holds.
+    pub(super) fn metrics(&self, applied: impl FnOnce() -> Option<LogId>) -> LogMetrics {
+        let purged = self.lock().purged.map(|id| id.index);
+        let snapshot = self.snapshot_id().map(|id| id.index);
+        let applied = applied().map(|id| id.index);
+        let shelf = self.lock();
+        LogMetrics {
+            last: shelf.last().map(|id| id.index),
+            committed: shelf.committed.map(|id| id.index),
+            applied,
+            snapshot,
+            purged,
+            entries: shelf.entries.len(),
+            bytes: shelf.bytes,
+        }
     }
 
     /// The last entry of the disk's snapshot.
@@ -182,6 +211,12 @@ impl Log {
         });
         let gone = end - tail.count();
         (gone > 0).then(|| shelf.first_index() + gone as u64 - 1)
+    }
+
+    /// Everything in the log, how far it is known to be committed, and the last entry that was purged.
+    pub(super) fn contents(&self) -> (Vec<LogEntry>, Option<EntryId>, Option<EntryId>) {
+        let shelf = self.lock();
+        (shelf.entries.iter().map(to_disk).collect(), shelf.committed.map(entry_id), shelf.purged.map(entry_id))
     }
 
     /// Whether this entry is in the log, or was and is purged.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use tokio::time::Instant;
 
 use super::log::{self, Log, head_of, meta_of};
 use super::types::{Entry, LogId, Payload, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, Verdict};
@@ -210,6 +211,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
         let SnapshotData { bytes, finished } = snapshot;
         let (replica, journal, head) = (self.replica.clone(), self.log.journal().clone(), head_of(meta));
+        let begun = Instant::now();
         // First it must be one that can be read, then durable; then it is shown. All but that may take long.
         let restored = off_task(self.log.journal(), move || {
             let content = bytes.read_all().map_err(log::io_error)?;
@@ -226,6 +228,7 @@ impl RaftStateMachine<Types> for Machine {
         position.stand_at(meta);
         drop(position);
         self.parted.send(false);
+        self.log.snapshot_meters().installed_time.record_time(begun.elapsed());
         Ok(())
     }
 
@@ -250,6 +253,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let meta =
             SnapshotMeta { last_log_id: self.position.applied, last_membership: self.position.membership.clone() };
         let (journal, head) = (self.log.journal().clone(), head_of(&meta));
+        let begun = Instant::now();
         let bytes = off_task(self.log.journal(), move || {
             let content = saved().map_err(io_error)?;
             let finished = write_snapshot(&*journal, head, &content)?;
@@ -257,6 +261,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
             Ok::<_, SnapshotError>(finished.bytes())
         });
         let bytes = bytes.await?.map_err(|SnapshotError(error)| error)?;
+        self.log.snapshot_meters().built_time.record_time(begun.elapsed());
         Ok(Snapshot { meta, snapshot: SnapshotData { bytes, finished: None } })
     }
 }

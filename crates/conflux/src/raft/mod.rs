@@ -33,18 +33,29 @@ use self::network::Peers;
 use self::rpc::{Addressed, Message, Piece};
 use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, Types};
 
+pub(crate) use self::log::is_batch;
 pub(crate) use self::machine::{Install, Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub(crate) use self::rebirth::{Held, begin};
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
-use crate::disk::{DiskError, Draft, Opened};
+use crate::disk::{DiskError, Draft, EntryId, KeptSnapshot, LogEntry, Opened};
 use crate::message::kind;
+use crate::metrics::{LogMetrics, SnapshotMeters};
 use crate::options::Timing;
 use crate::status::Role;
 use crate::stop::Stop;
 use crate::watch;
 use crate::wire::{Arrival, Kind, Wire};
+
+/// What a node holds of the log, and how far it is.
+pub(crate) struct Recorded {
+    pub(crate) applied: Option<EntryId>,
+    pub(crate) committed: Option<EntryId>,
+    pub(crate) purged: Option<EntryId>,
+    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) snapshot: Option<KeptSnapshot>,
+}
 
 /// When the log is compacted.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +88,9 @@ pub(crate) struct Engine {
     heard_leader: AtomicBool,
     compaction: Compaction,
 }
+
+/// How long to wait for a snapshot before the engine is asked for one again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The largest snapshot that is taken in.
 const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
@@ -374,11 +388,72 @@ impl Engine {
             let Ok(built) = built else { return };
             snapshot = Some(built);
         }
-        let Some(built) = snapshot else { return };
-        // A tail stays behind for followers that are only a little late: half of what the limits allow.
-        if let Some(upto) = self.log.purgeable(built, batches_max / 2, bytes_max / 2) {
-            let _ = self.raft.trigger().purge_log(upto).await;
+        if let Some(built) = snapshot {
+            self.purge(built).await;
         }
+    }
+
+    /// A tail stays behind for followers that are only a little late: half of what the limits allow.
+    async fn purge(&self, built: LogId) -> Option<u64> {
+        let Compaction { batches_max, bytes_max } = self.compaction;
+        let upto = self.log.purgeable(built, batches_max / 2, bytes_max / 2)?;
+        self.raft.trigger().purge_log(upto).await.is_ok().then_some(upto)
+    }
+
+    /// Snapshots everything that is applied, and purges, whether or not the log has outgrown its limits. Gives the bytes of
+    /// the snapshot, and how many entries are in the log.
+    pub(crate) async fn compact_now(&self) -> Result<(u64, usize), Stop> {
+        let over = |error: String| Stop::Engine(self.stopped().unwrap_or(error));
+        let _alone = self.compacting.lock().await;
+        let applied = self.applied_id();
+        loop {
+            let snapshot = self.log.snapshot_id();
+            if snapshot >= applied {
+                break;
+            }
+            if self.is_parted() {
+                return Err(Stop::Engine(
+                    "the state is another than that of most voters, and is being replaced".into(),
+                ));
+            }
+            self.raft.trigger().snapshot().await.map_err(|error| over(error.to_string()))?;
+            let mut metrics = self.raft.data_metrics();
+            let built = metrics.find(|metrics| metrics.snapshot.filter(|built| Some(*built) > snapshot));
+            // The engine passes over being asked while it builds one, or is not done with the last one.
+            if let Ok(Err(watch::Gone)) = tokio::time::timeout(ASK_AGAIN, built).await {
+                return Err(over("it was closed".into()));
+            }
+        }
+        if let Some(built) = self.log.snapshot_id()
+            && let Some(upto) = self.purge(built).await
+        {
+            let mut metrics = self.raft.data_metrics();
+            let purged = metrics.find(|metrics| metrics.purged.filter(|purged| purged.index >= upto));
+            // The engine may put it off for a follower that is late.
+            let _ = tokio::time::timeout(ASK_AGAIN, purged).await;
+        }
+        let bytes = self.log.journal().snapshot().map_or(0, |kept| kept.bytes.length());
+        Ok((bytes, self.log.size().0))
+    }
+
+    /// What is in the log and on the disk, and what `look` sees while nothing is applied.
+    pub(crate) fn record<R>(&self, look: impl FnOnce() -> R) -> (Recorded, R) {
+        let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        // First the log: nothing is purged that the snapshot which is asked for after it does not hold.
+        let (entries, committed, purged) = self.log.contents();
+        let snapshot = self.log.journal().snapshot();
+        let applied = position.applied().map(log::entry_id);
+        (Recorded { applied, committed, purged, entries, snapshot }, look())
+    }
+
+    /// How far the log is.
+    pub(crate) fn log_metrics(&self) -> LogMetrics {
+        self.log.metrics(|| self.applied_id())
+    }
+
+    /// What is measured of snapshots.
+    pub(crate) fn snapshot_meters(&self) -> &SnapshotMeters {
+        self.log.snapshot_meters()
     }
 
     /// Stops the engine; everything it has is on its disk.

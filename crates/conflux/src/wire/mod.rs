@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::channel::{Message, Name, Port};
+use crate::metrics::ChannelMetrics;
 
 mod assembly;
 mod frame;
@@ -191,6 +192,11 @@ impl Wire {
         self.shared.port.close();
         self.shared.requests.close();
         self.shared.assembly().close();
+    }
+
+    /// What the connections under it count.
+    pub fn channel_metrics(&self) -> ChannelMetrics {
+        self.shared.port.metrics()
     }
 
     /// What was refused, lost or left over, and what is held.

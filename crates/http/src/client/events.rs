@@ -203,7 +203,7 @@ impl Source {
 
     fn place_of(&self, id: &str) -> Result<Index, ClientError> {
         let place = id.split_once('-').and_then(|(_, place)| place.parse().ok());
-        place.map(Index).ok_or_else(|| self.bad(format!("the id {id:?} of an event is not as 0-17")))
+        place.map(Index).ok_or_else(|| self.bad(format!("the id {id:?} of an event is not as 3f9a.0-17")))
     }
 
     fn event(&self, kind: &str, data: &str, last: Option<Index>) -> Result<JsonEvent, ClientError> {

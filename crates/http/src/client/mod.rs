@@ -33,7 +33,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use self::address::{Address, escaped};
-use crate::report::{MemberReport, StatusReport};
+use crate::report::{MemberReport, SnapshotReport, StatusReport};
 
 pub use self::error::{ClientError, Refusal};
 pub use self::events::Events;
@@ -44,6 +44,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(3);
 const MARGIN: Duration = Duration::from_secs(5);
 /// How long a read may take: a linearizable one waits for a leader for the node's own deadline.
 const READ_TIME: Duration = Duration::from_secs(60);
+/// How long the writing of a whole state may take.
+const WORK_TIME: Duration = Duration::from_secs(600);
 /// The deadline of a perform where none is told: the node's own default.
 const PERFORM_TIME: Duration = Duration::from_secs(10);
 /// The longest answer that is taken, in bytes: what is no node must not fill the memory.
@@ -237,7 +239,7 @@ impl Client {
     /// As [`perform`](Client::perform); with the code `undecided` when the log knows no such call.
     pub fn outcome(&self, request_id: &str) -> Result<Performed, ClientError> {
         let path = format!("/outcome/{}", escaped(request_id));
-        self.in_turn(&path, |address, answer| self.performed(address, answer))
+        self.in_turn(&path, READ_TIME, |address, answer| self.performed(address, answer))
     }
 
     /// The names of the methods.
@@ -303,7 +305,7 @@ impl Client {
     /// With the code `refused` when the leader refuses, `not_taken` when there was none in time.
     pub fn change_member(&self, change: MemberChange, name: &str) -> Result<Option<Vec<MemberReport>>, ClientError> {
         let body = json!({"change": change.word(), "name": name});
-        self.post_in_turn("/members", &body, |address, answer| match answer.status {
+        self.post_in_turn("/members", &body, READ_TIME, |address, answer| match answer.status {
             StatusCode::ACCEPTED => Ok(None),
             _ => read_good(address, answer).map(|Members { members }| Some(members)),
         })
@@ -319,7 +321,7 @@ impl Client {
             leader: String,
         }
         let read = |address: &Address, answer: &Answer| read_good(address, answer).map(|Transferred { leader }| leader);
-        self.post_in_turn("/transfer", &json!({"to": to}), read)
+        self.post_in_turn("/transfer", &json!({"to": to}), READ_TIME, read)
     }
 
     /// A copy of everything that is committed, to be kept elsewhere: what `conflux::Backup::decode` reads.
@@ -327,7 +329,27 @@ impl Client {
     /// # Errors
     /// When no node answers, or none has a leader.
     pub fn backup(&self) -> Result<Bytes, ClientError> {
-        self.in_turn("/backup", |address, answer| match answer.status {
+        self.file("/backup")
+    }
+
+    /// Has the first node that answers take a snapshot and cut its log down.
+    ///
+    /// # Errors
+    /// When no node answers, or with something else.
+    pub fn snapshot(&self) -> Result<SnapshotReport, ClientError> {
+        self.post_in_turn("/snapshot", &json!({}), WORK_TIME, read_good)
+    }
+
+    /// Everything that the first node that answers holds: what `conflux::Incident::decode` reads.
+    ///
+    /// # Errors
+    /// When no node answers, or its snapshot cannot be read.
+    pub fn incident(&self) -> Result<Bytes, ClientError> {
+        self.file("/incident")
+    }
+
+    fn file(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.in_turn(path, WORK_TIME, |address, answer| match answer.status {
             StatusCode::OK => Ok(answer.body.clone()),
             status => Err(refusal(address, status, &answer.body)),
         })
@@ -342,17 +364,18 @@ impl Client {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.in_turn(path, read_good)
+        self.in_turn(path, READ_TIME, read_good)
     }
 
     /// Asks one node after the other, until one can say something.
     fn in_turn<T>(
         &self,
         path: &str,
+        time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let ask = |address: &Address| {
-            let request = self.agent.get(address.join(path)).config().timeout_global(Some(READ_TIME)).build();
+            let request = self.agent.get(address.join(path)).config().timeout_global(Some(time)).build();
             self.with_token(request).call()
         };
         self.each_in_turn(ask, read)
@@ -363,11 +386,12 @@ impl Client {
         &self,
         path: &str,
         body: &Value,
+        time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let bytes = serde_json::to_vec(body).expect("a JSON value is written to memory");
         let ask = |address: &Address| {
-            let request = self.agent.post(address.join(path)).config().timeout_global(Some(READ_TIME)).build();
+            let request = self.agent.post(address.join(path)).config().timeout_global(Some(time)).build();
             self.with_token(request).content_type("application/json").send(&bytes[..])
         };
         self.each_in_turn(ask, read)

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use conflux::Role;
 use conflux_http::{Access, Cors, Options, ServeError, Tokens, router, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::world::{Response, World};
+use crate::scripted::Scripted;
+use crate::world::{Response, Server, World};
 
 const READ: &str = "rrrrrrrrrrrrrrrrrrrr";
 const PERFORM: &str = "pppppppppppppppppppp";
@@ -42,6 +44,31 @@ async fn a_token_allows_what_its_role_does() {
     as_bearer(&world, PERFORM, "POST", "/perform").await.json(200);
     as_bearer(&world, ADMIN, "POST", "/perform").await.json(200);
     world.close().await;
+}
+
+#[tokio::test]
+async fn why_a_node_is_not_well_is_for_those_who_may_read() {
+    let ask = async |options: Options, token: &str| {
+        let stopped = Scripted { status: Some((Role::Stopped, None)), ..Scripted::default() };
+        let server = Server::start(Arc::new(stopped), options).await;
+        let authorization = format!("Bearer {token}");
+        let mut said = Vec::new();
+        for (path, code) in [("/healthz", "stopped"), ("/readyz", "not_ready")] {
+            let answer = server.ask("GET", path, &[("authorization", &authorization)], "").await;
+            said.push(answer.error(503, code)["message"].as_str().is_some_and(|why| why.contains("the disk is full")));
+        }
+        server.end().await;
+        said
+    };
+    let guarded = || Options { access: tokens(), ..Options::default() };
+    for token in ["", "x", &READ[1..]] {
+        assert_eq!(ask(guarded(), token).await, [false, false], "{token:?}");
+    }
+    for token in [READ, ADMIN] {
+        assert_eq!(ask(guarded(), token).await, [true, true]);
+    }
+    // Without tokens, whoever reaches it may read.
+    assert_eq!(ask(Options::default(), "").await, [true, true]);
 }
 
 #[tokio::test]

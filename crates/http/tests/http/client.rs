@@ -358,13 +358,13 @@ async fn events_that_leave_a_hole_are_an_error() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
     let change = |index| {
         let data = json!({"index": index, "action": 1, "origin": "a", "time_ms": 0});
-        format!("id: 0-{index}\nevent: change\ndata: {data}\n\n")
+        format!("id: 3f.0-{index}\nevent: change\ndata: {data}\n\n")
     };
     for (body, problem) in [
-        (format!("id: 0-3\n\n{}{}", change(4), change(6)), "the action 6 came after 4"),
-        (format!("id: 0-3\n\n{}", change(3)), "the action 3 came after 3"),
-        ("id: 0-3\nevent: change\ndata: {\n\n".to_owned(), "an event cannot be read"),
-        ("id: 0-3\nevent: novelty\ndata: {}\n\n".to_owned(), "it is newer than this client"),
+        (format!("id: 3f.0-3\n\n{}{}", change(4), change(6)), "the action 6 came after 4"),
+        (format!("id: 3f.0-3\n\n{}", change(3)), "the action 3 came after 3"),
+        ("id: 3f.0-3\nevent: change\ndata: {\n\n".to_owned(), "an event cannot be read"),
+        ("id: 3f.0-3\nevent: novelty\ndata: {}\n\n".to_owned(), "it is newer than this client"),
         ("id: x\n\n".to_owned(), "the id \"x\" of an event"),
     ] {
         let text: &'static str = format!("{head}{body}").leak();

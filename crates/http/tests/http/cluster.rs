@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conflux::{Backup, Node};
+use conflux::{Backup, Incident, Node};
 use conflux_http::client::{Client, MemberChange};
 use conflux_http::{Access, Options, Tokens};
 use serde_json::json;
@@ -75,6 +75,35 @@ async fn a_backup_is_one_and_needs_the_strongest_role() {
     });
     let backup = Backup::decode(&taken.await.expect("the client does not panic")).expect("it is a backup");
     assert_eq!((backup.index.0, backup.generation), (1, 0));
+    server.end().await;
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_and_an_incident_told_by_whoever_may() {
+    let world = World::one().await;
+    for word in ["one", "two", "three"] {
+        world.append(word).await;
+    }
+    let tokens = Tokens::parse("perform pppppppppppppppppppp\nadmin aaaaaaaaaaaaaaaaaaaa").expect("the lines are good");
+    let options = Options { access: Access::Tokens(Arc::new(tokens)), ..Options::default() };
+    let server = Server::start(Arc::new(world.nodes[0].clone()), options).await;
+    let client = Client::new([server.url()]).expect("the address is good");
+    let asked = spawn_blocking(move || {
+        let weak = client.clone().token("pppppppppppppppppppp");
+        assert_eq!(weak.snapshot().expect_err("it is for performing").code(), Some("forbidden"));
+        assert_eq!(weak.incident().expect_err("it is for performing").code(), Some("forbidden"));
+        let strong = client.token("aaaaaaaaaaaaaaaaaaaa");
+        (strong.snapshot().expect("it may"), strong.incident().expect("it may"))
+    });
+    let (snapshot, file) = asked.await.expect("the client does not panic");
+    assert!(snapshot.index.0 == 3 && snapshot.bytes > 0, "{snapshot:?}");
+    let incident = Incident::decode(&file).expect("it is an incident");
+    let kept = incident.snapshot.as_ref().expect("there was one before");
+    assert_eq!((incident.index.0, kept.store.len() as u64), (3, snapshot.bytes));
+    let replayed = incident.replay(Arc::new(Words)).expect("it can be gone through");
+    assert_eq!(**replayed.state(), ["one", "two", "three"]);
+    world.server().post("/snapshot", "{\"force\": true}").await.error(422, "bad_body");
     server.end().await;
     world.close().await;
 }

@@ -107,13 +107,14 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         let path = operation.split(' ').next_back().expect("it has a path");
         path.replace("{request_id}", "committed").replace("/digest", "/digest?index=3")
     };
-    let posts = ["post /perform", "post /members", "post /transfer"];
+    let posts = ["post /perform", "post /members", "post /transfer", "post /snapshot"];
     let headers = [("content-type", "application/json")];
 
     let world = World::one().await;
     let backup = Some(world.nodes[0].backup().await.expect("it leads"));
+    let incident = Some(world.nodes[0].incident().await.expect("it can be read"));
     world.close().await;
-    let server = scripted(Scripted { backup, ..Scripted::default() }, Options::default()).await;
+    let server = scripted(Scripted { backup, incident, ..Scripted::default() }, Options::default()).await;
     for path in &operations {
         if path.starts_with("get ") {
             walk.ask(&server, path, &actual(path), &[], "").await;
@@ -166,6 +167,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         walk.ask(&server, "post /transfer", "/transfer", &headers, &body).await;
     }
     walk.ask(&server, "post /transfer", "/transfer", &headers, "{}").await;
+    walk.ask(&server, "post /snapshot", "/snapshot", &headers, "{}").await;
     walk.ask(&server, "/digest", "/digest?index=4", &[], "").await;
     walk.ask(&server, "/digest", "/digest", &[], "").await;
     walk.ask(&server, "/state", "/state?linearizable=true", &[], "").await;
@@ -175,15 +177,11 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     server.end().await;
 
     let server = scripted(Scripted { broken: true, ..Scripted::default() }, Options::default()).await;
-    for (path, headers) in [
-        ("/state", &[][..]),
-        ("/provisional", &[]),
-        ("/digest", &[]),
-        ("/backup", &[]),
-        ("/subscribe", &[("last-event-id", "9-1")]),
-    ] {
+    for (path, headers) in [("/state", &[][..]), ("/provisional", &[]), ("/digest", &[]), ("/backup", &[])] {
         walk.ask(&server, path, &actual(path), headers, "").await;
     }
+    walk.ask(&server, "/incident", "/incident", &[], "").await;
+    walk.ask(&server, "post /snapshot", "/snapshot", &headers, "{}").await;
     server.end().await;
 
     let server = scripted(Scripted::default(), Options::default()).await;
@@ -206,7 +204,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         walk.ask(&guarded, path, &actual(path), &headers, "{}").await;
     }
     let weak = [("authorization", "Bearer rrrrrrrrrrrrrrrrrrrr")];
-    for path in posts.into_iter().chain(["/backup"]) {
+    for path in posts.into_iter().chain(["/backup", "/incident"]) {
         walk.ask(&guarded, path, &actual(path), &weak, "{}").await;
     }
     full.end().await;
@@ -249,8 +247,11 @@ async fn events_are_as_described() {
     let server = scripted(Scripted::default(), Options::default()).await;
     let response = server.get("/subscribe?from=3").await;
     let frames: Vec<&str> = response.body.split("\n\n").filter(|frame| !frame.is_empty()).collect();
-    assert_eq!(frames[0], "retry: 1000\nid: 0-3");
-    let schemas = [("id: 0-4\nevent: change\ndata: ", "Change"), ("id: 0-14\nevent: reset\ndata: ", "State")];
+    assert_eq!(frames[0], "retry: 1000\nid: ffffffffffffffff.0-3");
+    let schemas = [
+        ("id: ffffffffffffffff.0-4\nevent: change\ndata: ", "Change"),
+        ("id: ffffffffffffffff.0-14\nevent: reset\ndata: ", "State"),
+    ];
     for (frame, (before, schema)) in frames[1..].iter().zip(schemas) {
         let data = frame.strip_prefix(before).unwrap_or_else(|| panic!("{frame:?} does not begin with {before:?}"));
         let value = serde_json::from_str(data).expect("data is JSON on one line");

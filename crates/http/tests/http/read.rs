@@ -69,6 +69,13 @@ async fn metrics_tell_the_node_and_what_was_answered() {
         "conflux_http_performs_total{node=\"a\",outcome=\"committed\"} 1",
         "conflux_http_performs_total{node=\"a\",outcome=\"rejected\"} 1",
         "conflux_http_requests_in_flight{node=\"a\"} 1",
+        "conflux_performs_total{node=\"a\",outcome=\"rejected\"} 1",
+        "conflux_performs_total{node=\"a\",outcome=\"unknown\"} 0",
+        "conflux_node_leader{node=\"a\",leader=\"a\"} 1",
+        "conflux_batch_calls_bucket{node=\"a\",le=\"+Inf\"} 3",
+        "conflux_batch_commit_seconds_count{node=\"a\"} 3",
+        "conflux_channel_reconnects_total{node=\"a\"} 0",
+        "conflux_snapshot_bytes{node=\"a\"} 0",
         "mine 1",
     ] {
         assert!(page.body.lines().any(|found| found == line), "{line} is not in\n{}", page.body);
@@ -77,6 +84,20 @@ async fn metrics_tell_the_node_and_what_was_answered() {
     for line in page.body.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
         assert!(!name.is_empty() && value.parse::<f64>().is_ok(), "{line}");
+    }
+    // Every family of ours is told once, with what it is; and what is counted or measured says so in its name.
+    let mut families = std::collections::BTreeMap::new();
+    for line in page.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').expect("a type has a name");
+        assert!(families.insert(name, kind).is_none(), "{name} is told twice");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+        assert!(page.body.contains(&format!("# HELP {name} ")), "{name}");
+    }
+    for line in page.body.lines().filter(|line| line.starts_with("conflux_")) {
+        let name = line.split('{').next().expect("it has a name");
+        let of = |end| name.strip_suffix(end).filter(|family| families.get(family) == Some(&"histogram"));
+        let known = families.contains_key(name) || ["_bucket", "_sum", "_count"].into_iter().find_map(of).is_some();
+        assert!(known, "{line}");
     }
     server.end().await;
     world.close().await;

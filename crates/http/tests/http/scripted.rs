@@ -1,8 +1,10 @@
 //! A node that answers what its methods are called, without a cluster: for what a real one can hardly be brought to.
 
+use conflux::incident::RecordError;
 use conflux::{
-    Backup, CallError, Digest, Failure, Incarnation, Index, JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform,
-    JsonPrediction, JsonProposal, MemberError, MemberStatus, NodeName, ReadError, Role, Status, TakeError,
+    Backup, CallError, CompactError, Compacted, Digest, Failure, Incarnation, Incident, Index, JsonChange, JsonEvent,
+    JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal, MemberError, MemberStatus, Metrics, NodeName,
+    ReadError, Role, Status, TakeError,
 };
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ pub(crate) struct Scripted {
     pub(crate) broken: bool,
     /// What a backup gives; without one, no leader can be asked.
     pub(crate) backup: Option<Backup>,
+    /// What is recorded; without it, nothing can be.
+    pub(crate) incident: Option<Incident>,
 }
 
 fn outcome(name: &str) -> Option<JsonOutcome> {
@@ -116,6 +120,10 @@ impl JsonNode for Scripted {
         Box::pin(async { Err("no leader answered within 10s: there was no leader".into()) })
     }
 
+    fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
+        Box::pin(async { Ok(Index(3)) })
+    }
+
     fn state_at(&self, _: Index) -> Option<Value> {
         None
     }
@@ -157,6 +165,10 @@ impl JsonNode for Scripted {
         }
     }
 
+    fn metrics(&self) -> Metrics {
+        Metrics::nothing("a")
+    }
+
     fn watch_status(&self) -> BoxStream<'static, Status> {
         futures_util::stream::iter([self.status()]).boxed()
     }
@@ -166,6 +178,20 @@ impl JsonNode for Scripted {
             (true, _) => Err(TakeError::Save("it cannot".into())),
             (_, None) => Err(TakeError::Read(ReadError::Closed)),
             (_, Some(backup)) => Ok(backup.clone()),
+        };
+        Box::pin(async { result })
+    }
+
+    fn compact(&self) -> BoxFuture<'static, Result<Compacted, CompactError>> {
+        let compacted = Compacted { index: Index(3), bytes: 100, log_entries: 2, took: Duration::from_millis(7) };
+        let result = if self.broken { Err(CompactError::Stopped("the disk is full".into())) } else { Ok(compacted) };
+        Box::pin(async { result })
+    }
+
+    fn incident(&self) -> BoxFuture<'static, Result<Incident, RecordError>> {
+        let result = match &self.incident {
+            Some(incident) => Ok(incident.clone()),
+            None => Err(RecordError::Broken("it cannot".into())),
         };
         Box::pin(async { result })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conflux::{MemoryChannel, Node};
+use conflux::{Index, MemoryChannel, Node};
 use conflux_http::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -54,12 +54,28 @@ impl Follower {
         }
     }
 
-    async fn change(&mut self) -> (String, Value) {
+    /// The place and the action of the next event, whose id is of `world`.
+    async fn change(&mut self, world: &World) -> (u64, Value) {
         let Some(Frame { id, event: Some((kind, mut data)) }) = self.next().await else { panic!("no event came") };
         assert_eq!(kind, "change");
-        assert_eq!(id, format!("0-{}", data["index"]));
+        assert_eq!(id, format!("{}-{}", world.history(), data["index"]));
         assert!(data["time_ms"].is_u64() && data["origin"] == "a", "{data}");
-        (id, data["action"].take())
+        (data["index"].as_u64().expect("it is a place"), data["action"].take())
+    }
+
+    /// The next frame is where it begins, without an event.
+    #[track_caller]
+    fn begins(&mut self, world: &World, index: u64) -> impl Future<Output = ()> {
+        let id = format!("{}-{index}", world.history());
+        async move { assert_eq!(self.next().await, Some(Frame { id, event: None })) }
+    }
+
+    /// The next frame is a reset to where `world` is.
+    async fn reset(&mut self, world: &World) {
+        let state = world.nodes[0].state();
+        let id = format!("{}-{}", world.history(), state.index());
+        let data = json!({"index": state.index(), "state": *state});
+        assert_eq!(self.next().await, Some(Frame { id, event: Some(("reset".into(), data)) }));
     }
 }
 
@@ -68,13 +84,12 @@ async fn every_action_comes_in_order_from_now_on() {
     let world = World::one().await;
     world.append("before").await;
     let mut follower = Follower::open(world.server(), "", &[]).await;
-    assert_eq!(follower.next().await, Some(Frame { id: "0-1".into(), event: None }));
+    follower.begins(&world, 1).await;
     for n in 0..100 {
         world.append(&n.to_string()).await;
     }
     for n in 0..100 {
-        let expected = (format!("0-{}", n + 2), json!({"appended": n.to_string()}));
-        assert_eq!(follower.change().await, expected);
+        assert_eq!(follower.change(&world).await, (n + 2, json!({"appended": n.to_string()})));
     }
     world.close().await;
 }
@@ -85,31 +100,77 @@ async fn it_goes_on_from_what_was_seen_last() {
     for word in ["one", "two", "three"] {
         world.append(word).await;
     }
+    let id = format!("{}-1", world.history());
     for (query, headers) in [
         ("?from=1", &[][..]),
-        ("?from=0-1", &[]),
-        ("", &[("last-event-id", "0-1")]),
+        (&format!("?from={id}"), &[]),
+        ("", &[("last-event-id", id.as_str())]),
         // What was seen is newer than what was asked for at first.
-        ("?from=0", &[("last-event-id", "0-1")]),
+        ("?from=0", &[("last-event-id", &id)]),
         ("?from=1", &[("last-event-id", "")]),
     ] {
         let mut follower = Follower::open(world.server(), query, headers).await;
-        assert_eq!(follower.next().await, Some(Frame { id: "0-1".into(), event: None }));
-        assert_eq!(follower.change().await, ("0-2".into(), json!({"appended": "two"})));
-        assert_eq!(follower.change().await, ("0-3".into(), json!({"appended": "three"})));
+        follower.begins(&world, 1).await;
+        assert_eq!(follower.change(&world).await, (2, json!({"appended": "two"})));
+        assert_eq!(follower.change(&world).await, (3, json!({"appended": "three"})));
     }
     world.close().await;
 }
 
 #[tokio::test]
-async fn a_place_that_has_not_come_is_waited_for() {
+async fn a_place_that_never_was_is_a_reset() {
     let world = World::one().await;
-    let mut follower = Follower::open(world.server(), "?from=2", &[]).await;
-    assert_eq!(follower.next().await, Some(Frame { id: "0-2".into(), event: None }));
-    for word in ["one", "two", "three"] {
-        world.append(word).await;
+    world.append("one").await;
+    for from in ["2".to_owned(), format!("{}-2", world.history()), u64::MAX.to_string()] {
+        let mut follower = Follower::open(world.server(), &format!("?from={from}"), &[]).await;
+        follower.reset(&world).await;
     }
-    assert_eq!(follower.change().await, ("0-3".into(), json!({"appended": "three"})));
+    let mut follower = Follower::open(world.server(), "?from=2", &[]).await;
+    follower.reset(&world).await;
+    for word in ["two", "three"] {
+        world.append(word).await;
+        assert_eq!(follower.change(&world).await.1, json!({"appended": word}));
+    }
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_place_that_this_node_has_not_come_to_is_waited_for() {
+    let world = World::open(3, Options::default()).await;
+    let led = world.nodes[0].watch_status().find(|status| status.leader.clone()).await.expect("the node is open");
+    let late = usize::from(&*led == "a");
+    world.channel.partition(&[&[["a", "b"][late]]]);
+    let other = &world.nodes[1 - late];
+    for word in ["one", "two"] {
+        other.perform(Method::Append(word.into())).await.expect("the others serve");
+    }
+    assert_eq!(world.nodes[late].state().index(), Index(0));
+    // It cannot tell yet, and does not: nothing comes but the end of its silence.
+    let mut follower = Follower::open(&world.servers[late], "?from=2", &[]).await;
+    world.channel.heal();
+    follower.begins(&world, 2).await;
+    other.perform(Method::Append("three".into())).await.expect("they serve");
+    let Some(Frame { event: Some((kind, data)), .. }) = follower.next().await else { panic!("no event came") };
+    assert_eq!((kind.as_str(), &data["index"]), ("change", &json!(3)));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_of_a_node_that_waits_for_its_cluster_misses_nothing() {
+    let channel = MemoryChannel::new();
+    let open = |id: &'static str| Node::builder(Words, id).cluster_size(2).channel(channel.clone()).open();
+    let first = open("a").await.expect("the options are good");
+    let server = Server::start(Arc::new(first.clone()), Options::default()).await;
+    let mut follower = Follower::open(&server, "", &[]).await;
+    let mut second_follower = Follower::open(&server, "", &[("last-event-id", "77.0-3")]).await;
+    let second = open("b").await.expect("the options are good");
+    first.perform(Method::Append("one".into())).await.expect("they serve");
+    let world = World { channel: channel.clone(), nodes: vec![first, second], servers: vec![server] };
+    follower.begins(&world, 0).await;
+    assert_eq!(follower.change(&world).await, (1, json!({"appended": "one"})));
+    // One that had seen another cluster begins anew.
+    let reset = second_follower.next().await.expect("an event comes");
+    assert!(reset.id.starts_with(&world.history()) && matches!(&reset.event, Some((kind, _)) if kind == "reset"));
     world.close().await;
 }
 
@@ -118,44 +179,64 @@ async fn what_is_not_held_any_more_is_one_reset() {
     let builder = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new()).history(4);
     let node = builder.open().await.expect("the options are good");
     let server = Server::start(Arc::new(node.clone()), Options::default()).await;
+    let world = World { channel: MemoryChannel::new(), nodes: vec![node], servers: vec![server] };
     for n in 0..20 {
-        node.perform(Method::Append(n.to_string())).await.expect("it serves");
+        world.append(&n.to_string()).await;
     }
-    let mut follower = Follower::open(&server, "?from=1", &[]).await;
-    assert_eq!(follower.next().await, Some(Frame { id: "0-1".into(), event: None }));
-    let reset = follower.next().await.expect("an event comes");
-    assert_eq!(reset.id, "0-20");
-    let (kind, data) = reset.event.expect("it has data");
-    assert_eq!((kind.as_str(), &data["index"], &data["state"][19]), ("reset", &json!(20), &json!("19")));
-    node.perform(Method::Append("after".into())).await.expect("it serves");
-    assert_eq!(follower.change().await, ("0-21".into(), json!({"appended": "after"})));
-    server.end().await;
-    node.close().await;
+    let mut follower = Follower::open(world.server(), "?from=1", &[]).await;
+    follower.begins(&world, 1).await;
+    follower.reset(&world).await;
+    world.append("after").await;
+    assert_eq!(follower.change(&world).await, (21, json!({"appended": "after"})));
+    world.close().await;
 }
 
 #[tokio::test]
 async fn a_place_in_another_history_is_a_reset() {
     let world = World::one().await;
     world.append("one").await;
-    let mut follower = Follower::open(world.server(), "", &[("last-event-id", "7-1")]).await;
-    let reset = follower.next().await.expect("an event comes");
-    assert_eq!(reset, Frame { id: "0-1".into(), event: Some(("reset".into(), json!({"index": 1, "state": ["one"]}))) });
-    world.append("two").await;
-    assert_eq!(follower.change().await, ("0-2".into(), json!({"appended": "two"})));
+    let cluster = world.nodes[0].status().cluster.expect("it has formed");
+    // Another cluster, and another generation of this one.
+    for id in ["77.0-1".to_owned(), format!("{cluster:x}.7-1"), "77.0-0".to_owned()] {
+        let mut follower = Follower::open(world.server(), "", &[("last-event-id", &id)]).await;
+        follower.reset(&world).await;
+        world.append("more").await;
+        assert_eq!(follower.change(&world).await.1, json!({"appended": "more"}));
+    }
     world.close().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_founded_again_is_another_history() {
+    let world = World::one().await;
+    for word in ["one", "two"] {
+        world.append(word).await;
+    }
+    let mut follower = Follower::open(world.server(), "?from=1", &[]).await;
+    follower.begins(&world, 1).await;
+    let seen = follower.next().await.expect("an event comes").id;
+    world.close().await;
+
+    // In memory, everything is gone; and more has happened meanwhile than was seen.
+    let again = World::one().await;
+    for word in ["eins", "zwei", "drei"] {
+        again.append(word).await;
+    }
+    let mut follower = Follower::open(again.server(), "", &[("last-event-id", &seen)]).await;
+    follower.reset(&again).await;
+    again.append("vier").await;
+    assert_eq!(follower.change(&again).await, (4, json!({"appended": "vier"})));
+    again.close().await;
 }
 
 #[tokio::test]
 async fn what_is_no_place_is_refused() {
     let world = World::one().await;
-    for from in ["-1", "x", "1.5", "18446744073709551616", "0-"] {
+    for from in ["-1", "x", "1.5", "18446744073709551616", "3f.0-", "0-17"] {
         world.server().get(&format!("/subscribe?from={from}")).await.error(422, "bad_event_id");
         world.server().ask("GET", "/subscribe", &[("last-event-id", from)], "").await.error(422, "bad_event_id");
     }
     world.server().get("/subscribe?form=1").await.error(422, "bad_query");
-    // The last place there can be is a place, and never comes.
-    let mut follower = Follower::open(world.server(), "?from=18446744073709551615", &[]).await;
-    assert!(follower.next().await.is_some());
     world.close().await;
 }
 

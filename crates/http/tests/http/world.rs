@@ -217,6 +217,12 @@ impl World {
         &self.servers[0]
     }
 
+    /// What the ids of events begin with.
+    pub(crate) fn history(&self) -> String {
+        let status = self.nodes[0].status();
+        format!("{:x}.{}", status.cluster.expect("it has formed"), status.generation)
+    }
+
     pub(crate) async fn append(&self, word: &str) {
         self.nodes[0].perform(Method::Append(word.into())).await.expect("it serves");
     }

@@ -21,6 +21,7 @@ mod trust;
 pub use key::{ClusterKey, KeyError};
 
 use super::{Attachment, ChannelError, Deliver, Inbox, InboxLimits, Message, Name, Port, check_name};
+use crate::metrics::ChannelMetrics;
 use envelope::{Envelope, EnvelopeError, FRAME_BYTES_MAX, Kind, Life, Signer};
 use queue::{Item, Queue};
 use trust::{Trust, Verdict};
@@ -443,6 +444,18 @@ impl Port for SharedPort {
     fn broadcast(&self, frame: Bytes) {
         if self.0.fits(&frame) {
             self.0.queue.push_frame(None, frame);
+        }
+    }
+
+    fn metrics(&self) -> ChannelMetrics {
+        let status = self.0.status();
+        ChannelMetrics {
+            connected: usize::from(status.connected),
+            reconnects: status.connections.saturating_sub(1),
+            frames_sent: status.frames_sent,
+            frames_lost: status.frames_lost,
+            frames_waiting: self.0.queue.frames_waiting(),
+            inbox_lost: self.0.deliver.lost(),
         }
     }
 

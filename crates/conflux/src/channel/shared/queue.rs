@@ -130,6 +130,11 @@ impl Queue {
         (waiting.sent, waiting.lost)
     }
 
+    /// How many frames wait.
+    pub(super) fn frames_waiting(&self) -> usize {
+        self.lock().frames.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,6 +16,7 @@ use super::options::{TcpOptions, check_address};
 use super::peer::Peer;
 use super::tls::TlsSlot;
 use crate::channel::{Deliver, Message, Name, Port};
+use crate::metrics::ChannelMetrics;
 
 /// The most different things that are remembered as having been logged about strangers.
 const TOLD_MAX: usize = 256;
@@ -262,6 +263,19 @@ impl Port for TcpPort {
 
     fn broadcast(&self, frame: Bytes) {
         self.0.broadcast(&frame);
+    }
+
+    fn metrics(&self) -> ChannelMetrics {
+        let mut metrics = ChannelMetrics { inbox_lost: self.0.deliver.lost(), ..ChannelMetrics::default() };
+        for peer in self.0.peers() {
+            let status = peer.status();
+            metrics.connected += usize::from(status.sends);
+            metrics.reconnects += status.connections.saturating_sub(1);
+            metrics.frames_sent += status.frames_sent;
+            metrics.frames_lost += status.frames_lost;
+            metrics.frames_waiting += status.frames_waiting;
+        }
+        metrics
     }
 
     fn close(&self) {

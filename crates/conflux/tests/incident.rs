@@ -1,0 +1,110 @@
+//! The flight recorder: what it holds can be gone through again, and comes to the same state.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Method, Words, append};
+use conflux::disk::SimulatedFiles;
+use conflux::{FileDisk, Incident, Index, MemoryChannel, Node};
+
+/// As it comes back from a file.
+async fn recorded(node: &Node<Words>) -> Incident {
+    let incident = node.incident().await.expect("it can be read");
+    let read = Incident::decode(&incident.encode().into()).expect("it is whole");
+    assert_eq!(read, incident);
+    read
+}
+
+#[track_caller]
+fn comes_to_the_same(incident: &Incident, words: &[&str]) {
+    let store = incident.replay(Arc::new(Words)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(**store.state(), *words);
+    assert_eq!((store.index(), store.digest().ok()), (incident.index, incident.digest));
+    assert!(incident.digest.is_some());
+}
+
+#[tokio::test]
+async fn it_is_gone_through_from_the_beginning_or_from_a_snapshot() {
+    let builder = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new());
+    // A tail of two entries stays in the log.
+    let node = builder.compaction(4, 1 << 20).open().await.expect("the options are good");
+    node.perform(append("one")).await.expect("it serves");
+    let incident = recorded(&node).await;
+    assert!(incident.snapshot.is_none() && incident.purged.is_none());
+    assert_eq!((&*incident.node, incident.index, incident.program.as_str()), ("a", Index(1), "0.1.0"));
+    assert_eq!(Some(incident.cluster), node.status().cluster);
+    comes_to_the_same(&incident, &["one"]);
+
+    // A failure is in the log, too, and nothing that a replay trips over.
+    node.perform(Method::Panic).await.expect_err("it panics");
+    node.perform(append("two")).await.expect("it serves");
+    let done = node.compact().await.expect("it is open");
+    assert!(done.index == Index(2) && done.bytes > 0 && done.log_entries <= 4, "{done:?}");
+    let at_snapshot = recorded(&node).await;
+    assert_eq!(at_snapshot.entries.len(), done.log_entries);
+    assert!(at_snapshot.purged.is_some() && at_snapshot.batches().next().is_none());
+    comes_to_the_same(&at_snapshot, &["one", "two"]);
+    node.perform(append("three")).await.expect("it serves");
+    let behind = recorded(&node).await;
+    assert_eq!(behind.batches().count(), 1);
+    comes_to_the_same(&behind, &["one", "two", "three"]);
+    // Again, with nothing new but what is behind: it holds that now.
+    assert_eq!(node.compact().await.expect("it is open").index, Index(3));
+    assert!(recorded(&node).await.batches().next().is_none());
+
+    // A node that is closed has no snapshot to take, and still says what it held.
+    node.close().await;
+    let error = node.compact().await.expect_err("it is closed").to_string();
+    assert!(error.contains("closed"), "{error}");
+    let last = recorded(&node).await;
+    comes_to_the_same(&last, &["one", "two", "three"]);
+    assert!(last.status.contains("\"role\": \"stopped\""), "{}", last.status);
+}
+
+#[tokio::test]
+async fn asking_twice_at_once_takes_both_to_their_end() {
+    let files = SimulatedFiles::new(1);
+    let disk = FileDisk::simulated(files, Path::new("/data/a"), Duration::ZERO);
+    let builder = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new()).disk(disk);
+    let node = builder.open().await.expect("the options are good");
+    for round in 1..=20_u64 {
+        node.perform(append(&round.to_string())).await.expect("it serves");
+        let (one, two) = tokio::join!(node.compact(), node.compact());
+        assert_eq!((one.expect("it is open").index, two.expect("it is open").index), (Index(round), Index(round)));
+    }
+    assert!(recorded(&node).await.batches().next().is_none());
+    node.close().await;
+}
+
+#[tokio::test]
+async fn what_is_uncommitted_is_told_and_not_gone_through() {
+    let channel = MemoryChannel::new();
+    let mut nodes = Vec::new();
+    for id in ["a", "b", "c"] {
+        let builder = Node::builder(Words, id).cluster_size(3).channel(channel.clone());
+        nodes.push(builder.open().await.expect("the options are good"));
+    }
+    common::serving(&nodes).await;
+    nodes[0].perform(append("one")).await.expect("they serve");
+    let leader = nodes[0].status().leader.expect("one leads");
+    let leading = nodes.iter().find(|node| *node.id() == leader).expect("it is one of them");
+    channel.partition(&[&[&*leader]]);
+    let lost = leading.perform(append("lost")).start();
+    let incident = loop {
+        let incident = recorded(leading).await;
+        if incident.entries.last().map(|entry| entry.id) > incident.applied {
+            break incident;
+        }
+        tokio::task::yield_now().await;
+    };
+    comes_to_the_same(&incident, &["one"]);
+    let uncommitted = incident.batches().filter(|(id, _)| Some(*id) > incident.applied).count();
+    assert!(uncommitted > 0);
+    drop(lost);
+    for node in nodes {
+        node.close().await;
+    }
+}
