@@ -41,7 +41,7 @@ impl Caller {
     pub(super) fn new(world: &Arc<World>, number: usize) -> Caller {
         let mut random = Random::new(world.seed, 100 + number as u64);
         let pause_ms_max = *random.pick(&[1, 10, 40]);
-        let ballast_max = *random.pick(&[1, 4_000, 12_000]);
+        let ballast_max = *random.pick(&[1, 8_000, 16_000]);
         Caller { world: world.clone(), number, random, next: 0, pause_ms_max, ballast_max, calls: Vec::new() }
     }
 
@@ -66,10 +66,11 @@ impl Caller {
     /// never will.
     pub(super) fn settle(&mut self, calls: &mut [Call]) {
         let now = self.world.begun.elapsed();
-        for call in calls.iter_mut().filter(|call| call.verdict().is_none() && now - call.begun < ID_MEMORY) {
-            let Some(id) = call.id.clone() else { continue };
+        for call in calls.iter_mut().filter(|call| call.verdict().is_none()) {
+            let own = call.id.as_ref().filter(|_| now - call.begun < ID_MEMORY);
+            let Some(id) = own.or(call.given.as_ref()).cloned() else { continue };
             let deadline = Instant::now() + GIVE_UP;
-            let settled = |claim: &Claim| claim.is_verdict() || matches!(claim, Claim::Undecided);
+            let settled = |claim: &Claim| claim.is_verdict() || matches!(claim, Claim::Undecided | Claim::Forgotten);
             while Instant::now() < deadline && !self.world.is_interrupted() {
                 let world = self.world.clone();
                 let slot = world.any(&mut self.random);
@@ -92,7 +93,7 @@ impl Caller {
         self.next += 1;
         let id = named.then(|| format!("{tag} of {}", self.world.seed).replace(' ', "-"));
         let begun = self.world.begun.elapsed();
-        Call { tag, method, id, misuses: None, begun, told_before: self.world.told(), answers: Vec::new() }
+        Call { tag, method, id, given: None, misuses: None, begun, told_before: self.world.told(), answers: Vec::new() }
     }
 
     /// Performs once, and tries until it is told what came of it, or gives up.
@@ -152,6 +153,7 @@ impl Caller {
             && let (Some(id), Some(Claim::Unknown)) = (given, call.answers.last().map(|answer| &answer.claim))
         {
             self.ask(call, &id);
+            call.given = Some(id);
         } else if waits {
             world.sleep(Duration::from_millis(10 + self.random.below(30)));
         }
@@ -171,7 +173,8 @@ impl Caller {
             let life = slot.life();
             let claim = slot.client.outcome(id, Duration::from_secs(3));
             note(&world, slot, life, &claim);
-            let done = claim.is_verdict();
+            // Of an id that a node gave, the log knows for as long as the session lives.
+            let done = claim.is_verdict() || claim == Claim::Forgotten;
             call.answers.push(Answer { node: slot.name.clone(), claim });
             if done {
                 return;

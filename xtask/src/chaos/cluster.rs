@@ -377,6 +377,15 @@ impl Cluster {
         self.directory.join(format!("{}.log", NAMES[at]))
     }
 
+    /// The nodes that have a snapshot on their disk.
+    pub(super) fn snapshots(&self) -> Vec<&'static str> {
+        let has = |name: &&&str| {
+            let files = std::fs::read_dir(self.directory.join(name)).into_iter().flatten().flatten();
+            files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("snapshot-"))
+        };
+        NAMES.iter().filter(has).copied().collect()
+    }
+
     /// Lines of panics in what the nodes wrote.
     pub(super) fn panics(&self) -> Vec<String> {
         let logs = (0..self.nodes.len()).map(|at| self.log(at)).chain([self.directory.join("server.log")]);

@@ -69,9 +69,10 @@ fn read_once(world: &World, slot: &Slot, kind: ReadKind) -> Result<Option<Read>,
     Ok(Some(Read { life: by, node, kind, index, sum, told_by_node, told_by_any }))
 }
 
-/// Follows the log from its beginning to its end, at any node.
-pub(super) fn listen(world: &Arc<World>, number: usize) -> Vec<Heard> {
+/// Follows the log to its end, at any node; now and then it goes away, and another one begins somewhere in the past.
+pub(super) fn listen(world: &Arc<World>, number: usize) -> Vec<Vec<Heard>> {
     let mut listener = Listener { last: 0, id: "0".to_owned(), heard: Vec::new() };
+    let mut earlier = Vec::new();
     let mut random = Random::new(world.seed, 300 + number as u64);
     let mut patience: Option<Instant> = None;
     while !listener.is_done(world) {
@@ -87,8 +88,15 @@ pub(super) fn listen(world: &Arc<World>, number: usize) -> Vec<Heard> {
         // Sooner or later somebody else is asked, also where nothing breaks.
         let until = Instant::now() + Duration::from_millis(random.within(500..15_000));
         while !listener.is_done(world) && Instant::now() < until && listener.hear(&mut events) {}
+        if world.end().is_none() && random.chance(10) {
+            listener.heard.push(Heard::Left);
+            earlier.push(listener.heard);
+            let last = random.below(world.told().max(1));
+            listener = Listener { last, id: format!("0-{last}"), heard: Vec::new() };
+        }
     }
-    listener.heard
+    earlier.push(listener.heard);
+    earlier
 }
 
 struct Listener {

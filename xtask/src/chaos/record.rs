@@ -63,6 +63,8 @@ pub(super) struct Call {
     pub(super) method: Method,
     /// Its own, or that of an earlier call of which it is no repetition.
     pub(super) id: Option<String>,
+    /// The id that a node gave it, where it has none of its own and was asked about again.
+    pub(super) given: Option<String>,
     /// The call that had the id first.
     pub(super) misuses: Option<Tag>,
     /// When it began, counted from the beginning of the run.
@@ -242,7 +244,7 @@ pub(super) struct Read {
 /// What a subscriber heard.
 #[derive(Clone, Debug)]
 pub(super) enum Heard {
-    /// It asked a node for what comes after a place.
+    /// It asked a node for what comes after a place. The first time, it had heard nothing before.
     Began {
         node: String,
         after: u64,
@@ -255,6 +257,8 @@ pub(super) enum Heard {
         index: u64,
         sum: Sum,
     },
+    /// It went away, before the end.
+    Left,
     /// What no node may send.
     Odd(String),
 }

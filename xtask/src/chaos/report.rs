@@ -7,10 +7,21 @@ use std::time::Duration;
 use super::faults::Tally;
 use super::options::Options;
 use super::plan::Kind;
+use super::proxy::Counts;
 use super::record::{Claim, Heard, ReadKind, Record, seconds};
 
+/// What else was seen.
+pub(super) struct Seen {
+    /// Terms in which somebody led.
+    pub(super) terms: usize,
+    /// The nodes that hold a snapshot in the end.
+    pub(super) snapshots: Vec<&'static str>,
+    pub(super) links: Counts,
+    pub(super) elapsed: Duration,
+}
+
 /// The table of faults, and the counts of what was seen.
-pub(super) fn table(options: &Options, tally: &Tally, record: &Record, terms: usize, elapsed: Duration) -> String {
+pub(super) fn table(options: &Options, tally: &Tally, record: &Record, seen: &Seen) -> String {
     let mut text = String::from("fault      planned   done  what it did\n");
     for kind in &options.faults {
         let (planned, done) = (tally.planned(*kind), tally.done(*kind));
@@ -43,13 +54,17 @@ pub(super) fn table(options: &Options, tally: &Tally, record: &Record, terms: us
             Heard::Began { .. } => "connections",
             Heard::Change { .. } => "changes",
             Heard::Reset { .. } => "resets",
+            Heard::Left => "gone",
             Heard::Odd(_) => "odd",
         };
         *events.entry(word).or_default() += 1;
     }
     line(&mut text, "subscribers", record.listeners.len(), &events);
-    let (actions, elapsed) = (record.log.whole_to(), seconds(elapsed));
-    writeln!(text, "{actions} actions; {terms} terms with a leader were seen; {elapsed}").expect("it is memory");
+    let Seen { terms, snapshots, links, elapsed } = seen;
+    let (actions, mega, elapsed) = (record.log.whole_to(), links.passed_bytes >> 20, seconds(*elapsed));
+    let snapshots = if snapshots.is_empty() { "none".to_owned() } else { snapshots.join(", ") };
+    let more = format!("{actions} actions; {terms} terms; snapshots at {snapshots}; {mega} MiB between nodes; {elapsed}");
+    writeln!(text, "{more}").expect("it is memory");
     text
 }
 

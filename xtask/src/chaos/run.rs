@@ -14,6 +14,7 @@ use super::options::Options;
 use super::plan::Plan;
 use super::record::{Call, Heard, Log, Read, Record, State, seconds};
 use super::world::{LOOK_EVERY, World};
+use super::report::Seen;
 use super::{check, readers, report};
 use crate::steps::Failure;
 
@@ -41,7 +42,7 @@ struct Clients {
     callers: Vec<JoinHandle<Vec<Call>>>,
     archivist: JoinHandle<(Vec<Call>, Log, Vec<String>)>,
     readers: Vec<JoinHandle<(Vec<Read>, Vec<String>)>>,
-    listeners: Vec<JoinHandle<Vec<Heard>>>,
+    listeners: Vec<JoinHandle<Vec<Vec<Heard>>>>,
     leaders: JoinHandle<BTreeSet<(u64, String)>>,
 }
 
@@ -84,11 +85,13 @@ impl<'a> Run<'a> {
             self.cluster.end(&all)?;
         }
         self.cluster.stop();
+        let (snapshots, links) = (self.cluster.snapshots(), self.cluster.counts());
         record.endings = std::mem::take(&mut self.cluster.endings);
         record.panics = self.cluster.panics();
         let Run { options, world, tally, prober, .. } = self;
         record.calls.extend(prober.into_calls());
-        let table = report::table(options, &tally, &record, terms, world.begun.elapsed());
+        let elapsed = world.begun.elapsed();
+        let table = report::table(options, &tally, &record, &Seen { terms, snapshots, links, elapsed });
 
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(broke.err().map(|halt| failure(halt, "the plan was not done to its end")));
@@ -189,7 +192,7 @@ impl Clients {
         // Where nothing could be found out, nobody waits.
         world.set_end(end.unwrap_or(1));
         for listener in self.listeners {
-            record.listeners.push(joined(listener));
+            record.listeners.extend(joined(listener));
         }
         Ok((record, terms))
     }

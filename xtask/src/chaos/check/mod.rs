@@ -88,7 +88,7 @@ mod sample {
     pub(super) fn call(number: u64, method: Method, told_before: u64, claims: &[Claim]) -> Call {
         let tag = Tag { caller: 0, number };
         let answers = claims.iter().map(|claim| Answer { node: "a".into(), claim: claim.clone() }).collect();
-        Call { tag, method, id: Some(tag.to_string()), misuses: None, begun: Duration::ZERO, told_before, answers }
+        Call { tag, method, id: Some(tag.to_string()), given: None, misuses: None, begun: Duration::ZERO, told_before, answers }
     }
 
     pub(super) fn done(number: u64, place: u64) -> Claim {

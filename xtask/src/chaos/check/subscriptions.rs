@@ -8,9 +8,10 @@ const HOLES: &str = "promise 7, subscriptions have no holes";
 pub(super) fn check(record: &Record, log: Log<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     for (listener, heard) in record.listeners.iter().enumerate() {
-        let (mut last, mut at) = (0, "");
-        for heard in heard {
-            match heard {
+        let first = heard.first().map_or(0, |first| if let Heard::Began { after, .. } = first { *after } else { 0 });
+        let (mut last, mut at) = (first, "");
+        for one in heard {
+            match one {
                 Heard::Began { node, after } => {
                     at = node;
                     if *after != last {
@@ -32,13 +33,14 @@ pub(super) fn check(record: &Record, log: Log<'_>) -> Vec<Broken> {
                     }
                     last = *index;
                 }
+                Heard::Left => {}
                 Heard::Odd(what) => {
                     let event = format!("an event for subscriber {listener} at {at}");
                     broken.push(Broken::new(HOLES, event, "one that is described", what));
                 }
             }
         }
-        if last != log.len() as u64 {
+        if last != log.len() as u64 && !matches!(heard.last(), Some(Heard::Left)) {
             let what = format!("the last that subscriber {listener} heard, at {at}");
             broken.push(Broken::new(HOLES, what, log.len(), last));
         }
@@ -77,5 +79,8 @@ mod tests {
         assert_broken(&doctored, "no holes", &["the last that subscriber 0 heard", "expected: 4", "came:     3"]);
         doctored.listeners[0].push(Heard::Odd("an id of another place".into()));
         assert_broken(&doctored, "no holes", &["an id of another place"]);
+        doctored.listeners[0].pop();
+        doctored.listeners[0].push(Heard::Left);
+        assert_eq!(super::super::all(&doctored), []);
     }
 }
