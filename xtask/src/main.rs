@@ -22,7 +22,7 @@ Usage: cargo xtask COMMAND
 Commands:
   test [--quick] [--keep-going]
           everything that CI checks, and the set-up for it
-          --quick         leave out documentation and examples
+          --quick         leave out documentation, examples and chaos
           --keep-going    do not stop at the first step that fails
   chaos [--minutes N] [--seed N] [--nodes N] [--channel tcp|redis|relay] [--faults KIND,...]
           kill, stop, part, wipe, add and remove real nodes while clients call, and check every answer:

@@ -24,11 +24,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use self::options::Options;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use self::options::{Medium, Options};
 use self::plan::Plan;
 use self::record::seconds;
 use self::run::Run;
+use self::world::LOOK_EVERY;
 use crate::steps::Failure;
+use crate::{examples, tools};
+
+/// How long a run that is interrupted may take to end.
+const CLEAN_END_MAX: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 pub(crate) enum Ended {
@@ -46,6 +53,9 @@ pub(crate) fn run(root: &Path, program: &Path, options: &Options) -> Result<Ende
         let program = program.display();
         return Err(format!("{program} is not there: build it first, with `cargo build --workspace`"));
     }
+    if *medium == Medium::Redis && !tools::on_path("redis-server") {
+        return Err("redis-server is missing, for --channel redis: `sudo apt-get install redis-server`".to_owned());
+    }
     println!(
         "     seed {seed}: {nodes} nodes by {}, {} callers, faults for {}",
         medium.word(),
@@ -55,7 +65,7 @@ pub(crate) fn run(root: &Path, program: &Path, options: &Options) -> Result<Ende
     let directory = directory(root, *seed)?;
     let interrupted = listen_for_interrupts()?;
     let run = Run::new(&directory, program, options, interrupted.clone());
-    let result = run.and_then(Run::to_the_end);
+    let result = run.and_then(Run::finish);
     let kept = format!("what the nodes wrote and hold is in {}", directory.display());
     match result {
         Ok(told) => {
@@ -100,18 +110,27 @@ fn again(options: &Options) -> String {
 }
 
 fn directory(root: &Path, seed: u64) -> Result<PathBuf, Failure> {
-    let directory = root.join("target").join("chaos").join(format!("seed-{seed}-{}", std::process::id()));
+    let directory = examples::target(root).join("chaos").join(format!("seed-{seed}-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     Ok(directory)
 }
 
-/// The first Ctrl-C ends the run, the second one the program.
+/// Ctrl-C and its like end the run. What takes too long then is not waited for; no process is left behind either way.
 fn listen_for_interrupts() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let at_once = signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone());
-        let flag = at_once.and_then(|_| signal_hook::flag::register(signal, interrupted.clone()));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let flag = signal_hook::flag::register(signal, interrupted.clone());
         flag.map_err(|error| format!("signals cannot be heard: {error}"))?;
     }
+    let watched = interrupted.clone();
+    std::thread::spawn(move || {
+        while !watched.load(Ordering::SeqCst) {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        std::thread::sleep(CLEAN_END_MAX);
+        process::kill_all();
+        println!("interrupted: all nodes were killed");
+        std::process::exit(130);
+    });
     Ok(interrupted)
 }

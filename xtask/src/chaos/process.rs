@@ -1,10 +1,12 @@
 //! A process that is started, stopped, and found out about.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,12 +28,15 @@ impl Process {
         command.stdin(Stdio::null()).stdout(out).stderr(error).env("RUST_BACKTRACE", "1");
         // Ctrl-C is for the one who started this: the processes are ended from here.
         command.process_group(0);
+        let mut live = live();
         let child = command.spawn().map_err(|error| format!("cannot start {shown}: {error}"))?;
+        live.insert(child.id());
         Ok(Process { child, paused: false })
     }
 
     /// SIGKILL, and waits for its end.
     pub(super) fn kill(mut self) -> io::Result<ExitStatus> {
+        live().remove(&self.child.id());
         self.child.kill()?;
         self.child.wait()
     }
@@ -58,7 +63,11 @@ impl Process {
 
     /// Its status, once it has ended.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        let ended = self.child.try_wait().ok().flatten();
+        if ended.is_some() {
+            live().remove(&self.child.id());
+        }
+        ended
     }
 
     /// Its status, if it ends in time.
@@ -73,17 +82,37 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         // One that has ended and was not waited for keeps its number, so no other is hit.
-        let _ = kill_process(pid.expect("the system gave it"), signal);
+        send(self.child.id(), signal);
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        live().remove(&self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The processes that run, for an end in which nobody waits for anything.
+static LIVE: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn live() -> MutexGuard<'static, BTreeSet<u32>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// SIGKILL to every process that was started here and runs. None is started afterwards.
+pub(super) fn kill_all() {
+    let live = live();
+    live.iter().for_each(|id| send(*id, Signal::KILL));
+    // Whoever would start one waits until this program ends.
+    std::mem::forget(live);
+}
+
+fn send(id: u32, signal: Signal) {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    let _ = kill_process(pid.expect("the system gave it"), signal);
 }
 
 /// Lines of a file that hold one of these words.

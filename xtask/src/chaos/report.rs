@@ -63,7 +63,8 @@ pub(super) fn table(options: &Options, tally: &Tally, record: &Record, seen: &Se
     let Seen { terms, snapshots, links, elapsed } = seen;
     let (actions, mega, elapsed) = (record.log.whole_to(), links.passed_bytes >> 20, seconds(*elapsed));
     let snapshots = if snapshots.is_empty() { "none".to_owned() } else { snapshots.join(", ") };
-    let more = format!("{actions} actions; {terms} terms; snapshots at {snapshots}; {mega} MiB between nodes; {elapsed}");
+    let more =
+        format!("{actions} actions; {terms} terms; snapshots at {snapshots}; {mega} MiB between nodes; {elapsed}");
     writeln!(text, "{more}").expect("it is memory");
     text
 }

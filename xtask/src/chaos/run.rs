@@ -13,8 +13,8 @@ use super::faults::{Faults, Halt, Tally};
 use super::options::Options;
 use super::plan::Plan;
 use super::record::{Call, Heard, Log, Read, Record, State, seconds};
-use super::world::{LOOK_EVERY, World};
 use super::report::Seen;
+use super::world::{LOOK_EVERY, World};
 use super::{check, readers, report};
 use crate::steps::Failure;
 
@@ -23,9 +23,6 @@ const LISTENERS: usize = 2;
 
 /// How long all nodes may take to hold the same in the end.
 const FINAL_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many broken promises are shown.
-const BROKEN_SHOWN: usize = 10;
 
 /// The nodes, and what was done to them.
 pub(super) struct Run<'a> {
@@ -64,7 +61,7 @@ impl<'a> Run<'a> {
     }
 
     /// Everything; what is told when all is well, or what is not.
-    pub(super) fn to_the_end(mut self) -> Result<String, Failure> {
+    pub(super) fn finish(mut self) -> Result<String, Failure> {
         self.cluster.found()?;
         self.faults().settle().map_err(|halt| failure(halt, "the cluster was not founded"))?;
         let clients = Clients::start(&self.world, self.options.callers);
@@ -99,10 +96,7 @@ impl<'a> Run<'a> {
             Err(halt) => wrong.push(failure(halt, "the cluster did not heal, so nothing more can be checked")),
             Ok(()) => {
                 let broken = check::all(&record);
-                wrong.extend(broken.iter().take(BROKEN_SHOWN).map(ToString::to_string));
-                if broken.len() > BROKEN_SHOWN {
-                    wrong.push(format!("and {} more", broken.len() - BROKEN_SHOWN));
-                }
+                wrong.extend(check::shown(&broken));
             }
         }
         if wrong.is_empty() {

@@ -7,6 +7,7 @@ mod processes;
 mod reads;
 mod subscriptions;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::record::{Entry, Record};
@@ -62,6 +63,25 @@ pub(super) fn all(record: &Record) -> Vec<Broken> {
     checks.into_iter().flat_map(|check| check(record, &log)).collect()
 }
 
+/// How often a promise that is broken is shown to be.
+const SHOWN_MAX: usize = 3;
+
+/// The first of each promise, and how many more there are.
+pub(super) fn shown(broken: &[Broken]) -> Vec<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut shown = Vec::new();
+    for one in broken {
+        let count = counts.entry(one.promise).or_default();
+        *count += 1;
+        if *count <= SHOWN_MAX {
+            shown.push(one.to_string());
+        }
+    }
+    let more = counts.into_iter().filter(|(_, count)| *count > SHOWN_MAX);
+    shown.extend(more.map(|(promise, count)| format!("{promise}: {} more of it", count - SHOWN_MAX)));
+    shown
+}
+
 /// What is at a place, for people.
 fn at(log: Log<'_>, index: u64) -> String {
     let entry = index.checked_sub(1).and_then(|before| log.get(usize::try_from(before).ok()?));
@@ -88,7 +108,16 @@ mod sample {
     pub(super) fn call(number: u64, method: Method, told_before: u64, claims: &[Claim]) -> Call {
         let tag = Tag { caller: 0, number };
         let answers = claims.iter().map(|claim| Answer { node: "a".into(), claim: claim.clone() }).collect();
-        Call { tag, method, id: Some(tag.to_string()), given: None, misuses: None, begun: Duration::ZERO, told_before, answers }
+        Call {
+            tag,
+            method,
+            id: Some(tag.to_string()),
+            given: None,
+            misuses: None,
+            begun: Duration::ZERO,
+            told_before,
+            answers,
+        }
     }
 
     pub(super) fn done(number: u64, place: u64) -> Claim {
@@ -144,6 +173,16 @@ mod sample {
             one.promise.contains(promise) && words.iter().all(|word| text.contains(word))
         });
         assert!(found, "{promise:?} with {words:?} is not among {text:#?}");
+    }
+
+    #[test]
+    fn each_promise_is_shown_however_often_another_is_broken() {
+        let broken = |promise, nth: usize| Broken::new(promise, format!("call {nth}"), "one", "two");
+        let mut all: Vec<Broken> = (0..9).map(|nth| broken("first", nth)).collect();
+        all.push(broken("second", 0));
+        let shown = super::shown(&all);
+        assert_eq!(shown.len(), 5);
+        assert!(shown[3].starts_with("second: call 0\n") && shown[4] == "first: 6 more of it", "{shown:#?}");
     }
 
     #[test]
