@@ -18,6 +18,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Client {
     agent: Agent,
     base: String,
+    /// Empty where nobody asks for it.
+    authorization: String,
 }
 
 /// How a question ended without an answer.
@@ -37,23 +39,26 @@ pub(super) struct Reply {
 }
 
 impl Client {
-    pub(super) fn new(port: u16) -> Client {
+    /// A client of the node at an address.
+    pub(super) fn new(address: &str, token: Option<&str>) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIME))
             .max_idle_connections_per_host(1)
             .build();
-        Client { agent: config.new_agent(), base: format!("http://127.0.0.1:{port}") }
+        let authorization = token.map_or_else(String::new, |token| format!("Bearer {token}"));
+        Client { agent: config.new_agent(), base: format!("http://{address}"), authorization }
     }
 
     pub(super) fn get(&self, path: &str, patience: Duration) -> Result<Reply, Miss> {
-        let request = self.agent.get(format!("{}{path}", self.base));
+        let request = self.agent.get(format!("{}{path}", self.base)).header("authorization", &self.authorization);
         read(request.config().timeout_global(Some(patience)).build().call())
     }
 
     pub(super) fn post(&self, path: &str, body: &Value, patience: Duration) -> Result<Reply, Miss> {
         let request = self.agent.post(format!("{}{path}", self.base)).content_type("application/json");
+        let request = request.header("authorization", &self.authorization);
         read(request.config().timeout_global(Some(patience)).build().send(&body.to_string()))
     }
 
@@ -83,6 +88,7 @@ impl Client {
     /// Committed actions, from after a place; `silence` is how long nothing may come.
     pub(super) fn subscribe(&self, last: &str, silence: Duration) -> Result<Events, Miss> {
         let request = self.agent.get(format!("{}/subscribe", self.base)).header("last-event-id", last);
+        let request = request.header("authorization", &self.authorization);
         let request = request.config().timeout_recv_response(Some(silence)).timeout_per_read(Some(silence)).build();
         let response = request.call().map_err(miss)?;
         if response.status() != StatusCode::OK {

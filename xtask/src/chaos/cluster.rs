@@ -11,15 +11,20 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::client::Client;
-use super::options::{Medium, Options};
+use super::network::{Between, Mode, Network};
+use super::options::{Ground, Medium, Options};
 use super::plan::{Way, Who};
 use super::process::{Process, last_line, lines_with};
-use super::proxy::{Counts, Link, Mode};
+use super::proxy::Counts;
 use super::random::Random;
 use super::record::{Ending, Life};
+use super::spaces::Spaces;
 use super::world::{LOOK_EVERY, Slot, World};
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// What clients show where others could reach the nodes.
+const TOKEN: &str = "the-token-of-all-clients-of-this-run";
 
 const LEDGER: &str = include_str!("ledger.js");
 
@@ -36,7 +41,7 @@ pub(super) struct Cluster {
     medium: Medium,
     founders: usize,
     nodes: Vec<Node>,
-    links: Vec<Between>,
+    network: Network,
     server: Server,
     pub(super) endings: Vec<Ending>,
 }
@@ -46,13 +51,6 @@ struct Node {
     /// Where other nodes reach it.
     port: u16,
     http_port: u16,
-}
-
-/// A link of a node: to another one, or to the server that all of them dial.
-struct Between {
-    from: usize,
-    to: Option<usize>,
-    link: Link,
 }
 
 /// The redis-server or the relay; nothing with tcp.
@@ -75,6 +73,7 @@ impl Cluster {
             std::fs::write(&file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
         };
         write("ledger.js", LEDGER)?;
+        write("tokens", &format!("admin {TOKEN}\n"))?;
         write("cluster.key", "the key of all nodes of this run\n")?;
         let mut ports = Ports::new();
         let mut nodes = Vec::new();
@@ -82,18 +81,28 @@ impl Cluster {
             nodes.push(Node { process: None, port: ports.next()?, http_port: ports.next()? });
         }
         let server = Server { process: None, port: ports.next()? };
-        let mut links = Vec::new();
-        let open = |to| Link::open(to).map_err(|error| format!("a link cannot be opened: {error}"));
-        for from in 0..nodes.len() {
-            if medium != Medium::Tcp {
-                links.push(Between { from, to: None, link: open(server.port)? });
-                continue;
-            }
-            for (to, node) in nodes.iter().enumerate().filter(|(to, _)| *to != from) {
-                links.push(Between { from, to: Some(to), link: open(node.port)? });
-            }
-        }
-        let slots = nodes.iter().zip(NAMES).map(|(node, name)| Slot::new(name, Client::new(node.http_port))).collect();
+        let listens: Vec<u16> = nodes.iter().map(|node| node.port).collect();
+        let proxies = || {
+            let to = if medium == Medium::Tcp { Between::Nodes(&listens) } else { Between::Server(server.port) };
+            Network::proxies(nodes.len(), to)
+        };
+        let network = match options.ground {
+            Ground::Proxies => proxies()?,
+            Ground::Namespaces => Network::Spaces(Spaces::make(nodes.len())?),
+            Ground::Either => match Spaces::make(nodes.len()) {
+                Ok(spaces) => Network::Spaces(spaces),
+                Err(why) => {
+                    println!("     {why}: proxies are between the nodes instead");
+                    proxies()?
+                }
+            },
+        };
+        let token = network.is_open().then_some(TOKEN);
+        let slot = |(at, (node, name)): (usize, (&Node, &str))| {
+            let address = format!("{}:{}", network.host(at), node.http_port);
+            Slot::new(name, Client::new(&address, token))
+        };
+        let slots = nodes.iter().zip(NAMES).enumerate().map(slot).collect();
         Ok(Cluster {
             world: Arc::new(World::new(options.seed, slots, interrupted)),
             directory: directory.to_owned(),
@@ -101,7 +110,7 @@ impl Cluster {
             medium,
             founders,
             nodes,
-            links,
+            network,
             server,
             endings: Vec::new(),
         })
@@ -178,26 +187,35 @@ impl Cluster {
     }
 
     fn command(&self, at: usize) -> Command {
-        let mut command = Command::new(&self.program);
+        let (node, network) = (&self.nodes[at], &self.network);
+        let mut command = network.command(at, &self.program);
         command.current_dir(&self.directory).args(["node", "ledger.js", "--id", NAMES[at], "--data", NAMES[at]]);
         command.args(["--cluster-size", &self.founders.to_string()]);
-        command.args(["--http", &format!("127.0.0.1:{}", self.nodes[at].http_port)]);
-        let mut links = self.links.iter().filter(|between| between.from == at);
-        if self.medium == Medium::Tcp {
-            // All, also those that come later: what is given is dialled, whatever others say.
-            let peers: Vec<String> = links
-                .clone()
-                .filter_map(|between| Some(format!("{}=127.0.0.1:{}", NAMES[between.to?], between.link.port())))
-                .collect();
-            command.args(["--listen", &format!("127.0.0.1:{}", self.nodes[at].port), "--peers", &peers.join(",")]);
+        command.args(["--http", &format!("{}:{}", network.host(at), node.http_port)]);
+        if network.is_open() {
+            command.args(["--token-file", "tokens"]);
         }
-        if let Some(between) = links.find(|between| between.to.is_none()) {
-            let port = between.link.port();
-            let url = match self.medium {
-                Medium::Redis => format!("redis://127.0.0.1:{port}/?channel=ledger"),
-                _ => format!("ws://127.0.0.1:{port}/ledger"),
-            };
-            command.args(["--channel", &url, "--cluster-key-file", "cluster.key"]);
+        match self.medium {
+            Medium::Tcp => {
+                // All, also those that come later: what is given is dialled, whatever others say.
+                let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != at);
+                let peer =
+                    |(to, node): (usize, &Node)| format!("{}={}", NAMES[to], network.dialled(at, Some(to), node.port));
+                let peers: Vec<String> = others.map(peer).collect();
+                command.args(["--listen", &format!("{}:{}", network.host(at), node.port)]);
+                command.args(["--peers", &peers.join(",")]);
+                if network.is_open() {
+                    command.arg("--insecure");
+                }
+            }
+            Medium::Redis | Medium::Relay => {
+                let server = network.dialled(at, None, self.server.port);
+                let url = match self.medium {
+                    Medium::Redis => format!("redis://{server}/?channel=ledger"),
+                    _ => format!("ws://{server}/ledger"),
+                };
+                command.args(["--channel", &url, "--cluster-key-file", "cluster.key"]);
+            }
         }
         command
     }
@@ -290,32 +308,19 @@ impl Cluster {
         self.endings.push(Ending { life, status, last_line: last_line(&self.log(at)) });
     }
 
-    /// Sets the links between these nodes and the rest, one way or both.
-    pub(super) fn set_links(&self, side: &[usize], way: Way, mode: Mode) {
-        let side: BTreeSet<usize> = side.iter().copied().collect();
-        for Between { from, to, link } in &self.links {
-            let out = side.contains(from) && to.is_none_or(|to| !side.contains(&to));
-            let back = !side.contains(from) && to.is_some_and(|to| side.contains(&to));
-            // By a server, a node has one connection for both ways.
-            let hit = match way {
-                Way::Both => out || back,
-                Way::Out => out,
-                Way::In => back || (out && to.is_none()),
-            };
-            if hit {
-                link.set(mode);
-            }
-        }
+    /// Sets the ways between these nodes and the rest.
+    pub(super) fn set_ways(&self, side: &[usize], way: Way, mode: Mode) -> Result<(), String> {
+        self.network.set(&side.iter().copied().collect(), way, mode)
     }
 
-    /// What the links have done so far.
+    /// What the network has done so far.
     pub(super) fn counts(&self) -> Counts {
-        self.links.iter().map(|between| between.link.counts()).fold(Counts::default(), |all, one| Counts {
-            passed_bytes: all.passed_bytes + one.passed_bytes,
-            broken: all.broken + one.broken,
-            stalled: all.stalled + one.stalled,
-            slowed: all.slowed + one.slowed,
-        })
+        self.network.counts()
+    }
+
+    /// What that counts.
+    pub(super) fn count_words(&self) -> [&'static str; 3] {
+        self.network.words()
     }
 
     /// Starts the server that the nodes talk by, where there is one.
@@ -323,17 +328,31 @@ impl Cluster {
         if self.server.process.is_some() {
             return Ok(());
         }
-        let port = self.server.port.to_string();
+        let (host, port) = (self.network.server_host(), self.server.port.to_string());
         let mut command = match self.medium {
             Medium::Tcp => return Ok(()),
             Medium::Redis => {
                 let mut redis = Command::new("redis-server");
-                redis.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port]);
+                redis.args([
+                    "--protected-mode",
+                    "no",
+                    "--bind",
+                    &host,
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                    "--port",
+                    &port,
+                ]);
                 redis
             }
             Medium::Relay => {
                 let mut relay = Command::new(&self.program);
-                relay.args(["relay", "--listen", &format!("127.0.0.1:{port}")]);
+                relay.args(["relay", "--listen", &format!("{host}:{port}")]);
+                if self.network.is_open() {
+                    relay.arg("--insecure");
+                }
                 relay
             }
         };
@@ -350,9 +369,7 @@ impl Cluster {
 
     /// Ends every fault: links pass, who is paused goes on, who is down starts.
     pub(super) fn heal(&mut self) -> Result<(), String> {
-        for between in &self.links {
-            between.link.set(Mode::Pass);
-        }
+        self.network.heal()?;
         self.look();
         if self.server.process.as_mut().is_some_and(|process| process.ended().is_some()) {
             self.server.process = None;

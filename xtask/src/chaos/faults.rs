@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::callers::Caller;
 use super::cluster::Cluster;
-use super::plan::{Fault, Kind, Step, Who};
-use super::proxy::Mode;
+use super::network::Mode;
+use super::plan::{Fault, Kind, Step, Way, Who};
 use super::world::LOOK_EVERY;
 
 /// How long a node may take to join, or to be removed, while nothing else is broken.
@@ -144,7 +144,7 @@ impl Faults<'_> {
             }
             Fault::Partition { who, way, stall, hold_ms } => {
                 let hit = self.cluster.find(who);
-                self.cluster.set_links(&hit, way, if stall { Mode::Stall } else { Mode::Cut });
+                self.cluster.set_ways(&hit, way, if stall { Mode::Stall } else { Mode::Cut })?;
                 self.tally.count(kind, if stall { "stalled" } else { "cut" }, 1);
                 if who == Who::Leader {
                     self.tally.count(kind, "of the leader alone", 1);
@@ -153,7 +153,7 @@ impl Faults<'_> {
             }
             Fault::Slow { who, delay_ms, hold_ms } => {
                 let hit = self.cluster.find(who);
-                self.cluster.set_links(&hit, super::plan::Way::Both, Mode::Slow(Duration::from_millis(delay_ms)));
+                self.cluster.set_ways(&hit, Way::Both, Mode::Slow(Duration::from_millis(delay_ms)))?;
                 Ok(lasting(hold_ms, hit))
             }
             Fault::Wipe { who, rough } => self.wipe(who, rough).map(|()| Vec::new()),
@@ -178,17 +178,20 @@ impl Faults<'_> {
             }
             Fault::Pause { .. } => one.hit.iter().for_each(|at| self.cluster.resume(*at)),
             Fault::Partition { way, .. } => {
-                self.cluster.set_links(&one.hit, way, Mode::Pass);
                 let now = self.cluster.counts();
-                let (broken, stalled) = (now.broken - one.before.broken, now.stalled - one.before.stalled);
-                self.tally.count(kind, "connections broken", broken);
-                self.tally.count(kind, "chunks held up", stalled);
+                self.cluster.set_ways(&one.hit, way, Mode::Pass)?;
+                let [broke, held, _] = self.cluster.count_words();
+                let (broken, stalled) =
+                    (now.broken.saturating_sub(one.before.broken), now.stalled.saturating_sub(one.before.stalled));
+                self.tally.count(kind, broke, broken);
+                self.tally.count(kind, held, stalled);
                 self.hit(kind, broken + stalled > 0);
             }
             Fault::Slow { .. } => {
-                self.cluster.set_links(&one.hit, super::plan::Way::Both, Mode::Pass);
-                let slowed = self.cluster.counts().slowed - one.before.slowed;
-                self.tally.count(kind, "chunks late", slowed);
+                let slowed = self.cluster.counts().slowed.saturating_sub(one.before.slowed);
+                self.cluster.set_ways(&one.hit, Way::Both, Mode::Pass)?;
+                let [_, _, late] = self.cluster.count_words();
+                self.tally.count(kind, late, slowed);
                 self.hit(kind, slowed > 0);
             }
             Fault::Server { .. } => self.cluster.start_server()?,

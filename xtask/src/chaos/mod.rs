@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod cluster;
 mod faults;
+mod network;
 pub(crate) mod options;
 mod plan;
 mod process;
@@ -17,6 +18,7 @@ mod readers;
 mod record;
 mod report;
 mod run;
+mod spaces;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -101,11 +103,12 @@ fn show(options: &Options) -> Ended {
 
 /// The options of a run, as they are written.
 fn again(options: &Options) -> String {
-    let Options { length, seed, nodes, callers, medium, faults, .. } = options;
+    let Options { length, seed, nodes, callers, medium, ground, faults, .. } = options;
     let faults: Vec<&str> = faults.iter().map(|kind| kind.word()).collect();
     let (minutes, medium, faults) = (length.as_secs_f64() / 60.0, medium.word(), faults.join(","));
+    let network = ground.word().map_or_else(String::new, |word| format!(" --network {word}"));
     format!(
-        "--minutes {minutes} --seed {seed} --nodes {nodes} --callers {callers} --channel {medium} --faults {faults}"
+        "--minutes {minutes} --seed {seed} --nodes {nodes} --callers {callers} --channel {medium}{network} --faults {faults}"
     )
 }
 
@@ -129,6 +132,7 @@ fn listen_for_interrupts() -> Result<Arc<AtomicBool>, Failure> {
         }
         std::thread::sleep(CLEAN_END_MAX);
         process::kill_all();
+        spaces::remove_all();
         println!("interrupted: all nodes were killed");
         std::process::exit(130);
     });

@@ -8,13 +8,15 @@ pub(crate) const HELP: &str = "\
 Starts real nodes, breaks what can be broken while clients call, heals, and checks every answer.
 
 Usage: cargo xtask chaos [--minutes N] [--seed N] [--nodes N] [--callers N] [--channel tcp|redis|relay]
-                         [--faults KIND,...] [--keep] [--plan]
+                         [--faults KIND,...] [--network proxies|namespaces] [--keep] [--plan]
 
   --minutes N     how long things are broken; 0.5 is half a minute [1]
   --seed N        draws the plan of faults; time and the system stay real [a new one each time, which is told]
   --nodes N       the nodes that found the cluster, 3 to 7; one more is added and removed [3]
   --callers N     clients that perform, at most 64 [4]
   --channel C     how the nodes talk: tcp, or a redis-server or `conflux relay` that is started for it [tcp]
+  --network N     what is between the nodes: a proxy for each way on this machine's loopback, or a network namespace for
+                  each node, in which packets get lost [namespaces where they can be made: for root, on Linux]
   --faults KIND,...
                   only these [all that the channel has]:
                   kill       SIGKILL, one node to all at once
@@ -40,6 +42,15 @@ pub(crate) enum Medium {
     Relay,
 }
 
+/// What is between the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    Proxies,
+    Namespaces,
+    /// The second, where they can be made.
+    Either,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) length: Duration,
@@ -47,6 +58,7 @@ pub(crate) struct Options {
     pub(crate) nodes: usize,
     pub(crate) callers: usize,
     pub(crate) medium: Medium,
+    pub(crate) ground: Ground,
     /// Each at most once, and not empty.
     pub(crate) faults: Vec<Kind>,
     pub(crate) keep: bool,
@@ -61,8 +73,8 @@ impl Options {
     /// The options of a run of so long that differs in nothing else.
     pub(crate) fn new(length: Duration, seed: u64) -> Options {
         let faults = Kind::of(Medium::Tcp);
-        let medium = Medium::Tcp;
-        Options { length, seed, nodes: 3, callers: 4, medium, faults, keep: false, plan: false }
+        let (medium, ground) = (Medium::Tcp, Ground::Either);
+        Options { length, seed, nodes: 3, callers: 4, medium, ground, faults, keep: false, plan: false }
     }
 
     /// Reads the words after `chaos`; the error says what is wrong with them.
@@ -75,7 +87,7 @@ impl Options {
             match (name, inline) {
                 ("--keep", None) => options.keep = true,
                 ("--plan", None) => options.plan = true,
-                ("--minutes" | "--seed" | "--nodes" | "--callers" | "--channel" | "--faults", _) => {
+                ("--minutes" | "--seed" | "--nodes" | "--callers" | "--channel" | "--network" | "--faults", _) => {
                     let value = inline.or_else(|| words.next().copied());
                     let value = value.ok_or_else(|| format!("{name} needs a value"))?;
                     match name {
@@ -85,6 +97,7 @@ impl Options {
                         }
                         "--nodes" => options.nodes = count(name, value, 3, NODES_MAX)?,
                         "--callers" => options.callers = count(name, value, 1, CALLERS_MAX)?,
+                        "--network" => options.ground = Ground::parse(value)?,
                         "--channel" => options.medium = Medium::parse(value)?,
                         _ => faults = Some(value),
                     }
@@ -100,6 +113,24 @@ impl Options {
             options.faults.dedup();
         }
         Ok(options)
+    }
+}
+
+impl Ground {
+    fn parse(word: &str) -> Result<Ground, String> {
+        match word {
+            "proxies" => Ok(Ground::Proxies),
+            "namespaces" => Ok(Ground::Namespaces),
+            other => Err(format!("--network is proxies or namespaces, not {other:?}")),
+        }
+    }
+
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Ground::Proxies => Some("proxies"),
+            Ground::Namespaces => Some("namespaces"),
+            Ground::Either => None,
+        }
     }
 }
 

@@ -6,22 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::network::Mode;
+
 /// How long a read waits before it looks whether the link was cut.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is passed on at once.
 const CHUNK_BYTES: usize = 16 << 10;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    Pass,
-    /// Connections are closed, and so are new ones.
-    Cut,
-    /// Connections stay; nothing gets through until the link passes again. New ones are taken, and get nowhere either.
-    Stall,
-    /// Every chunk waits so long, one after another.
-    Slow(Duration),
-}
 
 /// What became of what a link was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +24,17 @@ pub(super) struct Counts {
     pub(super) stalled: u64,
     /// Chunks that were late.
     pub(super) slowed: u64,
+}
+
+impl Counts {
+    pub(super) fn plus(self, other: Counts) -> Counts {
+        Counts {
+            passed_bytes: self.passed_bytes + other.passed_bytes,
+            broken: self.broken + other.broken,
+            stalled: self.stalled + other.stalled,
+            slowed: self.slowed + other.slowed,
+        }
+    }
 }
 
 /// A link; the process that dials is given [`port`](Link::port). It ends when this is dropped.
