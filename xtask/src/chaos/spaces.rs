@@ -183,8 +183,11 @@ pub(super) fn remove_all() {
     let mut there = THERE.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, nodes) in there.drain(..) {
         for at in 0..nodes {
-            // One that could not be made is not there.
-            let _ = ip(&["netns", "del", &space(&name, at)], "");
+            // One that could not be made is not there. A namespace lasts for as long as there are connections in it that
+            // nobody holds any more, so its end here is taken away first.
+            let space = space(&name, at);
+            let _ = ip(&["link", "del", &space], "");
+            let _ = ip(&["netns", "del", &space], "");
         }
         let _ = ip(&["link", "del", &name], "");
     }
