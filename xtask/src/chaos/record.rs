@@ -278,6 +278,8 @@ pub(super) struct Record {
     pub(super) reads: Vec<Read>,
     pub(super) listeners: Vec<Vec<Heard>>,
     pub(super) endings: Vec<Ending>,
+    /// Nodes that said that their state had parted from the others', and how often it had.
+    pub(super) parted: BTreeMap<String, u64>,
     /// Lines of panics in what the nodes wrote.
     pub(super) panics: Vec<String>,
     /// Answers that no node may give.

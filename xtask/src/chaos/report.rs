@@ -8,12 +8,14 @@ use super::faults::Tally;
 use super::options::Options;
 use super::plan::Kind;
 use super::proxy::Counts;
-use super::record::{Claim, Heard, ReadKind, Record, seconds};
+use super::record::{Call, Claim, Heard, ReadKind, Record, seconds};
 
 /// What else was seen.
 pub(super) struct Seen {
     /// Terms in which somebody led.
     pub(super) terms: usize,
+    /// The last place at which the nodes compared their states.
+    pub(super) agreed: u64,
     /// The nodes that hold a snapshot in the end.
     pub(super) snapshots: Vec<&'static str>,
     pub(super) links: Counts,
@@ -60,12 +62,27 @@ pub(super) fn table(options: &Options, tally: &Tally, record: &Record, seen: &Se
         *events.entry(word).or_default() += 1;
     }
     line(&mut text, "subscribers", record.listeners.len(), &events);
-    let Seen { terms, snapshots, links, elapsed } = seen;
+    let Seen { terms, agreed, snapshots, links, elapsed } = seen;
     let (actions, mega, elapsed) = (record.log.whole_to(), links.passed_bytes >> 20, seconds(*elapsed));
     let snapshots = if snapshots.is_empty() { "none".to_owned() } else { snapshots.join(", ") };
-    let more =
-        format!("{actions} actions; {terms} terms; snapshots at {snapshots}; {mega} MiB between nodes; {elapsed}");
+    let more = format!(
+        "{actions} actions, compared at {agreed}; {terms} terms; snapshots at {snapshots}; {mega} MiB between nodes; {elapsed}"
+    );
     writeln!(text, "{more}").expect("it is memory");
+    text
+}
+
+/// Every call in a line, with all that was said of it: for who looks into a run that failed.
+pub(super) fn calls(record: &Record) -> String {
+    let mut text = String::from("call  method  begun  told before  answers\n");
+    for call in &record.calls {
+        let Call { tag, method, begun, told_before, answers, .. } = call;
+        write!(text, "{tag}  {method:?}  {}  {told_before} ", seconds(*begun)).expect("it is memory");
+        for answer in answers {
+            write!(text, " {}: {};", answer.node, answer.claim).expect("it is memory");
+        }
+        text.push('\n');
+    }
     text
 }
 
@@ -79,7 +96,7 @@ pub(super) fn never_happened(options: &Options, tally: &Tally, record: &Record) 
     let never = |kind: &&Kind| tally.done(**kind) == 0;
     let mut missing: Vec<String> =
         options.faults.iter().filter(never).map(|kind| format!("the fault {} never happened", kind.word())).collect();
-    let done = |call: &&super::record::Call| matches!(call.verdict().map(|it| &it.claim), Some(Claim::Done { .. }));
+    let done = |call: &&Call| matches!(call.verdict().map(|it| &it.claim), Some(Claim::Done { .. }));
     if !record.calls.iter().any(|call| done(&call)) {
         missing.push("no perform was answered".to_owned());
     }

@@ -1,6 +1,6 @@
 //! One run: the cluster is founded, clients call, the plan is done, everything heals, and what was seen is checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,6 +27,7 @@ const FINAL_PATIENCE: Duration = Duration::from_secs(30);
 /// The nodes, and what was done to them.
 pub(super) struct Run<'a> {
     options: &'a Options,
+    directory: &'a Path,
     cluster: Cluster,
     world: Arc<World>,
     tally: Tally,
@@ -40,12 +41,12 @@ struct Clients {
     archivist: JoinHandle<(Vec<Call>, Log, Vec<String>)>,
     readers: Vec<JoinHandle<(Vec<Read>, Vec<String>)>>,
     listeners: Vec<JoinHandle<Vec<Vec<Heard>>>>,
-    leaders: JoinHandle<BTreeSet<(u64, String)>>,
+    statuses: JoinHandle<Watched>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
-        directory: &Path,
+        directory: &'a Path,
         program: &Path,
         options: &'a Options,
         interrupted: Arc<AtomicBool>,
@@ -53,7 +54,7 @@ impl<'a> Run<'a> {
         let cluster = Cluster::new(directory, program, options, interrupted)?;
         let world = cluster.world.clone();
         let prober = Caller::new(&world, options.callers + 1);
-        Ok(Run { options, cluster, world, tally: Tally::default(), prober })
+        Ok(Run { options, directory, cluster, world, tally: Tally::default(), prober })
     }
 
     fn faults(&mut self) -> Faults<'_> {
@@ -72,7 +73,7 @@ impl<'a> Run<'a> {
         println!("     {:>7}  heals", seconds(self.world.begun.elapsed()));
         let healed = self.faults().settle();
         self.world.finish();
-        let (mut record, terms) = clients.stop(&self.world, &mut self.prober, |record| {
+        let (mut record, watched) = clients.stop(&self.world, &mut self.prober, |record| {
             // Without a cluster that serves there is no log to hold anything against.
             if healed.is_ok() { finals(&self.cluster, &self.world, record) } else { Ok(()) }
         })?;
@@ -85,10 +86,15 @@ impl<'a> Run<'a> {
         let (snapshots, links) = (self.cluster.snapshots(), self.cluster.counts());
         record.endings = std::mem::take(&mut self.cluster.endings);
         record.panics = self.cluster.panics();
-        let Run { options, world, tally, prober, .. } = self;
+        let Run { options, directory, world, tally, prober, .. } = self;
         record.calls.extend(prober.into_calls());
         let elapsed = world.begun.elapsed();
-        let table = report::table(options, &tally, &record, &Seen { terms, snapshots, links, elapsed });
+        let table = report::table(
+            options,
+            &tally,
+            &record,
+            &Seen { terms: watched.leaders.len(), agreed: watched.agreed, snapshots, links, elapsed },
+        );
 
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(broke.err().map(|halt| failure(halt, "the plan was not done to its end")));
@@ -101,6 +107,10 @@ impl<'a> Run<'a> {
         }
         if wrong.is_empty() {
             wrong.extend(report::never_happened(options, &tally, &record));
+        }
+        if !wrong.is_empty() {
+            // What is wrong is told all the same.
+            let _ = std::fs::write(directory.join("calls.txt"), report::calls(&record));
         }
         if wrong.is_empty() { Ok(table) } else { Err(format!("{table}\n{}", wrong.join("\n"))) }
     }
@@ -152,9 +162,9 @@ impl Clients {
                     std::thread::spawn(move || readers::listen(&world, number))
                 })
                 .collect(),
-            leaders: {
+            statuses: {
                 let world = world.clone();
-                std::thread::spawn(move || watch_leaders(&world))
+                std::thread::spawn(move || watch_statuses(&world))
             },
         }
     }
@@ -165,7 +175,7 @@ impl Clients {
         world: &Arc<World>,
         prober: &mut Caller,
         finals: impl FnOnce(&mut Record) -> Result<(), Failure>,
-    ) -> Result<(Record, usize), Failure> {
+    ) -> Result<(Record, Watched), Failure> {
         let mut record = Record::default();
         for caller in self.callers {
             record.calls.extend(joined(caller));
@@ -179,7 +189,8 @@ impl Clients {
             record.reads.extend(reads);
             record.odd.extend(odd);
         }
-        let terms = joined(self.leaders).len();
+        let watched = joined(self.statuses);
+        record.parted.clone_from(&watched.parted);
         prober.settle(&mut record.calls);
         finals(&mut record)?;
         let end = record.finals.iter().map(|(_, state)| state.index).max();
@@ -188,7 +199,7 @@ impl Clients {
         for listener in self.listeners {
             record.listeners.extend(joined(listener));
         }
-        Ok((record, terms))
+        Ok((record, watched))
     }
 }
 
@@ -196,20 +207,31 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Who led, by term, as the nodes told it.
-fn watch_leaders(world: &World) -> BTreeSet<(u64, String)> {
-    let mut leaders = BTreeSet::new();
+/// What the nodes told of themselves.
+#[derive(Default)]
+struct Watched {
+    /// Who led, by term.
+    leaders: BTreeSet<(u64, String)>,
+    parted: BTreeMap<String, u64>,
+    /// The last place at which they compared their states and found them equal.
+    agreed: u64,
+}
+
+fn watch_statuses(world: &World) -> Watched {
+    let mut watched = Watched::default();
     while !world.is_over() {
         for at in world.members() {
-            if let Some(status) = world.slots[at].client.status()
-                && let (Some(term), Some(leader)) = (status["term"].as_u64(), status["leader"].as_str())
-            {
-                leaders.insert((term, leader.to_owned()));
+            let Some(status) = world.slots[at].client.status() else { continue };
+            if let (Some(term), Some(leader)) = (status["term"].as_u64(), status["leader"].as_str()) {
+                watched.leaders.insert((term, leader.to_owned()));
             }
+            let parted = watched.parted.entry(world.slots[at].name.clone()).or_default();
+            *parted = status["parted"].as_u64().unwrap_or(0).max(*parted);
+            watched.agreed = status["agreed"].as_u64().unwrap_or(0).max(watched.agreed);
         }
         world.sleep(Duration::from_millis(200));
     }
-    leaders
+    watched
 }
 
 /// What each member holds in the end, and the digest of it.

@@ -95,6 +95,12 @@ fn method_name(method: Method) -> String {
     format!("{method:?}").to_lowercase()
 }
 
+/// No node was found to have another state than most: it goes on with theirs, so that in the end nothing shows it.
+pub(super) fn none_parted(record: &Record, _: Log<'_>) -> Vec<Broken> {
+    let parted = record.parted.iter().filter(|(_, times)| **times > 0);
+    parted.map(|(node, times)| Broken::new(ONE, format!("how often the state of {node} parted"), 0, times)).collect()
+}
+
 /// All nodes name one digest for one place.
 pub(super) fn digests(record: &Record, _: Log<'_>) -> Vec<Broken> {
     let (index, all) = &record.digests;
@@ -119,6 +125,13 @@ mod tests {
         assert_broken(&record, "one history", &["digests at 4", "c 2e"]);
         record.digests.1.pop();
         assert_broken(&record, "one history", &["digests at 4", "one of 3 nodes"]);
+    }
+
+    #[test]
+    fn a_state_that_parted_on_the_way_is_found() {
+        let mut record = record();
+        record.parted.extend([("a".to_owned(), 0), ("b".to_owned(), 2)]);
+        assert_broken(&record, "one history", &["the state of b parted", "came:     2"]);
     }
 
     #[test]

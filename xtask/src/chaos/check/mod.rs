@@ -46,11 +46,12 @@ type Log<'a> = &'a [Entry];
 /// All that is broken.
 pub(super) fn all(record: &Record) -> Vec<Broken> {
     let log = record.log.entries();
-    let checks: [fn(&Record, Log<'_>) -> Vec<Broken>; 12] = [
+    let checks: [fn(&Record, Log<'_>) -> Vec<Broken>; 13] = [
         history::whole,
         history::one_history,
         history::exact_validation,
         history::digests,
+        history::none_parted,
         calls::nothing_lost,
         calls::exactly_once,
         calls::in_order,
