@@ -107,9 +107,11 @@ impl Faults<'_> {
         }
     }
 
+    /// Whether somebody has ended by itself since.
     fn look(&mut self) -> Result<(), Halt> {
+        let before = self.cluster.endings.len();
         self.cluster.look();
-        match self.cluster.endings.last() {
+        match self.cluster.endings.get(before) {
             None => Ok(()),
             Some(ending) => Err(Halt::Failed(format!("{} ended by itself: {}", ending.life, ending.status))),
         }
