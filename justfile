@@ -25,6 +25,10 @@ bless:
 dev app="examples/words.js":
     cargo run --release -- dev {{app}}
 
+# Breaks real nodes for so many minutes, and checks every answer.
+chaos minutes="1":
+    cargo xtask chaos --minutes {{minutes}}
+
 # Performs a second, latency and memory on this machine.
 bench:
     cargo run --release -- bench

@@ -7,9 +7,9 @@ use crate::examples::{self, Compare};
 use crate::steps::{Failure, Steps, run};
 use crate::{readme, tools, words};
 
-/// Everything; the quick form leaves out documentation and examples.
+/// Everything; the quick form leaves out documentation, examples and chaos.
 pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
-    let mut steps = Steps::new(root, if quick { 5 } else { 10 }, keep_going);
+    let mut steps = Steps::new(root, if quick { 5 } else { 11 }, keep_going);
     steps.step("set-up", set_up);
     steps.cargo("format", "cargo fmt --all --check", &[]);
     steps.cargo("clippy", "cargo clippy --workspace --all-targets -- -D warnings", &[]);
@@ -22,6 +22,7 @@ pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
         steps.step("examples", |root| examples::all(root, Compare::Check));
         steps.step("README", readme::check);
         steps.step("the words of 2016", words::check);
+        steps.cargo("chaos", "cargo xtask chaos --minutes 1 --seed 1 --network proxies", &[]);
     }
     steps.finish()
 }

@@ -21,10 +21,14 @@ pub(crate) enum Compare {
     Write,
 }
 
+/// The directory that the workspace is built into.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    root.join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from))
+}
+
 /// A program in the directory that the workspace is built into, in the profile `dev`.
 pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    root.join(target).join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    target(root).join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Runs all examples.

@@ -1,7 +1,9 @@
 //! Developer commands: `cargo xtask --help`.
 //!
-//! Nothing but the standard library, so that it is built in a moment.
+//! Little but the standard library, so that it is built in a moment.
 
+#[cfg(unix)]
+mod chaos;
 mod checks;
 mod examples;
 mod readme;
@@ -20,8 +22,11 @@ Usage: cargo xtask COMMAND
 Commands:
   test [--quick] [--keep-going]
           everything that CI checks, and the set-up for it
-          --quick         leave out documentation and examples
+          --quick         leave out documentation, examples and chaos
           --keep-going    do not stop at the first step that fails
+  chaos [--minutes N] [--seed N] [--nodes N] [--channel tcp|redis|relay] [--faults KIND,...]
+          kill, stop, part, wipe, add and remove real nodes while clients call, and check every answer:
+          `cargo xtask chaos --help` says more
   bless   run the examples, and write what they print as what is expected of them
   help    this text";
 
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
             checks::test(&root(), flags.contains(&"--quick"), flags.contains(&"--keep-going"))
         }
         ["bless"] => checks::bless(&root()),
+        ["chaos", words @ ..] => return chaos(words),
         ["help" | "--help" | "-h"] | ["test" | "bless", "--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -47,6 +53,36 @@ fn main() -> ExitCode {
         }
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(unix)]
+fn chaos(words: &[&str]) -> ExitCode {
+    if words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+        println!("{}", chaos::options::HELP);
+        return ExitCode::SUCCESS;
+    }
+    let options = match chaos::options::Options::parse(words) {
+        Ok(options) => options,
+        Err(wrong) => {
+            eprintln!("xtask: {wrong} (see `cargo xtask chaos --help`)");
+            return ExitCode::from(2);
+        }
+    };
+    let root = root();
+    match chaos::run(&root, &examples::built(&root, "conflux"), &options) {
+        Ok(chaos::Ended::Good) => ExitCode::SUCCESS,
+        Ok(chaos::Ended::Interrupted) => ExitCode::from(130),
+        Err(failure) => {
+            eprintln!("\n{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn chaos(_: &[&str]) -> ExitCode {
+    eprintln!("xtask: chaos sends signals: it needs a Unix system");
+    ExitCode::from(2)
 }
 
 /// The directory of the workspace.

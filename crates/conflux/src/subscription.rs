@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use conflux_core::{Committed, Container, Failure, History, Index, Origin, Owed, Stamps};
+use conflux_core::{Committed, Container, Failure, Index, Origin, Owed, Stamps};
 use futures_core::Stream;
 
 use crate::replica::{Local, News};
