@@ -23,6 +23,8 @@ pub(crate) struct Front {
     pub(crate) counters: Counters,
     /// A permit for each request that has not been answered.
     pub(crate) in_flight: Places,
+    /// For what takes the container's time: a script's heap is one, and deciding waits for it.
+    pub(crate) heavy: Arc<Semaphore>,
     /// A permit for each subscriber.
     pub(crate) subscribers: Arc<Semaphore>,
 }
@@ -35,6 +37,7 @@ pub fn router(node: Arc<dyn JsonNode>, options: &Options) -> Router {
         node,
         counters: Counters::default(),
         in_flight: Places::new(options.limits.in_flight_max),
+        heavy: Arc::new(Semaphore::new(1)),
         subscribers: Arc::new(Semaphore::new(options.limits.subscribers_max)),
         options: options.clone(),
     });
