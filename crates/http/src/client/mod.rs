@@ -229,9 +229,9 @@ impl Client {
             }
             let left = end.saturating_duration_since(Instant::now());
             match (refused, &lost) {
-                // Nothing is under way any more, and there is time to begin again.
+                // The nodes waited as long as they were told, nothing is under way, and there is time to begin again.
                 (Some(error), None)
-                    if error.code() == Some("never_proposed") && left.is_zero() && Instant::now() < deadline =>
+                    if error.code() == Some("never_proposed") && left < Duration::from_secs(1) && end < deadline =>
                 {
                     end = deadline.min(Instant::now() + self.under_way);
                 }
