@@ -16,6 +16,11 @@
 const TIMEOUT_MS = 10_000
 /** How long an answer may take beyond the time that the node was given. */
 const MARGIN_MS = 5_000
+/**
+ * How long one perform is under way, all its tries together: nodes remember a request id for 300 s after it was decided,
+ * and a try that is decided later than that would take effect again.
+ */
+const UNDER_WAY_MS = 240_000
 /** How long a subscription may hear nothing: nodes send a comment every 15 s unless told otherwise. */
 const SILENCE_MS = 60_000
 const BACKOFF_MS_MIN = 100
@@ -207,8 +212,10 @@ class Client {
     const backoff = new Backoff()
     let arrived = false
     let last
+    // By then everything that is under way is decided.
+    let end = requestId ? Math.min(deadline, Date.now() + UNDER_WAY_MS) : deadline
     for (let tries = 1; ; tries += 1) {
-      const left = deadline - Date.now()
+      const left = end - Date.now()
       const from = this.#bases[this.#turn]
       try {
         const { path, ...init } = describe(Math.max(1, left))
@@ -224,7 +231,11 @@ class Client {
       }
       // Every address has its turn at once; then there is a pause.
       const pause = tries % this.#bases.length === 0 ? backoff.next() : 0
-      if (Date.now() + pause >= deadline) break
+      if (Date.now() + pause >= end) {
+        // Where nothing has arrived, or all that did is known not to have been proposed, it may begin again.
+        if (arrived || Date.now() + pause >= deadline) break
+        end = Math.min(deadline, Date.now() + pause + UNDER_WAY_MS)
+      }
       if (pause > 0) await sleep(pause)
     }
     if (last instanceof ConfluxError && (last.code === 'not_visible' || !arrived || !requestId)) throw last

@@ -23,7 +23,7 @@ impl Drop for Running {
 #[test]
 fn nodes_meet_in_a_room_whose_token_they_have() {
     let tokens = directory("relay").join("rooms.txt");
-    std::fs::write(&tokens, "words sesame\n").expect("it is writable");
+    std::fs::write(&tokens, "words open-sesame-all-of-you\n").expect("it is writable");
     let child = Command::new(env!("CARGO_BIN_EXE_conflux"))
         .args(["relay", "--listen", "ws://127.0.0.1:0/", "--token-file"])
         .arg(&tokens)
@@ -41,7 +41,7 @@ fn nodes_meet_in_a_room_whose_token_they_have() {
         let channel = |token: &str| {
             WebsocketChannel::new(WebsocketOptions::new(&room).token(token)).expect("the options are good")
         };
-        let words = channel("sesame");
+        let words = channel("open-sesame-all-of-you");
         let a = words.attach("a".into()).await.expect("the token is right");
         let mut b = words.attach("b".into()).await.expect("the token is right");
         let heard = async {

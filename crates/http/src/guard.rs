@@ -12,6 +12,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
+use tokio::sync::Semaphore;
 
 use crate::answer::Refused;
 use crate::options::{Access, Cors, Options};
@@ -23,18 +24,67 @@ use crate::tokens::Role;
 pub(crate) struct Need {
     /// The least role; `None` where everybody may.
     role: Option<Role>,
-    /// Whether it counts among the requests in flight.
-    counted: bool,
+    /// Where it counts among the requests in flight.
+    place: Option<Place>,
+}
+
+/// Performs wait where there is no leader, and so do reads that ask for one. Neither must keep out who looks why.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Performs,
+    Reads,
+    Operating,
+}
+
+/// The requests in flight: a permit for each that has not been answered.
+#[derive(Debug)]
+pub(crate) struct Places {
+    performs: Semaphore,
+    reads: Semaphore,
+    operating: Semaphore,
+    total: usize,
+}
+
+/// How many reads there may be at once, and how many requests of operators; no more than performs.
+const READS_MAX: usize = 256;
+const OPERATING_MAX: usize = 32;
+
+impl Places {
+    pub(crate) fn new(in_flight_max: usize) -> Places {
+        let (reads, operating) = (in_flight_max.min(READS_MAX), in_flight_max.min(OPERATING_MAX));
+        Places {
+            performs: Semaphore::new(in_flight_max),
+            reads: Semaphore::new(reads),
+            operating: Semaphore::new(operating),
+            total: in_flight_max.saturating_add(reads + operating),
+        }
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        let free = [&self.performs, &self.reads, &self.operating].map(Semaphore::available_permits);
+        self.total.saturating_sub(free.iter().sum())
+    }
+
+    fn of(&self, place: Place) -> &Semaphore {
+        match place {
+            Place::Performs => &self.performs,
+            Place::Reads => &self.reads,
+            Place::Operating => &self.operating,
+        }
+    }
 }
 
 impl Need {
     /// Probes and what is public anyhow.
-    pub(crate) const NOTHING: Need = Need { role: None, counted: false };
-    pub(crate) const READ: Need = Need { role: Some(Role::Read), counted: true };
+    pub(crate) const NOTHING: Need = Need { role: None, place: None };
+    pub(crate) const READ: Need = Need { role: Some(Role::Read), place: Some(Place::Reads) };
+    /// Reading how the node and the cluster are.
+    pub(crate) const LOOK: Need = Need { role: Some(Role::Read), place: Some(Place::Operating) };
     /// Like reading, but without an end: subscribers are counted by themselves.
-    pub(crate) const FOLLOW: Need = Need { role: Some(Role::Read), counted: false };
-    pub(crate) const ADMIN: Need = Need { role: Some(Role::Admin), counted: true };
-    pub(crate) const PERFORM: Need = Need { role: Some(Role::Perform), counted: true };
+    pub(crate) const FOLLOW: Need = Need { role: Some(Role::Read), place: None };
+    pub(crate) const ADMIN: Need = Need { role: Some(Role::Admin), place: Some(Place::Operating) };
+    pub(crate) const PERFORM: Need = Need { role: Some(Role::Perform), place: Some(Place::Performs) };
 }
 
 /// What stands before every path, known or not.
@@ -169,11 +219,9 @@ fn pass<'a>(
             return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
         }
     }
-    if !need.counted {
-        return Ok(None);
-    }
+    let Some(place) = need.place else { return Ok(None) };
     let busy = || Refused::busy("too many requests are under way; try again in a moment");
-    front.in_flight.try_acquire().map(Some).map_err(|_| busy())
+    front.in_flight.of(place).try_acquire().map(Some).map_err(|_| busy())
 }
 
 /// Whether a request may be told how the node is, at a path that asks for no token.

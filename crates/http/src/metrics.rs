@@ -69,7 +69,7 @@ fn render(front: &Front) -> String {
         page.sample("conflux_http_performs_total", &[("node", &*id), ("outcome", outcome)], count);
     }
     let limits = &front.options.limits;
-    let busy = limits.in_flight_max.saturating_sub(front.in_flight.available_permits());
+    let busy = front.in_flight.taken();
     page.one("conflux_http_requests_in_flight", "gauge", "Requests that have not been answered.", &node, busy);
     let subscribers = limits.subscribers_max.saturating_sub(front.subscribers.available_permits());
     page.one("conflux_http_subscribers", "gauge", "Subscribers that are connected.", &node, subscribers);

@@ -64,7 +64,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Connections at once; more wait to be accepted. 4,096. For [`serve`](crate::serve).
     pub connections_max: usize,
-    /// Requests at once that have not been answered, subscribers aside; more are told `busy`. 1,024.
+    /// Performs at once that have not been answered; more are told `busy`. 1,024. Reads have 256 places of their own, and
+    /// status, metrics, members and what is for administrators 32, or as many as this where that is less.
     pub in_flight_max: usize,
     /// Subscribers at once; more are told `busy`. 1,024.
     pub subscribers_max: usize,

@@ -65,9 +65,21 @@ pub(crate) async fn state(State(front): State<Arc<Front>>, uri: Uri) -> Result<R
 /// `GET /provisional`.
 pub(crate) async fn provisional(State(front): State<Arc<Front>>) -> Result<Response<Body>, Refused> {
     let node = front.node.clone();
-    aside(move || {
+    let work = move || {
         let (index, state) = node.provisional_state();
-        json!({"index": index, "state": state})
+        answer::value(StatusCode::OK, &json!({"index": index, "state": state}))
+    };
+    heavy(&front, work).await
+}
+
+/// The same as [`blocking`] for what runs the reducer, one at a time: who may only read must not hold up who decides.
+async fn heavy<T: Send + 'static>(front: &Front, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    let turn = front.heavy.clone().acquire_owned().await.expect("it is never closed");
+    // The work goes on when the client has gone, and so does its turn.
+    blocking(move || {
+        let done = work();
+        drop(turn);
+        done
     })
     .await
 }
@@ -92,7 +104,7 @@ pub(crate) async fn digest(State(front): State<Arc<Front>>, uri: Uri) -> Result<
         Refused::bad("bad_query", "index is missing or no number: it is the place whose state is asked for")
     })?;
     let node = front.node.clone();
-    match blocking(move || node.digest_at(index)).await? {
+    match heavy(&front, move || node.digest_at(index)).await? {
         Some(digest) => Ok(answer::value(StatusCode::OK, &json!({"index": index, "digest": digest.to_string()}))),
         None => {
             let message = format!("the state at {index} is not held here: it is too old, or has not come yet");

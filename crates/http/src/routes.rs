@@ -11,7 +11,7 @@ use conflux::JsonNode;
 use tokio::sync::Semaphore;
 
 use crate::answer::Refused;
-use crate::guard::{Door, Gate, Need, door, gate};
+use crate::guard::{Door, Gate, Need, Places, door, gate};
 use crate::metrics::{self, Counters};
 use crate::options::Options;
 use crate::{cluster, perform, read, subscribe};
@@ -22,7 +22,9 @@ pub(crate) struct Front {
     pub(crate) options: Options,
     pub(crate) counters: Counters,
     /// A permit for each request that has not been answered.
-    pub(crate) in_flight: Semaphore,
+    pub(crate) in_flight: Places,
+    /// For what takes the container's time: a script's heap is one, and deciding waits for it.
+    pub(crate) heavy: Arc<Semaphore>,
     /// A permit for each subscriber.
     pub(crate) subscribers: Arc<Semaphore>,
 }
@@ -34,7 +36,8 @@ pub fn router(node: Arc<dyn JsonNode>, options: &Options) -> Router {
     let front = Arc::new(Front {
         node,
         counters: Counters::default(),
-        in_flight: Semaphore::new(options.limits.in_flight_max),
+        in_flight: Places::new(options.limits.in_flight_max),
+        heavy: Arc::new(Semaphore::new(1)),
         subscribers: Arc::new(Semaphore::new(options.limits.subscribers_max)),
         options: options.clone(),
     });
@@ -71,15 +74,15 @@ fn routes() -> Vec<Route> {
         ("/state", Need::READ, get(read::state)),
         ("/provisional", Need::READ, get(read::provisional)),
         ("/digest", Need::READ, get(read::digest)),
-        ("/members", Need::READ, get(cluster::members)),
+        ("/members", Need::LOOK, get(cluster::members)),
         ("/members", Need::ADMIN, post(cluster::change)),
         ("/transfer", Need::ADMIN, post(cluster::transfer)),
         ("/backup", Need::ADMIN, get(cluster::backup)),
         ("/snapshot", Need::ADMIN, post(cluster::snapshot)),
         ("/incident", Need::ADMIN, get(cluster::incident)),
         ("/subscribe", Need::FOLLOW, get(subscribe::subscribe)),
-        ("/status", Need::READ, get(read::status)),
-        ("/metrics", Need::READ, get(metrics::metrics)),
+        ("/status", Need::LOOK, get(read::status)),
+        ("/metrics", Need::LOOK, get(metrics::metrics)),
         ("/healthz", Need::NOTHING, get(read::health)),
         ("/readyz", Need::NOTHING, get(read::readiness)),
         ("/openapi.json", Need::NOTHING, get(|| text("application/json", crate::OPENAPI))),

@@ -21,7 +21,7 @@ pub(crate) type ScriptDecision = Decision<Action, Reject>;
 /// What became of calls.
 pub(crate) struct Judged {
     pub(crate) decisions: Vec<ScriptDecision>,
-    /// The state that they left.
+    /// The state that they left; a slot of its own, never the one that they began with.
     pub(crate) slot: Slot,
     /// A limit stopped one of them.
     pub(crate) cut: bool,
@@ -126,10 +126,15 @@ impl Engine {
                 Ended::Whole(outcomes) => (outcomes, None),
                 Ended::Short { outcomes, cut, turn } => (outcomes, Some((cut, turn))),
                 Ended::Unsure => {
-                    heap.release(&[to]);
                     if self.purpose == Purpose::Comparison {
-                        return Judged { decisions, slot, cut: true };
+                        // Who asked lets go of what he is given: it must not be what he came with.
+                        heap.copy(slot, to);
+                        if slot != from {
+                            heap.release(&[slot]);
+                        }
+                        return Judged { decisions, slot: to, cut: true };
                     }
+                    heap.release(&[to]);
                     singly = true;
                     continue;
                 }

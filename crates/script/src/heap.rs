@@ -237,7 +237,7 @@ impl Heap {
     }
 
     /// Undoes what a call did that is not to be believed.
-    fn copy(&mut self, from: Slot, to: Slot) {
+    pub(crate) fn copy(&mut self, from: Slot, to: Slot) {
         self.enter(Mode::Unlimited);
         self.context.with(|ctx| {
             let Ok(copy) = function(&ctx, "copy") else { return };

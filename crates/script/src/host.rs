@@ -122,26 +122,29 @@ fn prepare_stack<'js>(ctx: &Ctx<'js>, error: &Value<'js>, sites: Value<'js>, wat
         Ok(false) => Turn::Method,
         Err(_) => Turn::Unknown,
     };
-    if tells_of_the_stack(error) {
+    // Asked by getters, never called: see `trace` in the world inside.
+    let trace: Object = world.get("trace")?;
+    trace.set("error", error.clone())?;
+    trace.set("sites", sites)?;
+    let message = match error.is_error() {
+        true => trace.get::<_, String>("message"),
+        false => Ok(String::new()),
+    };
+    let written = trace.get("text");
+    trace.set("error", ())?;
+    trace.set("sites", ())?;
+    if message.as_deref().is_ok_and(tells_of_the_stack) {
         watch.stack_was_hit(turn());
     }
-    let write: Function = world.get("stackText")?;
-    let written = write.call((sites,));
-    if written.is_err() && watch.hit().is_none() {
+    if (message.is_err() || written.is_err()) && watch.hit().is_none() {
         watch.stack_was_hit(turn());
     }
     written
 }
 
-/// Whether an error is what the engine throws when the stack is used up.
-fn tells_of_the_stack(error: &Value<'_>) -> bool {
-    let Some(error) = error.as_object().filter(|_| error.is_error()) else { return false };
-    // An own property of every error that the engine makes; the last one is of regular expressions.
-    let message = error.get::<_, String>("message").unwrap_or_default();
-    matches!(
-        message.as_str(),
-        "Maximum call stack size exceeded" | "stack overflow" | "out of memory in regexp execution"
-    )
+/// Whether this is the message of what the engine throws when the stack is used up; the last is of regular expressions.
+fn tells_of_the_stack(message: &str) -> bool {
+    matches!(message, "Maximum call stack size exceeded" | "stack overflow" | "out of memory in regexp execution")
 }
 
 /// Makes a CommonJS file into the function that Node.js would make of it; strict always.

@@ -51,6 +51,27 @@ fn a_method_that_remembers_is_found() {
 }
 
 #[test]
+fn a_limit_that_only_the_check_hits_blames_nobody() {
+    // In the order of the calls nothing is deep; the check also tries another order, in which the limit is hit and caught.
+    let container = checked(
+        "const f = (n) => n === 0 ? 0 : f(n - 1) + 1; export const initialState = { n: 0 }; \
+        export const methods = { go: (_, n) => n }; \
+        export const reduce = (s, a) => { if (a !== s.n + 1) { try { f(1e6) } catch {} } return { n: a } }",
+    );
+    let mut state = container.initial();
+    for base in 0..3 {
+        let calls = (1..=8).map(|n| call(&container, "go", &json!([base * 8 + n]))).collect();
+        let decided = container.decide_batch(&mut state, &batch(base * 8), calls);
+        for decision in decided.decisions {
+            action(decision);
+        }
+    }
+    let reports = container.reports();
+    assert!(reports.is_empty(), "{}", reports[0]);
+    assert_eq!(&*state.json().unwrap(), r#"{"n":24}"#);
+}
+
+#[test]
 fn an_order_that_is_not_the_states_is_found() {
     let container = checked(
         "const order = ['b', 'a']; export const initialState = {}; export const methods = { go: () => 1 }; \

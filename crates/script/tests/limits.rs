@@ -299,6 +299,62 @@ fn what_fits_on_the_leader_fits_where_it_is_applied() {
 }
 
 #[test]
+fn errors_made_on_the_way_down_do_not_move_the_limit_of_the_stack() {
+    for code in [
+        "const f = () => { new Error(); return f() + 1 }; f()",
+        "const f = () => { try { throw new TypeError() } catch { f() } }; f()",
+        "const f = () => { try { null.x } catch { f() } }; f()",
+        "const f = () => { console.log('x'); new Error(); f() }; f()",
+    ] {
+        let container = script_with(&format!("() => {{ {code} }}"), "s => s", patient());
+        let failed = failure(go(&container));
+        assert!(failed.message.contains("recursed"), "{code}: {failed}");
+        let container = script_with("() => 1", &format!("s => {{ {code} }}"), patient());
+        assert!(failure(go(&container)).message.contains("recursed"), "{code}");
+        let action = Action::decode(b"1").unwrap();
+        let failed = common::apply(&container, &mut container.initial(), &[action], 0).unwrap_err();
+        assert!(failed.message.contains("deeper than 1024 KiB"), "{code}: {failed}");
+    }
+}
+
+#[test]
+fn who_looks_at_an_error_runs_no_code_of_the_script() {
+    // Its errors would not be heard of.
+    let container = script_with(
+        "() => 1",
+        "s => { let n = 0; const f = () => f() + 1; class E extends Error { get message() { try { f() } catch { n++ } } } try { throw new E() } catch {} return { n } }",
+        patient(),
+    );
+    let mut state = container.initial();
+    decide(&container, &mut state, "go", &json!([]));
+    assert_eq!(&*state.json().unwrap(), r#"{"n":0}"#);
+}
+
+#[test]
+fn a_reducer_has_no_more_stack_behind_a_method_that_made_errors() {
+    let container = script_with(
+        "(_, errors, depth) => { const f = (n) => { new Error(); return n === 0 ? 0 : f(n - 1) + 1 }; f(errors); return depth }",
+        "(s, a) => { const f = (n) => n === 0 ? 0 : f(n - 1) + 1; return { n: f(a) } }",
+        patient(),
+    );
+    let deepest = |fits: &dyn Fn(u32) -> bool| {
+        let (mut good, mut bad) = (0, 100_000);
+        while bad - good > 1 {
+            let depth = (good + bad) / 2;
+            if fits(depth) { good = depth } else { bad = depth }
+        }
+        good
+    };
+    let fits = |errors: u32, depth: u32| {
+        let decided = decide(&container, &mut container.initial(), "go", &json!([errors, depth]));
+        matches!(decided, Decision::Action(_))
+    };
+    let errors = deepest(&|errors| fits(errors, 0));
+    assert!(errors > 100, "{errors}");
+    assert_eq!(deepest(&|depth| fits(errors, depth)), deepest(&|depth| fits(0, depth)));
+}
+
+#[test]
 fn a_batch_of_loops_takes_one_limit_and_names_each() {
     let limit = Duration::from_millis(200);
     for check in [false, true] {

@@ -260,7 +260,7 @@ fn exit_of(error: &ClientError) -> Exit {
     match error {
         ClientError::Address { .. } => Exit::Usage,
         ClientError::Unreachable { .. } | ClientError::BadAnswer { .. } => Exit::Unreachable,
-        ClientError::Unknown { .. } | ClientError::NotVisible { .. } => Exit::Unknown,
+        ClientError::Unknown { .. } | ClientError::Lost { .. } | ClientError::NotVisible { .. } => Exit::Unknown,
         ClientError::Refused { refusal, .. } => match (refusal.code.as_str(), refusal.status) {
             ("rejected", _) => Exit::Rejected,
             // A change of members that nobody took in time may still come.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -27,6 +28,26 @@ impl Default for InboxLimits {
     }
 }
 
+/// What several inboxes share: how many bytes may wait in all of them together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: AtomicUsize,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Budget {
+        Budget { left: AtomicUsize::new(bytes) }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Relaxed);
+    }
+}
+
 /// The receiving half of an [`Attachment`](super::Attachment).
 pub struct Inbox {
     queue: Arc<Queue>,
@@ -41,7 +62,12 @@ pub struct Deliver {
 impl Inbox {
     /// Make a queue. The channel keeps the [`Deliver`] and hands out the [`Inbox`].
     pub fn new(limits: InboxLimits) -> (Deliver, Inbox) {
-        let queue = Arc::new(Queue { limits, waiting: Mutex::default() });
+        Inbox::within(limits, None)
+    }
+
+    /// The same, with what several of them share.
+    pub(crate) fn within(limits: InboxLimits, budget: Option<Arc<Budget>>) -> (Deliver, Inbox) {
+        let queue = Arc::new(Queue { limits, budget, waiting: Mutex::default() });
         (Deliver { end: Arc::new(DeliverEnd { queue: queue.clone() }) }, Inbox { queue })
     }
 
@@ -56,7 +82,7 @@ impl Inbox {
         // A busy inbox must not starve the other tasks of its thread.
         let turn = ready!(coop::poll_proceed(cx));
         let mut waiting = self.queue.lock();
-        if let Some(message) = waiting.pop() {
+        if let Some(message) = self.queue.pop(&mut waiting) {
             turn.made_progress();
             return Poll::Ready(Some(message));
         }
@@ -72,7 +98,7 @@ impl Inbox {
 
     /// The next message, if one is waiting.
     pub fn try_recv(&mut self) -> Option<Message> {
-        self.queue.lock().pop()
+        self.queue.pop(&mut self.queue.lock())
     }
 
     /// How many messages were lost because the queue was full.
@@ -85,7 +111,10 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         let mut waiting = self.queue.lock();
         waiting.closed = true;
-        waiting.bytes = 0;
+        let bytes = std::mem::take(&mut waiting.bytes);
+        if let Some(budget) = &self.queue.budget {
+            budget.give_back(bytes);
+        }
         let unread = std::mem::take(&mut waiting.messages);
         drop(waiting);
         drop(unread);
@@ -134,6 +163,7 @@ impl Drop for DeliverEnd {
 
 struct Queue {
     limits: InboxLimits,
+    budget: Option<Arc<Budget>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -154,7 +184,9 @@ impl Queue {
             return false;
         }
         let fits = message.frame.len() <= self.limits.bytes_max - waiting.bytes;
-        if !fits || waiting.messages.len() >= self.limits.messages_max {
+        let fits = fits && waiting.messages.len() < self.limits.messages_max;
+        // Asked last: what it gives has to be given back.
+        if !fits || !self.budget.as_ref().is_none_or(|budget| budget.take(message.frame.len())) {
             waiting.lost += 1;
             return false;
         }
@@ -166,6 +198,15 @@ impl Queue {
             reader.wake();
         }
         true
+    }
+
+    fn pop(&self, waiting: &mut Waiting) -> Option<Message> {
+        let message = waiting.messages.pop_front()?;
+        waiting.bytes -= message.frame.len();
+        if let Some(budget) = &self.budget {
+            budget.give_back(message.frame.len());
+        }
+        Some(message)
     }
 
     fn close(&self) {
@@ -191,14 +232,6 @@ impl Queue {
             .field("lost", &waiting.lost)
             .field("closed", &waiting.closed)
             .finish()
-    }
-}
-
-impl Waiting {
-    fn pop(&mut self) -> Option<Message> {
-        let message = self.messages.pop_front()?;
-        self.bytes -= message.frame.len();
-        Some(message)
     }
 }
 
@@ -228,6 +261,22 @@ mod tests {
         assert_eq!(inbox.try_recv(), Some(message("1234")));
         assert_eq!(inbox.try_recv(), Some(message("123456")));
         assert_eq!(inbox.try_recv(), None);
+    }
+
+    #[test]
+    fn what_inboxes_share_bounds_all_of_them() {
+        let budget = Arc::new(Budget::new(10));
+        let inbox = || Inbox::within(InboxLimits::default(), Some(budget.clone()));
+        let ((one, mut first), (other, second)) = (inbox(), inbox());
+        assert!(one.deliver(message("123456")));
+        assert!(!other.deliver(message("12345")), "over what is left");
+        assert_eq!(second.lost(), 1);
+        assert!(other.deliver(message("1234")));
+        assert_eq!(first.try_recv(), Some(message("123456")));
+        assert!(one.deliver(message("123456")), "what was read was given back");
+        drop(second);
+        assert!(one.deliver(message("1234")), "and what nobody will read");
+        assert!(!one.deliver(message("1")));
     }
 
     #[tokio::test]

@@ -36,6 +36,14 @@ pub enum ClientError {
         /// What was tried.
         why: String,
     },
+    /// Something that must not be done twice was sent, and no answer came.
+    #[error("{address}: {why}; it may have been done, or may still: look at the status before asking again")]
+    Lost {
+        /// Where it was sent.
+        address: String,
+        /// How the answer was lost.
+        why: String,
+    },
     /// It is committed, but the node that was asked has not come so far yet.
     #[error("committed, judged at {index}, but the node has not come so far yet; ask again by request id {request_id}")]
     NotVisible {

@@ -48,6 +48,9 @@ const READ_TIME: Duration = Duration::from_secs(60);
 const WORK_TIME: Duration = Duration::from_secs(600);
 /// The deadline of a perform where none is told: the node's own default.
 const PERFORM_TIME: Duration = Duration::from_secs(10);
+/// How long one perform is under way, all its tries together: nodes remember a request id for 300 s after it was decided,
+/// and a try that is decided later than that would take effect again.
+const UNDER_WAY_TIME: Duration = Duration::from_secs(240);
 /// The longest answer that is taken, in bytes: what is no node must not fill the memory.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 /// The longest error that is taken, in bytes.
@@ -60,6 +63,8 @@ pub struct Client {
     addresses: Vec<Address>,
     /// The header that carries the token.
     authorization: Option<String>,
+    /// How long one perform is under way; another in tests.
+    under_way: Duration,
 }
 
 /// How a perform differs from the plain one.
@@ -153,7 +158,7 @@ impl Client {
             .timeout_resolve(Some(CONNECT_TIME))
             .user_agent(concat!("conflux/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Client { agent: config.new_agent(), addresses, authorization: None })
+        Ok(Client { agent: config.new_agent(), addresses, authorization: None, under_way: UNDER_WAY_TIME })
     }
 
     /// Carries a bearer token.
@@ -176,7 +181,7 @@ impl Client {
     /// Performs a method, and waits until it is committed and visible on the node that was asked.
     ///
     /// A node that cannot be reached is passed over. Where an answer got lost, the call is sent again, with the same
-    /// request id, for as long as its time lasts.
+    /// request id, for as long as its time lasts, and for four minutes at most: by then a node may have forgotten it.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the code `rejected` when the method refused, and others; all but
@@ -188,11 +193,13 @@ impl Client {
         let mut backoff = Backoff::default();
         // Whether any try may have arrived.
         let mut lost = None;
+        // By then everything that is under way is decided.
+        let mut end = deadline.min(Instant::now() + self.under_way);
         loop {
             let mut tried = Vec::new();
             let mut refused = None;
             for address in &self.addresses {
-                let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
                 let body = json!({
                     "method": method, "args": args, "request_id": request_id,
                     "timeout_ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1),
@@ -218,12 +225,18 @@ impl Client {
                         lost = Some(format!("{}: {cause}", address.as_str()));
                     }
                 }
-                if Instant::now() >= deadline {
+                if Instant::now() >= end {
                     break;
                 }
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(Instant::now());
             match (refused, &lost) {
+                // The nodes waited as long as they were told, nothing is under way, and there is time to begin again.
+                (Some(error), None)
+                    if error.code() == Some("never_proposed") && left < Duration::from_secs(1) && end < deadline =>
+                {
+                    end = deadline.min(Instant::now() + self.under_way);
+                }
                 // A refusal says nothing of a try that may have arrived elsewhere, unless it knows the call.
                 (Some(error @ ClientError::NotVisible { .. }), _) | (Some(error), None) => return Err(error),
                 (None, None) => return Err(ClientError::Unreachable { tried }),
@@ -314,14 +327,15 @@ impl Client {
     /// Has another voter lead, and says which.
     ///
     /// # Errors
-    /// As [`change_member`](Client::change_member).
+    /// As [`change_member`](Client::change_member), and [`ClientError::Lost`] when no answer came: it is not asked twice, as
+    /// leadership would move twice.
     pub fn transfer(&self, to: Option<&str>) -> Result<String, ClientError> {
         #[derive(Deserialize)]
         struct Transferred {
             leader: String,
         }
         let read = |address: &Address, answer: &Answer| read_good(address, answer).map(|Transferred { leader }| leader);
-        self.post_in_turn("/transfer", &json!({"to": to}), READ_TIME, read)
+        self.post_once("/transfer", &json!({"to": to}), read)
     }
 
     /// A copy of everything that is committed, to be kept elsewhere: what `conflux::Backup::decode` reads.
@@ -389,18 +403,47 @@ impl Client {
         time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
+        self.each_in_turn(self.posting(path, body, time), read)
+    }
+
+    /// The same for what may not: who did not hear the answer does not ask another.
+    fn post_once<T>(
+        &self,
+        path: &str,
+        body: &Value,
+        read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let lost = |address: &Address, why| Err(ClientError::Lost { address: address.to_string(), why });
+        self.in_turn_until(self.posting(path, body, READ_TIME), read, lost)
+    }
+
+    fn posting<'a>(
+        &'a self,
+        path: &'a str,
+        body: &Value,
+        time: Duration,
+    ) -> impl Fn(&Address) -> Result<Response<Body>, ureq::Error> + 'a {
         let bytes = serde_json::to_vec(body).expect("a JSON value is written to memory");
-        let ask = |address: &Address| {
+        move |address| {
             let request = self.agent.post(address.join(path)).config().timeout_global(Some(time)).build();
             self.with_token(request).content_type("application/json").send(&bytes[..])
-        };
-        self.each_in_turn(ask, read)
+        }
     }
 
     fn each_in_turn<T>(
         &self,
         ask: impl Fn(&Address) -> Result<Response<Body>, ureq::Error>,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.in_turn_until(ask, read, |_, why| Ok(why))
+    }
+
+    /// `lost` says what a lost answer means: why the next address is asked, or the end.
+    fn in_turn_until<T>(
+        &self,
+        ask: impl Fn(&Address) -> Result<Response<Body>, ureq::Error>,
+        read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
+        lost: impl Fn(&Address, String) -> Result<String, ClientError>,
     ) -> Result<T, ClientError> {
         let mut tried = Vec::new();
         let mut refused = None;
@@ -410,7 +453,8 @@ impl Client {
                     Err(error) if may_go_on(&error) => refused = Some(error),
                     read => return read,
                 },
-                Err(Miss::Unreachable(cause) | Miss::Lost(cause)) => tried.push((address.to_string(), cause)),
+                Err(Miss::Unreachable(cause)) => tried.push((address.to_string(), cause)),
+                Err(Miss::Lost(cause)) => tried.push((address.to_string(), lost(address, cause)?)),
             }
         }
         Err(refused.unwrap_or(ClientError::Unreachable { tried }))
@@ -547,5 +591,75 @@ impl Backoff {
         let longest = self.next;
         self.next = (longest * 2).min(Duration::from_secs(3));
         longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Gives each request to the test, and answers with what it says; `None` ends the connection.
+    fn server(answer: impl Fn(usize) -> Option<&'static str> + Send + 'static) -> (String, mpsc::Receiver<Value>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            for nth in 0.. {
+                let Ok((mut stream, _)) = listener.accept() else { return };
+                let mut text = String::new();
+                let mut bytes = [0; 4096];
+                while !text.ends_with('}') {
+                    match stream.read(&mut bytes) {
+                        Ok(read) if read > 0 => text.push_str(&String::from_utf8_lossy(&bytes[..read])),
+                        _ => return,
+                    }
+                }
+                let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                if tell.send(serde_json::from_str(body).expect("it is JSON")).is_err() {
+                    return;
+                }
+                if let Some(answer) = answer(nth) {
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            }
+        });
+        (address, told)
+    }
+
+    #[test]
+    fn an_id_that_may_be_forgotten_is_not_sent_again() {
+        let (address, told) = server(|_| None);
+        let mut client = Client::new([address]).expect("the address is good");
+        client.under_way = Duration::from_millis(400);
+        let begun = Instant::now();
+        let options = PerformOptions { timeout: Some(Duration::from_secs(1200)), request_id: Some("x".into()) };
+        let error = client.perform("append", vec![], &options).expect_err("no answer comes");
+        assert!(matches!(&error, ClientError::Unknown { request_id, .. } if request_id == "x"), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        let times: Vec<u64> = told.try_iter().map(|body| body["timeout_ms"].as_u64().expect("a number")).collect();
+        assert!(times.len() > 1, "it was tried again");
+        assert!(times.is_sorted_by(|one, next| one >= next) && times[0] <= 400, "{times:?}");
+    }
+
+    #[test]
+    fn what_was_never_proposed_is_tried_for_all_of_its_time() {
+        const NOT_YET: &str = "HTTP/1.1 503 No\r\ncontent-type: application/json\r\nconnection: close\r\n\
+            content-length: 57\r\n\r\n{\"error\":{\"code\":\"never_proposed\",\"message\":\"no leader\"}}";
+        const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
+            content-length: 25\r\n\r\n{\"index\":1,\"action\":null}";
+        let window = Duration::from_millis(50);
+        let (address, _told) = server(move |nth| {
+            // The node's own deadline.
+            std::thread::sleep(window + Duration::from_millis(20));
+            Some(if nth < 3 { NOT_YET } else { DONE })
+        });
+        let mut client = Client::new([address]).expect("the address is good");
+        client.under_way = window;
+        let options = PerformOptions { timeout: Some(Duration::from_secs(60)), request_id: None };
+        assert_eq!(client.perform("append", vec![], &options).expect("the fourth one").index, Index(1));
     }
 }

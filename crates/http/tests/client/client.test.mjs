@@ -275,6 +275,27 @@ test('a perform that stays unanswered is unknown, and can be asked for', async (
   between.close()
 })
 
+test('a request id that may be forgotten is not sent again', async () => {
+  const now = Date.now
+  let later = 0
+  Date.now = () => now() + later
+  try {
+    const between = await proxy(nodes[0], () => {
+      // Six minutes go by before the answer is lost.
+      later = 360_000
+      return 'lose'
+    })
+    const client = connect(between.url)
+    const error = await client.perform('append', ['forgotten'], 1_200_000).catch((error) => error)
+    assert.equal(error.code, 'unknown')
+    assert.equal(between.seen.length, 1)
+    assert.ok(JSON.parse(between.seen[0].body).timeout_ms <= 240_000)
+    between.close()
+  } finally {
+    Date.now = now
+  }
+})
+
 test('when nobody listens, nothing was asked', async () => {
   const client = connect(await nobody())
   await assert.rejects(client.perform('append', ['x'], 300), { code: 'unreachable' })

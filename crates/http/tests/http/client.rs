@@ -227,6 +227,19 @@ async fn a_perform_whose_answer_is_lost_takes_effect_once() {
 }
 
 #[tokio::test]
+async fn a_transfer_whose_answer_is_lost_is_not_asked_for_again() {
+    let world = World::open(3, Options::default()).await;
+    let lost = Between::start(world.server().address, Mood::Drop).await;
+    let other = Between::start(world.servers[1].address, Mood::Drop).await;
+    // Who cannot be reached is passed over.
+    let client = Client::new([nobody().await, lost.url(), other.url()]).expect("the addresses are good");
+    let error = aside(move || client.transfer(None)).await.expect_err("no answer comes");
+    assert!(matches!(&error, ClientError::Lost { address, .. } if address.contains(&lost.url())), "{error}");
+    assert_eq!(other.count.load(Ordering::Relaxed), 0);
+    world.close().await;
+}
+
+#[tokio::test]
 async fn what_no_node_says_after_a_loss_does_not_count_as_its_end() {
     let world = World::one().await;
     let lost = Between::start(world.server().address, Mood::Drop).await;

@@ -159,7 +159,7 @@ async fn more_requests_than_are_taken_at_once_are_told_to_come_again() {
     }
     let busy = async {
         loop {
-            let response = world.server().get("/status").await;
+            let response = world.server().perform(json!({"method": "clear"})).await;
             if response.status == 503 {
                 return response;
             }
@@ -167,13 +167,16 @@ async fn more_requests_than_are_taken_at_once_are_told_to_come_again() {
     };
     let busy = timeout(PATIENCE, busy).await.expect("the four hold the places");
     busy.error(503, "busy");
-    // Probes are answered all the same.
-    world.server().get("/healthz").await.json(200);
+    // Probes are answered all the same, and so is who looks why, and who reads.
+    for path in ["/healthz", "/status", "/members", "/state", "/outcome/x"] {
+        assert_ne!(world.server().get(path).await.status, 503, "{path}");
+    }
+    assert_eq!(world.server().get("/metrics").await.status, 200);
     for mut connection in waiting {
         connection.write_all(&whole.as_bytes()[whole.len() - 1..]).await.expect("it is taken");
         Response::read(&mut connection).await.json(200);
     }
-    world.server().get("/status").await.json(200);
+    world.server().perform(json!({"method": "clear"})).await.json(200);
     world.close().await;
 }
 

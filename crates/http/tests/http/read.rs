@@ -1,10 +1,12 @@
 //! Reading over HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use conflux_http::Options;
 use serde_json::json;
 
+use crate::scripted::Scripted;
 use crate::world::{Server, World};
 
 #[tokio::test]
@@ -31,6 +33,17 @@ async fn parameters_that_are_none_are_refused() {
         world.server().get(&format!("/state?{query}")).await.error(422, "bad_query");
     }
     world.close().await;
+}
+
+#[tokio::test]
+async fn what_runs_the_reducer_runs_one_at_a_time() {
+    let scripted = Scripted::default();
+    let computing = scripted.computing.clone();
+    let server = Server::start(Arc::new(scripted), Options::default()).await;
+    let answers = futures_util::future::join_all((0..20).map(|_| server.get("/digest?index=3"))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(computing.1.load(Ordering::SeqCst), 1);
+    server.end().await;
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use conflux::{
     JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal, MemberError, MemberStatus, Metrics, NodeName,
     ReadError, Role, Status, TakeError,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
@@ -23,6 +25,8 @@ pub(crate) struct Scripted {
     pub(crate) backup: Option<Backup>,
     /// What is recorded; without it, nothing can be.
     pub(crate) incident: Option<Incident>,
+    /// How many compute a digest, and the most that did at once.
+    pub(crate) computing: Arc<(AtomicUsize, AtomicUsize)>,
 }
 
 fn outcome(name: &str) -> Option<JsonOutcome> {
@@ -130,6 +134,11 @@ impl JsonNode for Scripted {
 
     fn digest_at(&self, index: Index) -> Option<Digest> {
         assert!(!self.broken, "the state is broken");
+        let (now, most) = &*self.computing;
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // As if it were a large state.
+        std::thread::sleep(Duration::from_millis(5));
+        now.fetch_sub(1, Ordering::SeqCst);
         (index == Index(3)).then_some(Digest(7))
     }
 

@@ -34,16 +34,29 @@ hide(Error, 'captureStackTrace', function captureStackTrace(object) {
   hide(object, 'stack', new Error().stack);
 });
 
-function stackText(sites) {
-  let text = '';
-  for (let i = 0; i < sites.length; i++) {
-    const site = sites[i];
-    text += '    at ' + (site.getFunctionName() ?? '<anonymous>') + (site.isNative()
-      ? ' (native)\n'
-      : ' (' + site.getFileName() + ':' + site.getLineNumber() + ':' + site.getColumnNumber() + ')\n');
-  }
-  return text;
-}
+// What Rust asks about an error in hand. Getters: where Rust calls a function, rquickjs has the engine count the stack from
+// there anew, and an error at each level of a recursion would put its end off for ever. What a getter runs is limited by
+// what is left. No code of the script runs in here: of the errors in it nobody would hear.
+const trace = {
+  error: undefined,
+  sites: undefined,
+  // Errors of the engine have a message of their own.
+  get message() {
+    const message = getOwnPropertyDescriptor(trace.error, 'message')?.value;
+    return typeof message === 'string' ? message : '';
+  },
+  get text() {
+    const { sites } = trace;
+    let text = '';
+    for (let i = 0; i < sites.length; i++) {
+      const site = sites[i];
+      text += '    at ' + (site.getFunctionName() ?? '<anonymous>') + (site.isNative()
+        ? ' (native)\n'
+        : ' (' + site.getFileName() + ':' + site.getLineNumber() + ':' + site.getColumnNumber() + ')\n');
+    }
+    return text;
+  },
+};
 
 // `text.isWellFormed()` runs for every string of every new state; a direct call is three times as fast as `apply`.
 defineProperty(String.prototype, 'isWellFormed', { writable: false, configurable: false });

@@ -15,6 +15,11 @@
 //!
 //! Redis ends the connection of a subscriber that has 32 MiB waiting. Where snapshots are larger, raise its
 //! `client-output-buffer-limit pubsub`.
+//!
+//! Let nobody publish there who should not: what comes is measured only after the client library has read it whole, and it
+//! holds what the node has not taken yet. A value can have the server's `proto-max-bulk-len`, 512 MiB unless set: set it to
+//! `16mb`, which is more than any frame has, and give nodes a user of their own who alone may use the channel (`ACL SETUSER
+//! … resetchannels &words*`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -135,7 +140,7 @@ impl RedisChannel {
         self.stations.status()
     }
 
-    /// Detach every node. Returns when what waited was sent, or a moment has passed.
+    /// Detach every node, for good: who attaches afterwards gets [`ChannelError::Closed`]. Returns when what waited was sent, or a moment has passed.
     pub async fn close(&self) {
         self.stations.close().await;
     }

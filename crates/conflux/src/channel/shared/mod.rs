@@ -41,6 +41,9 @@ pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// How long what waits is still sent when a node detaches.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
+/// How long the log hears nothing more of what was refused, whatever comes.
+const WARNING_PAUSE: Duration = Duration::from_secs(10);
+
 /// A connection that lasted this long was good: the next attempt is made at once.
 const GOOD_TIME: Duration = Duration::from_secs(1);
 
@@ -123,6 +126,24 @@ struct State {
     trouble: Option<String>,
     refused: u64,
     refusal: Option<String>,
+    /// When the log was told last, and how many were refused since.
+    warned: Option<Instant>,
+    untold: u64,
+}
+
+impl State {
+    /// Counts what was refused. When the log is to be told, how often it was not since the last time: by the clock, for who
+    /// forges may say another thing each time.
+    fn refuse(&mut self, why: &str, now: Instant) -> Option<u64> {
+        self.refused += 1;
+        self.refusal = Some(why.to_owned());
+        if self.warned.is_some_and(|at| now - at < WARNING_PAUSE) {
+            self.untold += 1;
+            return None;
+        }
+        self.warned = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 /// Why a link is of no use.
@@ -134,7 +155,14 @@ enum Unusable {
 /// The nodes that are attached through one channel.
 #[derive(Default)]
 pub(super) struct Stations {
-    attached: Mutex<Vec<(Weak<Station>, JoinHandle<()>)>>,
+    attached: Mutex<Attached>,
+}
+
+#[derive(Default)]
+struct Attached {
+    stations: Vec<(Weak<Station>, JoinHandle<()>)>,
+    /// Nobody can be attached any more, also who had begun to.
+    closed: bool,
 }
 
 impl Stations {
@@ -144,23 +172,33 @@ impl Stations {
         signer: Signer,
         name: Name,
     ) -> Result<Attachment, ChannelError> {
+        if self.lock().closed {
+            return Err(ChannelError::Closed);
+        }
         let (station, link, inbox) = enter(medium, signer, name).await?;
-        let task = tokio::spawn(keep(station.clone(), link));
         let mut attached = self.lock();
-        attached.retain(|(_, task)| !task.is_finished());
-        attached.push((Arc::downgrade(&station), task));
+        if attached.closed {
+            return Err(ChannelError::Closed);
+        }
+        let task = tokio::spawn(keep(station.clone(), link));
+        attached.stations.retain(|(_, task)| !task.is_finished());
+        attached.stations.push((Arc::downgrade(&station), task));
         Ok(Attachment { port: Arc::new(SharedPort(station)), inbox })
     }
 
     pub(super) fn status(&self) -> Vec<SharedStatus> {
         let attached = self.lock();
-        let stations = attached.iter().filter_map(|(station, _)| station.upgrade());
+        let stations = attached.stations.iter().filter_map(|(station, _)| station.upgrade());
         stations.filter(|station| !station.is_closed()).map(|station| station.status()).collect()
     }
 
-    /// Detaches every node. Returns when what waited was sent, or a moment has passed.
+    /// Detaches every node, for good. Returns when what waited was sent, or a moment has passed.
     pub(super) async fn close(&self) {
-        let attached = std::mem::take(&mut *self.lock());
+        let attached = {
+            let mut attached = self.lock();
+            attached.closed = true;
+            std::mem::take(&mut attached.stations)
+        };
         for (station, _) in &attached {
             if let Some(station) = station.upgrade() {
                 station.close();
@@ -172,7 +210,7 @@ impl Stations {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Weak<Station>, JoinHandle<()>)>> {
+    fn lock(&self) -> MutexGuard<'_, Attached> {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -292,11 +330,9 @@ impl Station {
 
     fn refuse(&self, error: &EnvelopeError) {
         let error = error.to_string();
-        let mut state = self.state();
-        state.refused += 1;
-        if state.refusal.as_ref() != Some(&error) {
-            tracing::warn!(node = &*self.name, "{error}");
-            state.refusal = Some(error);
+        let untold = self.state().refuse(&error, Instant::now());
+        if let Some(untold) = untold {
+            tracing::warn!(node = &*self.name, untold, "{error}");
         }
     }
 
@@ -524,5 +560,21 @@ pub(super) fn signer(key: Option<&ClusterKey>, host: &str, place: &str, insecure
         None if !insecure && !is_loopback(host) => Err(SharedError::NoKey { host: host.into() }),
         // Without one it is a checksum only.
         key => Ok(Signer::new(key.map(ClusterKey::bytes).unwrap_or_default(), place)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_forges_many_things_does_not_fill_the_log() {
+        let mut state = State::default();
+        let begun = Instant::now();
+        let told: Vec<_> = (0..2_000)
+            .filter_map(|n| state.refuse(&format!("{n} is not signed"), begun + Duration::from_millis(n * 10)))
+            .collect();
+        assert_eq!(told, [0, 999]);
+        assert_eq!((state.refused, state.refusal.as_deref()), (2_000, Some("1999 is not signed")));
     }
 }

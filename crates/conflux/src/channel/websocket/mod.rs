@@ -167,7 +167,7 @@ impl WebsocketChannel {
         self.stations.status()
     }
 
-    /// Detach every node. Returns when what waited was sent, or a moment has passed.
+    /// Detach every node, for good: who attaches afterwards gets [`ChannelError::Closed`]. Returns when what waited was sent, or a moment has passed.
     pub async fn close(&self) {
         self.stations.close().await;
     }

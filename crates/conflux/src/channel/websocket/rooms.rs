@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::channel::inbox::Budget;
 use crate::channel::shared::envelope::addressee;
 use crate::channel::{Deliver, Inbox, InboxLimits, Message, Name};
 
 /// All rooms. One is there while somebody is in it.
-#[derive(Default)]
 pub(super) struct Rooms {
     inner: Mutex<Inner>,
+    /// The most in one room.
+    guests_max: usize,
+    waiting: Arc<Budget>,
 }
 
 #[derive(Default)]
@@ -21,7 +24,6 @@ struct Inner {
 }
 
 struct Guest {
-    /// Empty if it did not say.
     name: Name,
     deliver: Deliver,
 }
@@ -34,15 +36,22 @@ pub(super) struct Seat {
 }
 
 impl Rooms {
-    /// Enters a room. What others send comes out of the inbox.
-    pub(super) fn enter(self: &Arc<Self>, room: &str, name: Name) -> (Seat, Inbox) {
-        let (deliver, inbox) = Inbox::new(InboxLimits::default());
+    pub(super) fn new(guests_max: usize, waiting_bytes_max: usize) -> Rooms {
+        Rooms { inner: Mutex::default(), guests_max, waiting: Arc::new(Budget::new(waiting_bytes_max)) }
+    }
+
+    /// Enters a room, if it is not full. What others send comes out of the inbox.
+    pub(super) fn enter(self: &Arc<Self>, room: &str, name: Name) -> Option<(Seat, Inbox)> {
+        let (deliver, inbox) = Inbox::within(InboxLimits::default(), Some(self.waiting.clone()));
         let mut inner = self.lock();
+        if inner.rooms.get(room).map_or(0, BTreeMap::len) >= self.guests_max {
+            return None;
+        }
         inner.entered += 1;
         let number = inner.entered;
         inner.rooms.entry(room.into()).or_default().insert(number, Guest { name, deliver });
         drop(inner);
-        (Seat { rooms: self.clone(), room: room.into(), number }, inbox)
+        Some((Seat { rooms: self.clone(), room: room.into(), number }, inbox))
     }
 
     /// How many are in all rooms.
@@ -62,7 +71,7 @@ impl Seat {
         let inner = self.rooms.lock();
         let guests = inner.rooms.get(&self.room).into_iter().flatten();
         for (_, guest) in guests.filter(|(number, _)| **number != self.number) {
-            if to.is_empty() || guest.name.is_empty() || *guest.name == *to {
+            if to.is_empty() || *guest.name == *to {
                 // What does not fit is lost.
                 guest.deliver.deliver(Message { from: guest.name.clone(), frame: bytes.clone() });
             }

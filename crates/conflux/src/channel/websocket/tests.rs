@@ -7,6 +7,9 @@ use crate::channel::contract;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const WORDS: &str = "the token of the words";
+const GAMES: &str = "the token of the games";
+
 fn key() -> ClusterKey {
     ClusterKey::new(*b"the key of all our nodes").expect("it is long enough")
 }
@@ -118,11 +121,11 @@ async fn nodes_come_back_after_the_relay_did() {
 
 #[tokio::test]
 async fn rooms_keep_apart_and_tokens_let_in() {
-    let rooms = RelayOptions::new("127.0.0.1:0").room("/words", "open words").room("games", "open games");
+    let rooms = RelayOptions::new("127.0.0.1:0").room("/words", WORDS).room("games", GAMES);
     let relay = Relay::bind(rooms).await.expect("a port is free");
     let address = relay.local_address();
-    let words = channel(options(address).token("open words").key(key()));
-    let games = WebsocketOptions::new(format!("ws://{address}/games")).token("open games").key(key());
+    let words = channel(options(address).token(WORDS).key(key()));
+    let games = WebsocketOptions::new(format!("ws://{address}/games")).token(GAMES).key(key());
     let games = channel(games);
     let (a, mut b) = (attach(&words, "a").await, attach(&words, "b").await);
     // The same name, in another room.
@@ -134,7 +137,7 @@ async fn rooms_keep_apart_and_tokens_let_in() {
     while let Some(message) = other_b.inbox.try_recv() {
         assert_eq!(&*message.from, "c");
     }
-    for (path, token) in [("words", Some("open games")), ("words", None), ("others", Some("open words"))] {
+    for (path, token) in [("words", Some(GAMES)), ("words", None), ("others", Some(WORDS))] {
         let mut options = WebsocketOptions::new(format!("ws://{address}/{path}")).key(key());
         options.token = token.map(String::from);
         let error = channel(options).attach("d".into()).await.err().expect("it is not let in").to_string();
@@ -169,7 +172,8 @@ async fn what_was_recorded_is_not_heard_again() {
     let ours = channel(options(relay.local_address()).key(key()));
     // One without the key who listens in, and sends all again that he heard.
     let room = WebsocketChannel::new(options(relay.local_address())).expect("the options are good").room;
-    let (mut sink, mut stream) = room.dial(&"".into()).await.expect("anybody is let in").split();
+    // It says that it is the one for whom the frames are: names are free to take for who only listens.
+    let (mut sink, mut stream) = room.dial(&"b".into()).await.expect("anybody is let in").split();
     let (a, mut b) = (attach(&ours, "a").await, attach(&ours, "b").await);
     reach(&a, &mut b).await;
     a.port.send(b.port.name(), "once".into());
@@ -213,6 +217,19 @@ async fn what_waits_is_sent_before_a_channel_is_closed() {
 }
 
 #[tokio::test]
+async fn a_channel_is_closed_for_good() {
+    let relay = relay().await;
+    let ours = channel(options(relay.local_address()).key(key()));
+    let mut attaching = Box::pin(ours.attach("a".into()));
+    // Once the relay was asked, it claims its name for half a second.
+    assert!(timeout(Duration::from_millis(20), &mut attaching).await.is_err());
+    ours.close().await;
+    assert!(matches!(attaching.await, Err(ChannelError::Closed)));
+    assert!(matches!(ours.attach("b".into()).await, Err(ChannelError::Closed)));
+    assert_eq!(ours.status(), []);
+}
+
+#[tokio::test]
 async fn senseless_requests_and_bytes_do_no_harm() {
     let relay = relay().await;
     let ours = channel(options(relay.local_address()).key(key()));
@@ -228,12 +245,12 @@ async fn senseless_requests_and_bytes_do_no_harm() {
     }
     let room = channel(options(relay.local_address())).room;
     for message in [Message::Binary(Bytes::new()), Message::Binary(vec![7; 100].into())] {
-        let mut socket = room.dial(&"".into()).await.expect("anybody is let in");
+        let mut socket = room.dial(&"z".into()).await.expect("anybody is let in");
         socket.send(message).await.expect("the relay is there");
         let ended = async { while let Some(Ok(_)) = socket.next().await {} };
         timeout(PATIENCE, ended).await.expect("it is ended");
     }
-    let mut socket = room.dial(&"".into()).await.expect("anybody is let in");
+    let mut socket = room.dial(&"z".into()).await.expect("anybody is let in");
     // More than the relay takes.
     let _ = socket.send(Message::Binary(vec![1; ENVELOPE_BYTES_MAX + 1].into())).await;
     let ended = async { while let Some(Ok(_)) = socket.next().await {} };
@@ -269,12 +286,77 @@ async fn bad_options_say_what_came_and_what_is_allowed() {
     assert!(error.contains("--token-file") && error.contains("--insecure"), "{error}");
     let directory = tempfile::tempdir().expect("it can be made");
     let path = directory.path().join("tokens");
-    std::fs::write(&path, "# ours\nwords open\n\ngames open too\n").expect("it is writable");
-    let error = RelayOptions::new("0.0.0.0:0").rooms_from_file(&path).expect_err("it has three words").to_string();
-    assert!(error.ends_with("tokens, line 4: it must be a room, a space, and a token"), "{error}");
-    std::fs::write(&path, "words open # ours\n").expect("it is writable");
-    let good = RelayOptions::new("0.0.0.0:0").rooms_from_file(&path).expect("a room and a token");
-    Relay::bind(good).await.expect("it has tokens");
+    for (text, line, problem) in [
+        ("# ours\nwords 0123456789abcdef\n\ngames open too\n", 4, "it must be a room, a space, and a token"),
+        ("words 0123456789abcdef # ours", 1, "it must be a room"),
+        ("words 0123456789#abcdef", 0, ""),
+        ("words 0123456789abcde", 1, "the token has fewer than 16 characters"),
+        ("words 0123456789abcdef\n/words 0123456789abcdeF", 2, "the room had a token already"),
+    ] {
+        std::fs::write(&path, text).expect("it is writable");
+        let read = RelayOptions::new("0.0.0.0:0").rooms_from_file(&path);
+        match line {
+            0 => drop(Relay::bind(read.expect("a room and a token")).await.expect("it has tokens")),
+            _ => {
+                let error = read.expect_err(problem).to_string();
+                assert!(error.contains(&format!("tokens, line {line}: {problem}")), "{error}");
+            }
+        }
+    }
+    for short in ["", "open"] {
+        let error = Relay::bind(RelayOptions::new("127.0.0.1:0").room("r", short)).await.expect_err("it is short");
+        assert!(error.to_string().contains("must have at least 16"), "{error}");
+    }
+}
+
+/// Asks as a browser or another program may, and gives the first line of the answer.
+async fn ask(relay: &Relay, headers: &str) -> String {
+    let mut raw = TcpStream::connect(relay.local_address()).await.expect("it listens");
+    let request = format!(
+        "GET /words HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    raw.write_all(request.as_bytes()).await.expect("it is taken");
+    let mut answer = vec![0; 12];
+    timeout(PATIENCE, raw.read_exact(&mut answer)).await.expect("it answers").expect("it answers");
+    String::from_utf8(answer).expect("it is text")
+}
+
+#[tokio::test]
+async fn pages_and_the_nameless_are_not_let_in() {
+    let relay = relay().await;
+    // "a" in hexadecimal digits.
+    let named = format!("{NODE_HEADER}: 61\r\n");
+    assert_eq!(ask(&relay, &named).await, "HTTP/1.1 101");
+    for origin in ["http://evil.example", "null", "http://127.0.0.1"] {
+        assert_eq!(ask(&relay, &format!("{named}Origin: {origin}\r\n")).await, "HTTP/1.1 403", "{origin}");
+    }
+    assert_eq!(ask(&relay, "").await, "HTTP/1.1 400");
+    assert_eq!(ask(&relay, &format!("{NODE_HEADER}: \r\n")).await, "HTTP/1.1 400");
+}
+
+#[tokio::test]
+async fn who_shows_nothing_takes_no_place() {
+    let relay = Relay::bind(RelayOptions::new("127.0.0.1:0").connections_max(2)).await.expect("a port is free");
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(TcpStream::connect(relay.local_address()).await.expect("it listens"));
+    }
+    let ours = channel(options(relay.local_address()).key(key()));
+    let (a, mut b) = (attach(&ours, "a").await, attach(&ours, "b").await);
+    reach(&a, &mut b).await;
+}
+
+#[tokio::test]
+async fn a_room_is_full_for_itself_only() {
+    let options_of_relay = RelayOptions::new("127.0.0.1:0").guests_max(1);
+    let relay = Relay::bind(options_of_relay).await.expect("a port is free");
+    let ours = channel(options(relay.local_address()).key(key()));
+    let _a = attach(&ours, "a").await;
+    let error = ours.attach("b".into()).await.err().expect("it is full").to_string();
+    assert!(error.contains("503") && error.contains("as many in the room"), "{error}");
+    let other = channel(WebsocketOptions::new(format!("ws://{}/games", relay.local_address())).key(key()));
+    attach(&other, "b").await;
 }
 
 #[tokio::test]
