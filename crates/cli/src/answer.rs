@@ -10,7 +10,7 @@ pub(crate) enum Answer {
     Outcome { method: String, outcome: JsonOutcome },
     /// What became of an earlier perform that was asked for again.
     Asked { request_id: String, outcome: JsonOutcome },
-    /// The line was no request, or asked for what cannot be.
+    /// The line was no request, or asked for what cannot be. 0 where lines have no numbers.
     Bad { line: u64, error: String },
     /// What a command gave, ready to be shown.
     Shown(String),
@@ -33,6 +33,7 @@ impl Answer {
         let value = match self {
             Answer::Outcome { method, outcome } => outcome_value("method", &method, outcome),
             Answer::Asked { request_id, outcome } => outcome_value("outcome", &request_id, outcome),
+            Answer::Bad { line: 0, error } => json!({"error": error}),
             Answer::Bad { line, error } => json!({"line": line, "error": error}),
             Answer::Shown(text) => {
                 bytes.extend_from_slice(text.as_bytes());
@@ -49,14 +50,23 @@ impl Answer {
 fn outcome_value(key: &str, of: &str, outcome: JsonOutcome) -> Value {
     match outcome {
         JsonOutcome::Committed { index, action } => json!({key: of, "index": index, "action": action}),
-        JsonOutcome::Rejected { message, .. } => json!({key: of, "rejected": message}),
+        JsonOutcome::Rejected { message, rejection, .. } => {
+            let mut value = json!({key: of, "rejected": message});
+            // Where it is no more than its message, that has been said.
+            if rejection != Value::from(message.as_str()) && rejection != json!({"message": message}) {
+                value["rejection"] = rejection;
+            }
+            value
+        }
         JsonOutcome::Failed(failure) => json!({key: of, "failed": failure.message, "at": failure.at}),
         JsonOutcome::NeverProposed(why) => json!({key: of, "never_proposed": why}),
         JsonOutcome::Unknown { request_id } => json!({key: of, "unknown": request_id}),
         JsonOutcome::NotVisible { request_id, index } => {
             json!({key: of, "index": index, "not_visible": request_id})
         }
-        JsonOutcome::Forgotten => json!({key: of, "error": "what became of it is forgotten"}),
+        JsonOutcome::Forgotten => {
+            json!({key: of, "error": "the log does not know it any more: it was forgotten some time after it was decided, or never was"})
+        }
         JsonOutcome::Undecided { request_id } => json!({key: of, "undecided": request_id}),
         JsonOutcome::Closed { .. } => json!({key: of, "error": "the node was closed before it could answer"}),
         JsonOutcome::Conflict { request_id } => {
@@ -93,6 +103,14 @@ mod tests {
         assert_eq!(
             written(JsonOutcome::Rejected { index: Index(7), message: "too long".into(), rejection }),
             ("{\"method\":\"append\",\"rejected\":\"too long\"}\n".into(), false)
+        );
+        let rejection = json!({"message": "no", "data": {"code": 5}});
+        assert_eq!(
+            written(JsonOutcome::Rejected { index: Index(7), message: "no".into(), rejection }),
+            (
+                "{\"method\":\"append\",\"rejected\":\"no\",\"rejection\":{\"message\":\"no\",\"data\":{\"code\":5}}}\n".into(),
+                false
+            )
         );
         let failure = Failure { message: "x is not defined".into(), at: Some("words.js:3".into()) };
         assert_eq!(

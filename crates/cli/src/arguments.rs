@@ -43,7 +43,8 @@ pub(crate) enum ProgramCommand {
         /// The container: a JavaScript file
         #[arg(value_name = "APP.js")]
         app: PathBuf,
-        /// Do not run calls again in a fresh heap: the first ones, and then what fits into a fourth of the time
+        /// Leave out the development check, which runs the first calls again in a fresh heap, and then as many as fit into
+        /// a fourth of the time
         #[arg(long)]
         no_check: bool,
         #[command(flatten)]
@@ -232,6 +233,7 @@ one with the highest index.
 Examples:
   conflux recover app.js --id a --data ./a --dry-run
   conflux recover app.js --id a --data ./a --yes
+  conflux recover app.js --id a --data ./copy-of-a --moved --yes
 
 Exit status: 0 done, 2 it cannot be, or was not meant.";
 
@@ -328,6 +330,9 @@ pub(crate) struct Place {
 pub(crate) struct RecoverArguments {
     #[command(flatten)]
     pub(crate) place: Place,
+    /// The data directory was moved or copied here on purpose, and the original is gone for good
+    #[arg(long)]
+    pub(crate) moved: bool,
     /// Only say what would be, and what may be lost
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -437,25 +442,42 @@ fn threads(text: &str) -> Result<usize, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    let plain = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    plain
+        .or_else(|| duration(text).ok())
         .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(time))
-        .ok_or_else(|| "it is a number of seconds from 0.001 to 86400".to_owned())
+        .ok_or_else(|| {
+            "it is a number of seconds from 0.001 to 86400, or a time with its unit, as in 500ms or 2m".to_owned()
+        })
 }
 
-/// `300ms`, `5s`, `2m`. A plain number is refused: it would be milliseconds to one and seconds to another.
+/// `300ms`, `1.5s`, `2m`, `1h`. A plain number is refused: it would be milliseconds to one and seconds to another.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let scale = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
+    let scale: Option<u64> = match unit {
+        "ms" => Some(1_000_000),
+        "s" => Some(1_000_000_000),
+        "m" => Some(60_000_000_000),
+        "h" => Some(3_600_000_000_000),
         _ => None,
     };
-    let millis = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-    millis.map(Duration::from_millis).ok_or_else(|| "times are written as 300ms, 5s or 2m, with their unit".to_owned())
+    let nanos = scale.and_then(|scale| scaled(number, scale));
+    nanos
+        .map(Duration::from_nanos)
+        .ok_or_else(|| "times are written with their unit, which is ms, s, m or h, as in 300ms, 1.5s or 2m".to_owned())
+}
+
+/// A decimal number so many times; exact, as binary fractions are not.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
+    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let Some(fraction) = fraction else { return Some(whole) };
+    // More digits than there are nanoseconds in an hour change nothing.
+    let digits = fraction.len();
+    let part = u128::from(fraction.parse::<u64>().ok()?);
+    let parts = 10u128.checked_pow(u32::try_from(digits).ok()?)?;
+    whole.checked_add(u64::try_from(part * u128::from(scale) / parts).ok()?)
 }
 
 /// A usage error on one line; clap's own takes several.
@@ -499,7 +521,8 @@ mod tests {
         assert_eq!(error(&["conflux", "deb"]), "unrecognized subcommand 'deb' tip: a similar subcommand exists: 'dev'");
         assert!(error(&["conflux", "bench", "--callers", "1,0"]).contains("'0' for '--callers <N,...>'"));
         assert!(
-            error(&["conflux", "dev", "a.js", "--heartbeat", "5h"]).ends_with("as 300ms, 5s or 2m, with their unit")
+            error(&["conflux", "dev", "a.js", "--heartbeat", "5d"])
+                .ends_with("which is ms, s, m or h, as in 300ms, 1.5s or 2m")
         );
         assert_eq!(
             error(&["conflux", "dev", "a.js", "--nodes", "-1"]),
@@ -511,7 +534,7 @@ mod tests {
         );
         assert!(
             error(&["conflux", "dev", "a.js", "--deadline", "5"])
-                .contains("'5' for '--deadline <TIME>': times are written as")
+                .contains("'5' for '--deadline <TIME>': times are written with their unit")
         );
     }
 
@@ -520,6 +543,11 @@ mod tests {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert!(duration("5").is_err() && duration("0").is_err());
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("0.1h"), Ok(Duration::from_secs(360)));
+        assert!(["1.s", ".5s", "1.2.3s", "1.-5s", "1e3s", "s"].iter().all(|text| duration(text).is_err()));
+        assert_eq!(seconds("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("").is_err() && duration("-1s").is_err() && duration("99999999999999999999s").is_err());
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(["NaN", "-1", "inf", "0", "x"].iter().all(|text| seconds(text).is_err()));

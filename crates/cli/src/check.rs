@@ -26,9 +26,10 @@ pub(crate) fn run<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit,
     // A file that cannot be read is told before anything is said.
     let source = lines.map(open).transpose()?;
     say!("{}: methods: {listed}", factory.name())?;
-    let Some(source) = source else { return Ok(Exit::Good) };
     let mut counts = Counts::default();
     let mut trial = Trial::new(factory, container)?;
+    counts.tell(&mut trial)?;
+    let Some(source) = source else { return Ok(if counts.broken == 0 { Exit::Good } else { Exit::BadLines }) };
     for input in Lines::new(source) {
         let line = input.text.and_then(|text| Line::parse(&text));
         let request = match line {
@@ -72,7 +73,7 @@ pub(crate) fn run<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit,
     trial.finish()?;
     counts.tell(&mut trial)?;
     say!("{counts}")?;
-    Ok(if counts.bad + counts.failed + counts.differences == 0 { Exit::Good } else { Exit::BadLines })
+    Ok(if counts.bad + counts.failed + counts.differences + counts.broken == 0 { Exit::Good } else { Exit::BadLines })
 }
 
 #[derive(Default)]
@@ -85,6 +86,8 @@ struct Counts {
     /// Lines passed over because they are commands.
     commands: usize,
     differences: usize,
+    /// How often the invariant began not to hold, or said something else.
+    broken: usize,
 }
 
 /// The lines of a file, or of standard input.
@@ -108,8 +111,9 @@ impl Counts {
 
     fn tell<F: Factory>(&mut self, trial: &mut Trial<'_, F>) -> Result<(), Refusal> {
         for difference in trial.take_differences() {
-            self.differences += 1;
-            if self.differences <= DIFFERENCES_MAX {
+            let count = if difference.is_broken() { &mut self.broken } else { &mut self.differences };
+            *count += 1;
+            if *count <= DIFFERENCES_MAX {
                 say!("{difference}")?;
             }
         }
@@ -119,7 +123,7 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { actions, nothing, rejections, failed, bad, commands, differences } = self;
+        let Counts { actions, nothing, rejections, failed, bad, commands, differences, broken } = self;
         write!(
             f,
             "{actions} actions, {nothing} with nothing to do, {rejections} rejections, {failed} failed, {bad} bad lines"
@@ -131,9 +135,14 @@ impl std::fmt::Display for Counts {
         }
         f.write_str("; ")?;
         match differences {
-            0 => f.write_str("no difference when made again on a restored state"),
-            1 => f.write_str("1 difference"),
-            differences => write!(f, "{differences} differences"),
+            0 => f.write_str("no difference when made again on a restored state")?,
+            1 => f.write_str("1 difference")?,
+            differences => write!(f, "{differences} differences")?,
+        }
+        match broken {
+            0 => Ok(()),
+            1 => f.write_str("; the invariant was broken once"),
+            broken => write!(f, "; the invariant was broken {broken} times"),
         }
     }
 }

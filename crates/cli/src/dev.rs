@@ -44,10 +44,11 @@ pub(crate) async fn run<F: Factory>(factory: F, size: usize, options: NodeOption
         return Ok(interrupt.exit().unwrap_or(Exit::Interrupted));
     };
     let cluster = cluster?;
+    cluster.tell_findings();
     let printer = Printer::new(tokio::io::stdout(), deadline);
 
     let prompted = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let session = Session::new(cluster, printer, prompted);
+    let session = Session::new(cluster, printer, prompted.then(|| interrupt.patience()));
     let (lines, progress) = if prompted {
         let methods = session.cluster.living().next().map(|node| node.methods()).unwrap_or_default();
         let vocabulary = Vocabulary { methods, nodes: session.cluster.names() };

@@ -55,6 +55,26 @@ impl Refusal {
         Refusal { message: Some(message.to_string()), exit: Exit::Usage }
     }
 
+    /// An error of the library, whose options are told as the flags that they are here.
+    pub(crate) fn in_flags(message: impl fmt::Display) -> Refusal {
+        let named = [
+            ("open it with `moved`", "say --moved"),
+            ("heartbeat_interval is", "--heartbeat-interval is"),
+            ("election_timeout is", "--election-timeout-min and -max are"),
+            ("default_deadline is", "--deadline is"),
+            ("cluster_size is", "--cluster-size is"),
+            (" is 0ns", " is 0"),
+        ];
+        let text = named.iter().fold(message.to_string(), |text, (name, flag)| text.replacen(name, flag, 1));
+        Refusal::new(text)
+    }
+
+    /// An error about what is in a file, with the file's name unless it has it already.
+    pub(crate) fn naming(path: &std::path::Path, error: &impl fmt::Display) -> Refusal {
+        let (text, name) = (error.to_string(), path.display().to_string());
+        if text.contains(&name) { Refusal::new(text) } else { Refusal::new(format!("{name}: {text}")) }
+    }
+
     /// The error of a file, with its name.
     pub(crate) fn of_file(path: &std::path::Path, error: &std::io::Error) -> Refusal {
         Refusal::new(format!("{}: {error}", shortened(&path.display().to_string(), SHOWN_CHARS)))

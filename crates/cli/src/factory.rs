@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use conflux_core::Container;
-use conflux_script::{Options, ScriptContainer};
+use conflux_script::{Options, ScriptContainer, ScriptState};
 
 use crate::exit::Refusal;
 
@@ -19,6 +19,11 @@ pub(crate) trait Factory: Send + Sync + 'static {
 
     /// What is run, for people.
     fn name(&self) -> String;
+
+    /// What the container's own invariant says against a state, where it has one and it does not hold.
+    fn broken(&self, _: &Self::Container, _: &<Self::Container as Container>::State) -> Option<String> {
+        None
+    }
 
     /// What the containers found wrong with themselves since it was last asked, each thing once.
     fn findings(&self) -> Vec<String> {
@@ -36,6 +41,10 @@ impl<F: Factory> Factory for Arc<F> {
 
     fn name(&self) -> String {
         (**self).name()
+    }
+
+    fn broken(&self, container: &F::Container, state: &<F::Container as Container>::State) -> Option<String> {
+        (**self).broken(container, state)
     }
 
     fn findings(&self) -> Vec<String> {
@@ -56,6 +65,11 @@ pub(crate) struct ScriptFactory {
 impl ScriptFactory {
     /// Loads a file. With `check`, every batch is run again in a fresh heap: the development check.
     pub(crate) fn load(path: &Path, check: bool) -> Result<Self, Refusal> {
+        // A pipe would be read once and has nothing beside it; one without a writer would not even be read.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let told = "it is a pipe or a device; a container is read from a file, and what it imports from beside it";
+            return Err(Refusal::new(format!("{}: {told}", path.display())));
+        }
         let options = Options { check, ..Options::default() };
         let first = ScriptContainer::load_with(path, options).map_err(Refusal::new)?;
         Ok(ScriptFactory { first, name: path.display().to_string(), made: Mutex::default(), told: Mutex::default() })
@@ -73,6 +87,10 @@ impl Factory for ScriptFactory {
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn broken(&self, container: &Arc<ScriptContainer>, state: &ScriptState) -> Option<String> {
+        container.invariant(state).and_then(Result::err)
     }
 
     fn findings(&self) -> Vec<String> {

@@ -194,6 +194,8 @@ impl JsonNode for FakeNode {
 
     fn status(&self) -> Status {
         Status {
+            agreed: None,
+            parted: 0,
             id: self.name.clone(),
             incarnation: Incarnation(1),
             role: if &*self.name == "a" { Role::Leader } else { Role::Follower },

@@ -110,7 +110,7 @@ impl<F: Factory> MemoryGround<F> {
             builder = builder.seed(seed_of(seed, name, opened));
         }
         match timeout(OPEN_WAIT, builder.open()).await {
-            Ok(opened) => opened.map_err(Refusal::new),
+            Ok(opened) => opened.map_err(Refusal::in_flags),
             Err(_) => {
                 let seconds = OPEN_WAIT.as_secs();
                 Err(Refusal::new(format!("node {name:?} did not open within {seconds} s; is a partition in its way?")))

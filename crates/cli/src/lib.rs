@@ -102,8 +102,8 @@ pub fn program() -> ExitCode {
             }
         }
         ProgramCommand::Recover { app, arguments } => {
-            let (consent, Place { id, data }) = (arguments.consent(), arguments.place);
-            Ok(recover::recover(&ScriptFactory::load(&app, false)?, &id, &data, consent)?)
+            let (moved, consent, Place { id, data }) = (arguments.moved, arguments.consent(), arguments.place);
+            Ok(recover::recover(&ScriptFactory::load(&app, false)?, &id, &data, moved, consent)?)
         }
         ProgramCommand::Restore { file, app, place: Place { id, data } } => {
             Ok(recover::restore(&ScriptFactory::load(&app, false)?, &id, &data, &file)?)
@@ -143,8 +143,8 @@ pub fn main<C: Container>(container: C) -> ExitCode {
             }
         }
         OwnCommand::Recover { arguments } => {
-            let (consent, Place { id, data }) = (arguments.consent(), arguments.place);
-            Ok(recover::recover(&factory, &id, &data, consent)?)
+            let (moved, consent, Place { id, data }) = (arguments.moved, arguments.consent(), arguments.place);
+            Ok(recover::recover(&factory, &id, &data, moved, consent)?)
         }
         OwnCommand::Restore { file, place: Place { id, data } } => Ok(recover::restore(&factory, &id, &data, &file)?),
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),

@@ -71,6 +71,8 @@ impl LineError {
 impl Line {
     /// Reads a line; `None` for an empty one and for a comment.
     pub(crate) fn parse(text: &str) -> Result<Option<Line>, LineError> {
+        // The line's end is no part of a string that is not closed.
+        let text = text.trim_end_matches(['\r', '\n']);
         let body = text.trim_start_matches(WHITE_SPACE);
         if body.is_empty() || body.starts_with('#') {
             return Ok(None);
@@ -141,7 +143,8 @@ pub(crate) fn arguments(texts: &[String]) -> Result<Vec<Value>, String> {
         serde_json::from_str(text).map_err(|error| {
             let hint = hint(text.trim_start_matches(WHITE_SPACE));
             let hint = hint.map(|hint| format!("{hint} inside the shell's own quotes")).unwrap_or_default();
-            format!("argument {}, {}, is not JSON: {}{hint}", nth + 1, shortened(text, 40), reason(&error))
+            let shown = if text.is_empty() { "which is empty".to_owned() } else { shortened(text, 40) };
+            format!("argument {}, {shown}, is not JSON: {}{hint}", nth + 1, reason(&error))
         })
     };
     texts.iter().enumerate().map(read).collect()
@@ -203,7 +206,16 @@ impl Fault {
 /// What the JSON parser says, without the place: it counts from the arguments, we from the line.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]).to_owned()
+    let said = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
+    match said {
+        "expected ident" | "expected value" => "no JSON value begins like that",
+        "EOF while parsing a value" => "there is nothing",
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
+            "\\ud800 to \\udfff are halves of a character: a second half must follow a first one"
+        }
+        said => said,
+    }
+    .to_owned()
 }
 
 /// Where the character stands that the parser stopped at.
@@ -293,11 +305,11 @@ mod tests {
         let error = |texts: &[&str]| read(texts).expect_err("one is no JSON");
         assert_eq!(
             error(&["1", "foo"]),
-            "argument 2, foo, is not JSON: expected ident; strings are written in double quotes, as in \"foo\" inside the \
+            "argument 2, foo, is not JSON: no JSON value begins like that; strings are written in double quotes, as in \"foo\" inside the \
              shell's own quotes"
         );
         assert_eq!(error(&["1 2"]), "argument 1, 1 2, is not JSON: trailing characters");
-        assert_eq!(error(&[""]), "argument 1, , is not JSON: EOF while parsing a value");
+        assert_eq!(error(&[""]), "argument 1, which is empty, is not JSON: there is nothing");
     }
 
     #[test]
@@ -311,22 +323,31 @@ mod tests {
     fn errors_name_the_place_and_the_way_out() {
         assert_eq!(
             error("append foo"),
-            "append: argument 1 is not JSON at column 8: expected ident; strings are written in double quotes, as in \"foo\""
+            "append: argument 1 is not JSON at column 8: no JSON value begins like that; strings are written in double quotes, as in \"foo\""
         );
         assert_eq!(
             error("@b put 1 'x y'"),
-            "put: argument 2 is not JSON at column 10: expected value; strings are written in double quotes, as in \"x\""
+            "put: argument 2 is not JSON at column 10: no JSON value begins like that; strings are written in double quotes, as in \"x\""
         );
         assert_eq!(
             error("append 1 [\"é\", \"foo\\\""),
             "append: argument 2 is not JSON at column 16: the string that begins there is not closed"
         );
         assert_eq!(error("append {\"a\": [1, 2}"), "append: argument 1 is not JSON at column 19: expected `,` or `]`");
+        for open in ["append \"c", "append {\"a", "append [\"x", "append [1", "append {\"a\": 1"] {
+            assert!(error(open).ends_with("that begins there is not closed"), "{}", error(open));
+            for end in ["\n", "\r\n"] {
+                assert_eq!(error(&format!("{open}{end}")), error(open));
+            }
+        }
         assert_eq!(
             error("append {\"é\": [1, 2]"),
             "append: argument 1 is not JSON at column 8: the object that begins there is not closed"
         );
-        assert_eq!(error("append {\"é\": x}"), "append: argument 1 is not JSON at column 14: expected value");
+        assert_eq!(
+            error("append {\"é\": x}"),
+            "append: argument 1 is not JSON at column 14: no JSON value begins like that"
+        );
         assert_eq!(
             error("append \"a\"\"b\""),
             "append: arguments 1 and 2 touch at column 11; put a space between them"

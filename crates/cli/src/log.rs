@@ -1,6 +1,7 @@
 //! The log on standard error: what scripts say to their console, and what conflux warns of.
 
 use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -13,6 +14,17 @@ const CONSOLE: &str = "conflux_script::console";
 
 /// What the development check finds is told by itself, once and not by every node.
 const CHECK: &str = "conflux_script::check";
+
+/// Notices of a node that are in its status, too.
+const NOTICES: [&str; 2] = ["conflux::founding", "conflux::quorum"];
+
+/// Somebody tells the status as it changes.
+static STATUS_IS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// From now on what is in the status is not shown once more.
+pub(crate) fn status_is_told() {
+    STATUS_IS_TOLD.store(true, Ordering::Relaxed);
+}
 
 /// Shows the log, unless this process has a log of its own.
 pub(crate) fn to_stderr() {
@@ -33,6 +45,10 @@ impl Subscriber for Stderr {
     }
 
     fn event(&self, event: &Event<'_>) {
+        // Not in `enabled`, which is asked once for each place.
+        if STATUS_IS_TOLD.load(Ordering::Relaxed) && NOTICES.contains(&event.metadata().target()) {
+            return;
+        }
         let mut line = LogLine::default();
         event.record(&mut line);
         tell!("{line}");

@@ -24,13 +24,19 @@ pub(crate) enum Consent {
 }
 
 /// Begins a cluster of one with what a data directory holds.
-pub(crate) fn recover<F: Factory>(factory: &F, id: &str, data: &Path, consent: Consent) -> Result<Exit, Refusal> {
+pub(crate) fn recover<F: Factory>(
+    factory: &F,
+    id: &str,
+    data: &Path,
+    moved: bool,
+    consent: Consent,
+) -> Result<Exit, Refusal> {
     // Opening a directory makes it.
     if !data.is_dir() {
         return Err(Refusal::new(format!("{} is no directory: name the data directory of {id:?}", data.display())));
     }
-    let disk = FileDisk::new(data);
-    let planned = conflux::recover(factory.make()?, id, &disk, true).map_err(Refusal::new)?;
+    let disk = FileDisk::new(data).moved(moved);
+    let planned = conflux::recover(factory.make()?, id, &disk, true).map_err(Refusal::in_flags)?;
     describe(id, &planned)?;
     let meant = match consent {
         Consent::DryRun => return Ok(Exit::Good),
@@ -41,7 +47,7 @@ pub(crate) fn recover<F: Factory>(factory: &F, id: &str, data: &Path, consent: C
     if !meant {
         return Err(Refusal::new("nothing was changed; --yes does it"));
     }
-    let done = conflux::recover(factory.make()?, id, &disk, false).map_err(Refusal::new)?;
+    let done = conflux::recover(factory.make()?, id, &disk, false).map_err(Refusal::in_flags)?;
     say!("done: {id:?} is cluster {:016x}, generation {:x}", done.cluster, done.generation)?;
     next(id, &done)?;
     Ok(Exit::Good)
@@ -86,7 +92,7 @@ pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Pat
     let bytes = std::fs::read(file).map_err(of_file)?;
     let named = |error: &dyn std::fmt::Display| Refusal::new(format!("{}: {error}", file.display()));
     let backup = Backup::decode(&bytes).map_err(|error| named(&error))?;
-    let restored = conflux::restore(factory.make()?, id, &FileDisk::new(data), &backup).map_err(Refusal::new)?;
+    let restored = conflux::restore(factory.make()?, id, &FileDisk::new(data), &backup).map_err(Refusal::in_flags)?;
     say!(
         "{id:?} holds what cluster {:016x} was at index {}, as cluster {:016x}, generation {:x}",
         restored.was,

@@ -11,7 +11,9 @@ use crate::cluster::Cluster;
 use crate::command::Command;
 use crate::exit::Refusal;
 use crate::input::InputLine;
+use crate::interrupt::Patience;
 use crate::line::{Body, Line, LineError, Request};
+use crate::output::{say, tell};
 use crate::printer::Printer;
 use crate::report::Report;
 use crate::table::Table;
@@ -22,13 +24,14 @@ pub(crate) struct Session {
     pub(crate) printer: Printer,
     /// Where the last line performed: a node keeps the order of its own calls only.
     last: Option<NodeName>,
-    /// Commands show text, not JSON.
-    for_people: bool,
+    /// Somebody is at a prompt. Commands show text, not JSON; and a line is not held up by an earlier one whose answer
+    /// that somebody would not wait for any longer.
+    prompt: Option<Patience>,
 }
 
 impl Session {
-    pub(crate) fn new(cluster: Cluster, printer: Printer, for_people: bool) -> Session {
-        Session { cluster, printer, last: None, for_people }
+    pub(crate) fn new(cluster: Cluster, printer: Printer, prompt: Option<Patience>) -> Session {
+        Session { cluster, printer, last: None, prompt }
     }
 
     /// Does what a line asks for. Performs are left in flight; everything else waits for them. Breaks when the line says
@@ -36,6 +39,7 @@ impl Session {
     pub(crate) async fn take(&mut self, input: InputLine) -> ControlFlow<()> {
         let line = input.text.and_then(|text| Line::parse(&text));
         let mut flow = ControlFlow::Continue(());
+        let is_perform = matches!(&line, Ok(Some(Line { body: Body::Request(_), .. })));
         let done = match line {
             Ok(None) => Ok(()),
             Ok(Some(Line { at, body: Body::Request(request) })) => self.perform(at.as_deref(), request).await,
@@ -48,10 +52,12 @@ impl Session {
             Err(error) => Err(self.explained(error)),
         };
         if let Err(error) = done {
-            self.printer.answer(Answer::Bad { line: input.number, error: error.to_string() }).await;
+            // At a prompt nobody has counted the lines.
+            let line = if self.prompt.is_some() { 0 } else { input.number };
+            self.show(Answer::Bad { line, error: error.to_string() }).await;
         }
         if let Some(answered) = input.answered {
-            self.printer.drain().await;
+            self.wait_for_answer(is_perform).await;
             self.cluster.tell_findings();
             // The prompt may have been given up by an interrupt, and is not asked for another line after the last.
             if flow.is_continue() {
@@ -59,6 +65,43 @@ impl Session {
             }
         }
         flow
+    }
+
+    /// Waits until what was asked for is answered, or nobody waits any more.
+    async fn wait_for_answer(&self, is_perform: bool) {
+        match &self.prompt {
+            None => self.printer.drain().await,
+            Some(patience) if is_perform || !self.owes() => {
+                if !patience.wait(self.printer.drain()).await {
+                    tell!("not waited for any longer: its answer is shown when it comes");
+                }
+            }
+            // What was asked for was shown already.
+            Some(_) => {}
+        }
+    }
+
+    /// Whether earlier lines have no answer yet.
+    fn owes(&self) -> bool {
+        self.printer.asked() > self.printer.written().tally().answers
+    }
+
+    /// Shows an answer in its turn; at a prompt, before those that are not waited for any longer.
+    async fn show(&self, answer: Answer) {
+        if self.prompt.is_none() || !self.owes() {
+            return self.printer.answer(answer).await;
+        }
+        let mut bytes = Vec::new();
+        answer.write(&mut bytes);
+        // Where nobody reads any more, the printer notices by itself.
+        let _ = say!("{}", String::from_utf8_lossy(&bytes).trim_end());
+    }
+
+    /// Waits for the answers of earlier lines, except at a prompt.
+    async fn after_earlier(&self) {
+        if self.prompt.is_none() {
+            self.printer.drain().await;
+        }
     }
 
     /// What is wrong with a line: first of all its method, if there is no such one.
@@ -80,7 +123,7 @@ impl Session {
     async fn perform(&mut self, at: Option<&str>, request: Request) -> Result<(), Refusal> {
         let node = self.cluster.choose(at)?.clone();
         if self.last.as_deref().is_some_and(|last| last != node.id()) {
-            self.printer.drain().await;
+            self.after_earlier().await;
         }
         self.last = Some(node.id().into());
         let place = self.printer.enter().await;
@@ -91,16 +134,16 @@ impl Session {
     }
 
     async fn command(&mut self, at: Option<&str>, command: Command) -> Result<(), Refusal> {
-        self.printer.drain().await;
+        self.after_earlier().await;
         self.cluster.tell_findings();
         if let Command::Outcome { request_id } = command {
             let outcome = self.cluster.choose(at)?.outcome(&request_id).await;
-            self.printer.answer(Answer::Asked { request_id, outcome }).await;
+            self.show(Answer::Asked { request_id, outcome }).await;
             return Ok(());
         }
         let report = self.report(at, command).await?;
-        let text = if self.for_people { report.to_string() } else { report.to_json().to_string() };
-        self.printer.answer(Answer::Shown(text)).await;
+        let text = if self.prompt.is_some() { report.to_string() } else { report.to_json().to_string() };
+        self.show(Answer::Shown(text)).await;
         Ok(())
     }
 

@@ -33,6 +33,25 @@ fn hidden_state_is_found() {
 }
 
 #[test]
+fn an_invariant_that_breaks_is_found() {
+    let ran = check("invariant.js", "mend\nboom\nboom\nmend\n").ended_with(1);
+    assert_eq!(ran.stdout.matches("the invariant does not hold: n is negative").count(), 1, "{}", ran.stdout);
+    assert!(ran.stdout.contains("line 2: boom: "), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("; the invariant was broken once\n"), "{}", ran.stdout);
+    check("invariant.js", "mend\n").ended_with(0);
+}
+
+#[test]
+fn an_initial_state_that_breaks_the_invariant_is_found() {
+    let ran = check("broken-at-first.js", "mend\n").ended_with(1);
+    assert!(ran.stdout.contains("the initial state: "), "{}", ran.stdout);
+    let app = container("broken-at-first.js");
+    conflux(&["check".as_ref(), app.as_os_str()], "").ended_with(1);
+    let ran = conflux(&["dev".as_ref(), app.as_os_str()], "mend\n").ended_with(1);
+    assert!(ran.stderr.contains("the initial state broke the invariant"), "{}", ran.stderr);
+}
+
+#[test]
 fn bad_lines_and_failures_are_told() {
     let ran = check("words.js", "append foo\nappendd foo\ncrash\nappend \"a\"\n").ended_with(1);
     assert!(ran.stdout.contains("line 1: append: argument 1 is not JSON"), "{}", ran.stdout);

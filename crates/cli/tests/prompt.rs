@@ -148,3 +148,29 @@ fn an_interrupt_clears_the_line_and_two_end() {
     assert_eq!(status, Some(0), "{shown}");
     assert!(shown.contains("\"word\":\"whole\""), "{shown}");
 }
+
+#[test]
+fn an_interrupt_ends_the_waiting_and_not_the_program() {
+    let mut terminal = Terminal::open("waiting");
+    terminal.wait_for_prompt("lists the commands");
+    terminal.key(":partition a b | c\r");
+    terminal.wait_for_prompt("parted: ");
+    terminal.key("@c append \"waits\"\r");
+    // Keys that come before the line is taken are the prompt's: it is interrupted until it says that it is not waited for.
+    loop {
+        terminal.key("\u{3}");
+        let shown = terminal.screen.0.lock().unwrap();
+        let (shown, _) = terminal.screen.1.wait_timeout(shown, Duration::from_millis(200)).unwrap();
+        if shown.contains("not waited for any longer") {
+            break;
+        }
+        assert!(!shown.contains("\"unknown\"") && !shown.contains("digest at"), "{shown}");
+    }
+    terminal.wait_for_prompt("not waited for any longer");
+    terminal.key(":heal\r");
+    terminal.wait_for_prompt("all nodes hear each other");
+    terminal.wait("answer of what had waited", |shown| shown.contains("\"word\":\"waits\""));
+    terminal.key(":quit\r");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, Some(0), "{shown}");
+}

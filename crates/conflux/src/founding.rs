@@ -57,8 +57,26 @@ pub(crate) struct Meeting {
     inner: Mutex<Heard>,
     /// Rings when this node is welcomed.
     ring: Notify,
-    /// What stands in the way.
+    obstacles: Mutex<Obstacles>,
+    /// What stands in the way, in words.
     notice: watch::Sender<Option<String>>,
+}
+
+/// What stands in the way. Its lock comes after that of what was heard.
+#[derive(Default)]
+struct Obstacles {
+    /// What this node waits for.
+    waiting: Option<String>,
+    /// Why others are refused, and when each was refused last: who is heard no more is no obstacle.
+    refused: BTreeMap<NodeName, (String, Instant)>,
+}
+
+impl Obstacles {
+    fn told(&self) -> Option<String> {
+        let refused = self.refused.values().map(|(why, _)| why);
+        let all: Vec<&str> = self.waiting.iter().chain(refused).map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join(crate::status::NOTICES))
+    }
 }
 
 struct Heard {
@@ -88,7 +106,12 @@ impl Meeting {
             listening_since: None,
             random,
         };
-        Meeting { inner: Mutex::new(heard), ring: Notify::new(), notice: watch::channel(None).0 }
+        Meeting {
+            inner: Mutex::new(heard),
+            ring: Notify::new(),
+            obstacles: Mutex::default(),
+            notice: watch::channel(None).0,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -105,22 +128,59 @@ impl Meeting {
         self.notice.subscribe()
     }
 
-    /// Says what is waited for; `true` when it is news.
-    fn note(&self, notice: Option<String>) -> bool {
+    fn change<R>(&self, change: impl FnOnce(&mut Obstacles) -> R) -> R {
+        let mut obstacles = self.obstacles.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = change(&mut obstacles);
+        let told = obstacles.told();
         self.notice.modify(|said| {
-            let news = *said != notice;
-            *said = notice;
+            let news = *said != told;
+            *said = told;
             news
-        })
+        });
+        done
     }
 
-    /// Says what was refused; logs it when it is news.
-    pub(crate) fn say(&self, notice: String) {
-        if self.note(Some(notice.clone())) {
-            tracing::warn!("{notice}");
+    /// Says what is waited for.
+    fn note(&self, waiting: Option<String>) {
+        self.change(|obstacles| obstacles.waiting = waiting);
+    }
+
+    /// Says what keeps this node out of its cluster; logs it when it is news.
+    fn hinder(&self, why: String) {
+        if self.change(|obstacles| obstacles.waiting.replace(why.clone()).as_ref() != Some(&why)) {
+            tracing::warn!("{why}");
         }
     }
+
+    /// Says why another node is refused; logs it when it is news.
+    fn refuse(&self, name: &NodeName, why: String) {
+        let is_news = self.change(|obstacles| {
+            if obstacles.refused.len() >= FREE_MAX && !obstacles.refused.contains_key(name) {
+                return false;
+            }
+            let before = obstacles.refused.insert(name.clone(), (why.clone(), Instant::now()));
+            before.is_none_or(|(before, _)| before != why)
+        });
+        if is_news {
+            tracing::warn!("{why}");
+        }
+    }
+
+    /// The node is refused no longer.
+    fn accept(&self, name: &NodeName) {
+        self.change(|obstacles| obstacles.refused.remove(name));
+    }
+
+    /// Takes back what was said of nodes that have not been heard for so long.
+    fn forget_refused(&self, patience: Duration) {
+        let now = Instant::now();
+        self.change(|obstacles| obstacles.refused.retain(|_, (_, last)| now - *last < patience));
+    }
 }
+
+/// For how many heartbeats a refused node may be silent before the refusal is taken back. It says hello every 2 of them, or
+/// every 10 where it leads a cluster of its own.
+const REFUSED_HEARTBEATS: u32 = 60;
 
 /// The most nodes without a cluster that are kept in mind: names come from the network.
 const FREE_MAX: usize = 1024;
@@ -151,6 +211,7 @@ impl<C: Container> Core<C> {
     pub(crate) async fn found_or_join(self: Arc<Self>) {
         let pause = self.options.timing.heartbeat * 2;
         loop {
+            self.meeting.forget_refused(self.options.timing.heartbeat * REFUSED_HEARTBEATS);
             let cluster = self.cluster();
             if cluster == 0 {
                 self.wire.broadcast(head(0, kind::HELLO), self.hello());
@@ -373,7 +434,7 @@ impl<C: Container> Core<C> {
             Ok(Err(error)) => {
                 // One that belongs already asks in passing: that leader may have lost its place a moment ago.
                 if self.cluster() == 0 {
-                    self.meeting.say(format!("{leader} does not let this node in: {error}"));
+                    self.meeting.hinder(format!("{leader} does not let this node in: {error}"));
                 }
                 self.meeting.lock().leader = None;
             }
@@ -430,9 +491,14 @@ impl<C: Container> Core<C> {
     fn hear(&self, arrival: &Arrival) {
         let Ok(hello) = Hello::decode(&arrival.body) else { return };
         if let Err(refusal) = self.same_source(&arrival.from, hello.source) {
-            return self.meeting.say(refusal);
+            return self.meeting.refuse(&arrival.from, refusal);
         }
         let mine = self.cluster();
+        let is_of_another =
+            hello.cluster != 0 && hello.cluster != mine && (mine != 0 || !self.meeting.lock().may_be(hello.cluster));
+        if !is_of_another {
+            self.meeting.accept(&arrival.from);
+        }
         if hello.cluster == 0 {
             if mine != 0 {
                 // Whether it leads or not: the other must know that a cluster exists.
@@ -443,7 +509,7 @@ impl<C: Container> Core<C> {
                     heard.free.insert(arrival.from.clone(), (hello.incarnation, Instant::now()));
                 }
             }
-        } else if mine == hello.cluster || (mine == 0 && self.meeting.lock().may_be(hello.cluster)) {
+        } else if !is_of_another {
             let mut heard = self.meeting.lock();
             heard.free.remove(&arrival.from);
             heard.formed = Some(hello.cluster);
@@ -451,12 +517,15 @@ impl<C: Container> Core<C> {
                 heard.leader = Some(arrival.from.clone());
             }
         } else if mine == 0 {
-            self.meeting.say(format!(
-                "{} belongs to cluster {:016x}, others to another one; two clusters cannot share a channel",
-                arrival.from, hello.cluster
-            ));
+            self.meeting.refuse(
+                &arrival.from,
+                format!(
+                    "{} belongs to cluster {:016x}, others to another one; two clusters cannot share a channel",
+                    arrival.from, hello.cluster
+                ),
+            );
         } else {
-            self.meeting.say(format!(
+            self.meeting.refuse(&arrival.from, format!(
                 "refused {}: it belongs to cluster {:016x}, this node to {mine:016x}; two clusters cannot share a channel",
                 arrival.from, hello.cluster
             ));
@@ -563,4 +632,35 @@ impl<C: Container> Core<C> {
 /// How long a name must be silent before another incarnation may take it.
 pub(crate) fn silence(timing: &crate::options::Timing) -> Duration {
     timing.election_timeout_max
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_and_who_is_refused_stand_side_by_side() {
+        let meeting = Meeting::new(Random::new(1));
+        let (mut changes, name) = (meeting.watch(), NodeName::from("e"));
+        meeting.note(Some("waiting".into()));
+        meeting.refuse(&name, "refused: e".into());
+        assert_eq!(meeting.notice().as_deref(), Some("waiting; also refused: e"));
+        drop(changes.borrow_and_update());
+        for _ in 0..10 {
+            meeting.note(Some("waiting".into()));
+            meeting.refuse(&name, "refused: e".into());
+        }
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(changes.poll_changed(&mut context).is_pending(), "nothing of it was news");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        meeting.forget_refused(Duration::from_secs(3));
+        assert_eq!(meeting.notice().as_deref(), Some("waiting; also refused: e"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        meeting.forget_refused(Duration::from_secs(3));
+        assert_eq!(meeting.notice().as_deref(), Some("waiting"));
+        meeting.refuse(&name, "refused: e".into());
+        meeting.note(None);
+        meeting.accept(&name);
+        assert_eq!(meeting.notice(), None);
+    }
 }

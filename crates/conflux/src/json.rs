@@ -65,7 +65,7 @@ pub enum JsonOutcome {
         /// What was asked for.
         request_id: String,
     },
-    /// It was decided, so long ago that what became of it is forgotten.
+    /// The log does not know it any more: it was forgotten some time after it was decided, or never was.
     Forgotten,
     /// The node is closed.
     Closed {

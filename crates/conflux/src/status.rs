@@ -14,6 +14,9 @@ use crate::raft::Watcher;
 use crate::replica::News;
 use crate::watch;
 
+/// What stands between two things of one [notice](Status::notice).
+pub const NOTICES: &str = "; also ";
+
 /// What a node is in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -74,6 +77,8 @@ pub struct Status {
     /// The names of the learners.
     pub learners: Vec<NodeName>,
     /// What it waits for or was refused by, in words, if anything.
+    ///
+    /// Where there are several things to say, [`NOTICES`] stands between them.
     pub notice: Option<String>,
     /// Why it stopped by itself, if it did.
     pub stopped: Option<String>,

@@ -121,7 +121,7 @@ pub(crate) fn outcome(outcome: JsonOutcome) -> (&'static str, Response<Body>) {
         JsonOutcome::Forgotten => Refused::new(
             StatusCode::GONE,
             "forgotten",
-            "it was decided, so long ago that what became of it is forgotten",
+            "the log does not know it any more: it was forgotten some time after it was decided, or never was",
         ),
     };
     (refused.code(), refused.into_response())

@@ -294,6 +294,17 @@ impl Check {
         self.add(Report { file: self.file(), at, what: found.0, finding: Finding::Broken(found.1) });
     }
 
+    /// Asks the invariant about the initial state.
+    pub(crate) fn check_initial(&self, engine: &Arc<Engine>, initial: &ScriptState) {
+        let Some(Err(broken)) = initial.slot_in(engine).and_then(|slot| engine.holds(slot)) else { return };
+        if broken.is_cut {
+            self.is_invariant_off.store(true, Ordering::Relaxed);
+        }
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(broken.said.clone());
+        let (at, what) = (engine.script().invariant_place(), "the initial state".into());
+        self.add(Report { file: self.file(), at, what, finding: Finding::Broken(broken.said) });
+    }
+
     /// How many of so many actions of a batch are to be applied apart, and then checked.
     pub(crate) fn part(&self, actions: usize) -> usize {
         let part = actions.min(PART);

@@ -95,6 +95,9 @@ impl ScriptContainer {
         let (engine, initial) = Engine::load(&sources, &options, &show, Purpose::Node)?;
         let initial = ScriptState::new(engine.clone(), initial);
         let check = options.check.then(|| Check::new(sources.clone(), &options));
+        if let Some(check) = &check {
+            check.check_initial(&engine, &initial);
+        }
         let code = sources.digest();
         Ok(ScriptContainer { engine, sources, options, initial, code, shown, check })
     }

@@ -46,6 +46,8 @@ pub(crate) struct Trial<'a, F: Factory> {
     saved: Vec<u8>,
     steps: Vec<Step<F>>,
     differences: Vec<Difference>,
+    /// What the invariant said last, where it did not hold: that is told once.
+    broken: Option<String>,
 }
 
 /// What a call was answered.
@@ -69,9 +71,10 @@ struct Step<F: Factory> {
     digest: Digest,
 }
 
-/// A call that came out otherwise the second time.
+/// A call that came out otherwise the second time, or broke the invariant.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
+    /// 0 for what is wrong before the first line.
     line: u64,
     text: String,
     /// The container's file or program.
@@ -89,6 +92,15 @@ enum Parted {
     Changed { paths: Vec<String> },
     /// The second time broke.
     Failed(Failure),
+    /// The invariant does not hold on the state that it led to; what the invariant says.
+    Broken(String),
+}
+
+impl Difference {
+    /// Whether it is about the invariant.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.what, Parted::Broken(_))
+    }
 }
 
 impl<'a, F: Factory> Trial<'a, F> {
@@ -97,7 +109,7 @@ impl<'a, F: Factory> Trial<'a, F> {
         let session = SessionId { node: node.clone(), incarnation: Incarnation(1), number: 1 };
         let state = container.initial();
         let saved = container.save(&state).map_err(|error| unusable("the initial state", &error))?;
-        Ok(Trial {
+        let mut trial = Trial {
             factory,
             container,
             origin: Origin { node, session, number: CallNumber::FIRST },
@@ -108,7 +120,19 @@ impl<'a, F: Factory> Trial<'a, F> {
             saved,
             steps: Vec::new(),
             differences: Vec::new(),
-        })
+            broken: None,
+        };
+        trial.ask_invariant(0, "the initial state");
+        Ok(trial)
+    }
+
+    /// Asks the container's invariant about the state; what it says is told once.
+    fn ask_invariant(&mut self, line: u64, text: &str) {
+        let said = self.factory.broken(&self.container, &self.state);
+        if let Some(said) = said.clone().filter(|_| self.broken != said) {
+            self.differ(line, text, Parted::Broken(said));
+        }
+        self.broken = said;
     }
 
     /// Makes a call. The outer error ends the check; the inner one is the caller's.
@@ -147,6 +171,7 @@ impl<'a, F: Factory> Trial<'a, F> {
         let digest = digest(&self.state)?;
         if action.is_some() {
             self.index = self.index.next();
+            self.ask_invariant(line, &text);
         } else if digest != self::digest(&before)? {
             let paths = paths(&before, &self.state)?;
             self.differ(line, &text, Parted::Changed { paths });
@@ -230,8 +255,12 @@ impl<'a, F: Factory> Trial<'a, F> {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Difference { line, text, container, what } = self;
-        write!(f, "line {line}: {text}: {container}: ")?;
+        match line {
+            0 => write!(f, "{text}: {container}: ")?,
+            line => write!(f, "line {line}: {text}: {container}: ")?,
+        }
         match what {
+            Parted::Broken(said) => write!(f, "the invariant does not hold: {said}"),
             Parted::Decision { first, again } => write!(
                 f,
                 "the method made {first}, and made again {again}: it depends on something other than its state and \

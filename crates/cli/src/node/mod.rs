@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conflux::channel::ChannelError;
-use conflux::status::{Role, Status};
+use conflux::status::{NOTICES, Role, Status};
 use conflux::{Disk, FileDisk, JsonNode, Node, NodeBuilder, OpenError};
 use conflux_core::Container;
 use conflux_http::{Access, Options, Tokens};
@@ -42,7 +42,7 @@ pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result
     if let Some(data) = settings.data.as_deref().filter(|data| data.exists()) {
         // Reads all of it, so damage shows now.
         let disk = FileDisk::new(data).moved(settings.moved);
-        let (_, journal) = disk.open(&settings.id).map_err(Refusal::new)?;
+        let (_, journal) = disk.open(&settings.id).map_err(Refusal::in_flags)?;
         journal.close();
     }
     let Settings { id, founders, .. } = settings;
@@ -72,9 +72,14 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
     let mut signals = Signals::listen().map_err(|error| Refusal::new(format!("signals cannot be heard: {error}")))?;
     let channel = NodeChannel::open(&settings).await?;
     let http = http(&settings).await?;
+    // From the first moment: what is logged while it opens is in its first status.
+    crate::log::status_is_told();
     let Some(node) = open(&factory, &settings, &channel, &mut signals).await? else { return Ok(Exit::Good) };
 
     let id = &settings.id;
+    if let Some(file) = &settings.file {
+        tell!("{id}: {} is read; flags win over it", file.display());
+    }
     tell!("{id}: runs {}, {channel}", factory.name());
     if settings.data.is_none() {
         tell!("{id}: keeps nothing; each start is a new node (--data DIR keeps it)");
@@ -135,7 +140,7 @@ async fn open<F: Factory>(
         let reason = match builder.open().await {
             Ok(node) => return Ok(Some(node)),
             Err(OpenError::Channel(ChannelError::Unreachable { reason })) => Some(reason),
-            Err(error) => return Err(Refusal::new(error)),
+            Err(error) => return Err(Refusal::in_flags(error)),
         };
         if reason != told {
             tell!("{id}: not connected yet, and it is tried again: {}", reason.as_deref().unwrap_or_default());
@@ -178,7 +183,9 @@ fn describe<C: Container>(container: C, settings: &Settings) -> Result<NodeBuild
 /// The listener for HTTP, its address, and who may ask there.
 async fn http(settings: &Settings) -> Result<Option<(TcpListener, SocketAddr, Options)>, Refusal> {
     let Some(wanted) = &settings.http else { return Ok(None) };
-    let tokens = |path: &Path| Tokens::load(path).map(|tokens| Access::Tokens(Arc::new(tokens))).map_err(Refusal::new);
+    let tokens = |path: &Path| {
+        Tokens::load(path).map(|tokens| Access::Tokens(Arc::new(tokens))).map_err(|error| Refusal::naming(path, &error))
+    };
     let access = settings.token_file.as_deref().map_or(Ok(Access::Loopback), tokens)?;
     let refused = |error| Refusal::new(format!("--http {wanted} cannot be served: {error}"));
     let listener = TcpListener::bind(wanted.trim_start_matches("http://")).await.map_err(refused)?;
@@ -234,6 +241,7 @@ struct Diary {
     position: String,
     voters: String,
     notice: Option<String>,
+    stopped: bool,
 }
 
 impl Diary {
@@ -241,7 +249,10 @@ impl Diary {
     fn tell(&mut self, status: &Status) {
         let id = &status.id;
         if let Some(why) = &status.stopped {
-            return tell!("{id}: stops: {why}");
+            if !std::mem::replace(&mut self.stopped, true) {
+                tell!("{id}: stops: {why}");
+            }
+            return;
         }
         let position = match &status.leader {
             Some(leader) if status.role != Role::Leader => format!("{}, {leader} leads", status.role),
@@ -251,16 +262,22 @@ impl Diary {
             tell!("{id}: {position}, term {}", status.term);
             self.position = position;
         }
-        let voters = status.voters.join(", ");
+        // While a node is replaced, both of its name vote.
+        let mut names: Vec<&str> = status.voters.iter().map(|name| &**name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let voters = names.join(", ");
         if voters != self.voters {
             tell!("{id}: the voters are {voters}");
             self.voters = voters;
         }
         if status.notice != self.notice {
-            self.notice.clone_from(&status.notice);
-            if let Some(notice) = &self.notice {
-                tell!("{id}: {notice}");
+            let said: Vec<&str> = self.notice.iter().flat_map(|notice| notice.split(NOTICES)).collect();
+            let now = status.notice.iter().flat_map(|notice| notice.split(NOTICES));
+            for news in now.filter(|part| !said.contains(part)) {
+                tell!("{id}: {news}");
             }
+            self.notice.clone_from(&status.notice);
         }
     }
 }

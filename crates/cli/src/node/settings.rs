@@ -500,7 +500,7 @@ mod tests {
         let half = error(&["--id", "a", "--listen", "x:1", "--cluster-size", "1", "--tls-key", "k"], "");
         assert_eq!(half, "a certificate goes with its key and its authority: --tls-cert, --tls-ca is missing");
         assert!(error(&[], "id = \"a\"\nidd = \"b\"\n").starts_with("line 2: unknown field `idd`"));
-        assert!(error(&[], "deadline = \"5h\"").contains("\"5h\" is no time"));
+        assert!(error(&[], "deadline = \"5d\"").contains("\"5d\" is no time"));
         assert!(error(&[], "id = 7").starts_with("line 1: "));
         assert!(peer("b").is_err() && peer("=x:1").is_err() && peer("b=x").is_err());
     }

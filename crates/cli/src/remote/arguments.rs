@@ -35,7 +35,7 @@ Prints {{\"index\": ..., \"action\": ...}}, or {{\"rejected\": ...}} with status
         #[arg(value_name = "JSON", allow_negative_numbers = true)]
         arguments: Vec<String>,
         /// How long it is tried [10s]
-        #[arg(long, value_name = "TIME", value_parser = duration)]
+        #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = timeout)]
         timeout: Option<Duration>,
         /// The same id with the same call takes effect once
         #[arg(long, value_name = "ID")]
@@ -76,7 +76,7 @@ Connects again by itself, from where it was.
 {STATUS_HELP}"))]
     Watch {
         /// Begin after this index, instead of now
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = index)]
         from: Option<u64>,
         #[command(flatten)]
         at: At,
@@ -112,7 +112,7 @@ Prints what `perform` would have, and ends as it would; 4 when the log does not 
 {STATUS_HELP}"))]
     Outcome {
         /// The id that was chosen, or the one that an answer told
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = request_id)]
         request_id: String,
         #[command(flatten)]
         at: At,
@@ -237,10 +237,28 @@ pub(crate) enum LeaderCommand {
 /// Whom to ask, and as whom.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct At {
-    /// Where a node serves HTTP; may be given several times
-    #[arg(long = "at", value_name = "URL")]
+    /// Where a node serves HTTP; may be given several times, or several with commas
+    #[arg(long = "at", value_name = "URL", value_delimiter = ',')]
     pub(crate) addresses: Vec<String>,
     /// A file with a line ROLE TOKEN, where the nodes want a token; of several lines, the strongest role's
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing is done in no time; give it 1ms or more".to_owned()),
+        time => Ok(time),
+    }
+}
+
+fn index(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
+}
+
+fn request_id(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a request id is not empty".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }

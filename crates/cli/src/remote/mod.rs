@@ -105,7 +105,7 @@ impl At {
         };
         let client = Client::new(addresses).map_err(Refusal::new)?;
         let Some(path) = &self.token_file else { return Ok(client) };
-        let tokens = Tokens::load(path).map_err(Refusal::new)?;
+        let tokens = Tokens::load(path).map_err(|error| Refusal::naming(path, &error))?;
         Ok(client.token(tokens.strongest()))
     }
 }
@@ -144,6 +144,12 @@ fn show_state(state: Result<State, ClientError>) -> Result<Exit, End> {
 }
 
 fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
+    if let Some(from) = from {
+        let reached = client.state(false)?.index;
+        if from > reached {
+            eprintln!("{from} has not been reached, the node is at {reached}: it is waited for");
+        }
+    }
     for event in client.subscribe(from)? {
         let shown: Value = match event? {
             JsonEvent::Change(JsonChange { index, action, origin, time_ms }) => {
@@ -193,7 +199,7 @@ fn keep(
     part.push(".part");
     let part = PathBuf::from(part);
     // Before anything is asked: a directory that is not there costs the nodes nothing.
-    let mut file = File::create(&part).map_err(|error| Refusal::of_file(&part, &error))?;
+    let mut file = File::create(&part).map_err(|error| Refusal::of_file(path, &error))?;
     let taken = ask(client).map_err(End::Client).and_then(|bytes| {
         // What came is what was sent, or it is no use to keep it.
         look(&bytes).map(|said| (bytes, said)).map_err(|problem| {

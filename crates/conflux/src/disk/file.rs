@@ -123,9 +123,23 @@ impl Disk for FileDisk {
     fn open(&self, node: &str) -> Result<Opened, DiskError> {
         let shared_files = self.files.for_process();
         let (files, path) = (&*shared_files, &*self.path);
-        files.create_directory(path).map_err(|error| DiskError::io("create", path, &error))?;
+        files.create_directory(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                DiskError::Foreign { disk: self.path.clone(), what: "it is no directory".into() }
+            }
+            _ => DiskError::io("create", path, &error),
+        })?;
+        let list = || files.list(path).map_err(|error| DiskError::io("list", path, &error));
+        // Before anything is written or removed there.
+        let names = list()?;
+        if let (false, Some(foreign)) =
+            (names.iter().any(|name| name == place::NAME), names.iter().find(|name| !is_ours(name)))
+        {
+            let what = format!("it holds {foreign:?}, and no node's data");
+            return Err(DiskError::Foreign { disk: self.path.clone(), what });
+        }
         let exclusive = self.lock(files)?;
-        let mut names = files.list(path).map_err(|error| DiskError::io("list", path, &error))?;
+        let mut names = list()?;
         names.sort_unstable();
         for name in names.iter().filter(|name| is_temporary(name)) {
             let file = path.join(name);
@@ -227,6 +241,17 @@ impl Disk for FileDisk {
     fn blocks(&self) -> bool {
         matches!(self.pace, Pace::Thread)
     }
+}
+
+/// Whether a name is one that stands in a data directory, or in one that is empty.
+fn is_ours(name: &str) -> bool {
+    name == LOCK
+        || name == place::NAME
+        // At the root of a file system, which is often given to a node as a whole.
+        || name == "lost+found"
+        || is_temporary(name)
+        || number_of(name).is_some()
+        || snapshot::last_of(name).is_some()
 }
 
 fn is_temporary(name: &str) -> bool {

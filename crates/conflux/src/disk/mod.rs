@@ -293,6 +293,14 @@ pub enum DiskError {
         /// The node that was to be opened.
         asked: String,
     },
+    /// It is not a node's, nor is it empty.
+    #[error("{} is no data directory: {what}; name one that is empty, or not there yet", disk.display())]
+    Foreign {
+        /// The disk.
+        disk: PathBuf,
+        /// What is there.
+        what: String,
+    },
     /// It is a copy, or was moved.
     #[error(
         "the disk {} was made {what}: if it is a copy, the node may run twice, and must not. If the original is gone for \
