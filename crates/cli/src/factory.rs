@@ -67,7 +67,7 @@ impl ScriptFactory {
     pub(crate) fn load(path: &Path, check: bool) -> Result<Self, Refusal> {
         // A pipe would be read once and has nothing beside it; one without a writer would not even be read.
         if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-            let told = "it is a pipe or a device; a container is read from a file, and what it imports from beside it";
+            let told = "it is a pipe or a device, whose bytes have no end that is known; a container is read from a file, and what it imports from beside it";
             return Err(Refusal::new(format!("{}: {told}", path.display())));
         }
         let options = Options { check, ..Options::default() };

@@ -1,10 +1,13 @@
 //! Lines onto a cluster: the heart of `dev`.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
+use std::time::Duration;
 
 use conflux::json::{JsonNode, JsonPerform};
 use conflux_core::{CallError, Index, NodeName};
 use conflux_script::paths_that_differ;
+use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::cluster::Cluster;
@@ -17,6 +20,9 @@ use crate::output::{say, tell};
 use crate::printer::Printer;
 use crate::report::Report;
 use crate::table::Table;
+
+/// How long an answer is waited for at a prompt before something is said.
+const WAIT_QUIET: Duration = Duration::from_secs(1);
 
 /// A cluster that is talked to, a line at a time.
 pub(crate) struct Session {
@@ -72,7 +78,16 @@ impl Session {
         match &self.prompt {
             None => self.printer.drain().await,
             Some(patience) if is_perform || !self.owes() => {
-                if !patience.wait(self.printer.drain()).await {
+                let answered = async {
+                    let mut drained = pin!(self.printer.drain());
+                    if timeout(WAIT_QUIET, &mut drained).await.is_err() {
+                        tell!(
+                            "waiting for the answer; Ctrl-C ends the waiting, `:heal` and other commands can be given then"
+                        );
+                        drained.await;
+                    }
+                };
+                if !patience.wait(answered).await {
                     tell!("not waited for any longer: its answer is shown when it comes");
                 }
             }

@@ -85,7 +85,7 @@ fn a_wrong_command_line_performs_nothing() {
     node.ask(&["perform", "apend", "\"foo\""]).refused_with(&["there is no method \"apend\"", "did you mean append?"]);
     node.ask(&["perform", "append", "foo"])
         .refused_with(&["argument 1, foo, is not JSON", "\"foo\" inside the shell's"]);
-    node.ask(&["perform", "append", "\"a\"", "--timeout", "5h"]).refused_with(&["times are written as"]);
+    node.ask(&["perform", "append", "\"a\"", "--timeout", "5d"]).refused_with(&["times are written as"]);
     node.ask(&["perform", "append", "\"a\"", "--request-id", ""])
         .refused_with(&["request_id cannot be used: it is empty"]);
     node.ask(&["perform"]).refused_with(&["<METHOD>"]);
@@ -307,7 +307,7 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     let bytes = std::fs::read(file).expect("it is there");
     assert_eq!(::conflux::Backup::decode(&bytes).expect("it is a backup").index.0, 1);
     node.ask(&["backup", file]).refused_with(&["already there, and never overwritten"]);
-    node.ask(&["backup", directory.join("no/such").to_str().expect("it is UTF-8")]).refused_with(&["no/such.part: "]);
+    node.ask(&["backup", directory.join("no/such").to_str().expect("it is UTF-8")]).refused_with(&["no/such: "]);
     // One that could not be taken leaves nothing.
     let other = directory.join("tuesday.backup");
     conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);

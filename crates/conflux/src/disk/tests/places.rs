@@ -96,5 +96,5 @@ fn real_directories_are_told_apart() {
     let file = directory.path().join("file");
     std::fs::write(&file, "no directory").expect("nothing fails");
     let Err(error) = FileDisk::new(&file).open("a") else { panic!("a file was taken for a directory") };
-    assert!(error.to_string().starts_with("cannot create "), "{error}");
+    assert!(matches!(error, DiskError::Foreign { .. }), "{error}");
 }
