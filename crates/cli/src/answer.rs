@@ -53,10 +53,7 @@ fn outcome_value(key: &str, of: &str, outcome: JsonOutcome) -> Value {
         JsonOutcome::Rejected { message, rejection, .. } => {
             let mut value = json!({key: of, "rejected": message});
             // Where it is no more than its message, that has been said.
-            if !rejection.is_null()
-                && rejection != Value::from(message.as_str())
-                && rejection != json!({"message": message})
-            {
+            if !rejection.is_null() && rejection != message.as_str() && rejection != json!({"message": message}) {
                 value["rejection"] = rejection;
             }
             value

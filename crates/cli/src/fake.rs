@@ -202,8 +202,6 @@ impl JsonNode for FakeNode {
             term: 1,
             leader: Some("a".into()),
             index: self.state().0,
-            agreed: None,
-            parted: 0,
             generation: 0,
             cluster: Some(1),
             voters: Vec::new(),
