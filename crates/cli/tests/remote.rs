@@ -85,7 +85,7 @@ fn a_wrong_command_line_performs_nothing() {
     node.ask(&["perform", "apend", "\"foo\""]).refused_with(&["there is no method \"apend\"", "did you mean append?"]);
     node.ask(&["perform", "append", "foo"])
         .refused_with(&["argument 1, foo, is not JSON", "\"foo\" inside the shell's"]);
-    node.ask(&["perform", "append", "\"a\"", "--timeout", "5d"]).refused_with(&["times are written as"]);
+    node.ask(&["perform", "append", "\"a\"", "--timeout", "5d"]).refused_with(&["times are written with their unit"]);
     node.ask(&["perform", "append", "\"a\"", "--request-id", ""])
         .refused_with(&["request_id cannot be used: it is empty"]);
     node.ask(&["perform"]).refused_with(&["<METHOD>"]);
