@@ -45,7 +45,7 @@ impl Session {
     pub(crate) async fn take(&mut self, input: InputLine) -> ControlFlow<()> {
         let line = input.text.and_then(|text| Line::parse(&text));
         let mut flow = ControlFlow::Continue(());
-        let is_perform = matches!(&line, Ok(Some(Line { body: Body::Request(_), .. })));
+        let asks = matches!(&line, Ok(Some(Line { body: Body::Request(_), .. })));
         let done = match line {
             Ok(None) => Ok(()),
             Ok(Some(Line { at, body: Body::Request(request) })) => self.perform(at.as_deref(), request).await,
@@ -57,6 +57,7 @@ impl Session {
             }
             Err(error) => Err(self.explained(error)),
         };
+        let is_perform = asks && done.is_ok();
         if let Err(error) = done {
             // At a prompt nobody has counted the lines.
             let line = if self.prompt.is_some() { 0 } else { input.number };
@@ -77,7 +78,7 @@ impl Session {
     async fn wait_for_answer(&self, is_perform: bool) {
         match &self.prompt {
             None => self.printer.drain().await,
-            Some(patience) if is_perform || !self.owes() => {
+            Some(patience) if is_perform => {
                 let answered = async {
                     let mut drained = pin!(self.printer.drain());
                     if timeout(WAIT_QUIET, &mut drained).await.is_err() {
@@ -103,8 +104,12 @@ impl Session {
 
     /// Shows an answer in its turn; at a prompt, before those that are not waited for any longer.
     async fn show(&self, answer: Answer) {
-        if self.prompt.is_none() || !self.owes() {
+        if self.prompt.is_none() {
             return self.printer.answer(answer).await;
+        }
+        if !self.owes() {
+            self.printer.answer(answer).await;
+            return self.printer.drain().await;
         }
         let mut bytes = Vec::new();
         answer.write(&mut bytes);
