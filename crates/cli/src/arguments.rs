@@ -26,7 +26,7 @@ const CALLERS_MAX: usize = conflux_core::session::OUTCOMES_MAX / 2;
         conflux init words && cd words     an application to start from\n  \
         conflux dev app.js                 three nodes in this process, and a prompt\n  \
         echo 'append \"foo\"' | conflux dev app.js\n  \
-        conflux node app.js --id a --cluster-size 1 --data a --http 127.0.0.1:8001\n  \
+        conflux node app.js --id a --listen 127.0.0.1:7001 --cluster-size 1 --data a --http 127.0.0.1:8001\n  \
         conflux perform append '\"foo\"'     at a node that runs"
 )]
 pub(crate) struct Program {

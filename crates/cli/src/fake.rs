@@ -194,14 +194,14 @@ impl JsonNode for FakeNode {
 
     fn status(&self) -> Status {
         Status {
-            agreed: None,
-            parted: 0,
             id: self.name.clone(),
             incarnation: Incarnation(1),
             role: if &*self.name == "a" { Role::Leader } else { Role::Follower },
             term: 1,
             leader: Some("a".into()),
             index: self.state().0,
+            agreed: None,
+            parted: 0,
             generation: 0,
             cluster: Some(1),
             voters: Vec::new(),
