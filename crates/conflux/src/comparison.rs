@@ -58,6 +58,7 @@ struct Known {
     /// Of voters only, so that there is an end to it.
     others: BTreeMap<Member, VecDeque<(Place, Digest)>>,
     agreed: Option<Index>,
+    last: Option<Index>,
     parted: u64,
     mended_in_a_row: u32,
     /// Whose state was said to be another one.
@@ -94,6 +95,11 @@ impl Comparison {
     /// The last place at which most voters had the same state as this replica.
     pub(crate) fn agreed(&self) -> Option<Index> {
         self.lock().agreed
+    }
+
+    /// The last place whose state was taken for a comparison here.
+    pub(crate) fn last(&self) -> Option<Index> {
+        self.lock().last
     }
 
     /// How often this replica's state was another than that of most voters.
@@ -200,6 +206,7 @@ impl<C: Container> Core<C> {
         let digest = digest.map_err(|error| Halt::Digest { index: place.index, error })?;
         let mut known = self.comparison.lock();
         known.cost = begun.elapsed();
+        known.last = Some(place.index);
         keep(&mut known.mine, place, digest);
         drop(known);
         let compared = Compared { incarnation: self.me().incarnation, place, digest };

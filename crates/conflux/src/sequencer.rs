@@ -171,7 +171,7 @@ impl<C: Container> Core<C> {
             fork: Fork::new(store, term, self.me().incarnation, self.options.retention),
             since: Instant::now(),
             in_flight: FuturesOrdered::new(),
-            compare_due: (self.options.digest_every, Instant::now()),
+            compare_due: (self.compare_after(), Instant::now()),
             wanted: Vec::new(),
             batch_calls_max: BATCH_CALLS_MAX,
             parked: false,
@@ -180,6 +180,13 @@ impl<C: Container> Core<C> {
         self.origin.rewind(None, None);
         self.broadcast(kind::LEADING, Bytes::new());
         leadership.serve(watcher).await
+    }
+
+    /// After how many more actions states are compared, by what was compared last, whoever led then: where leaders change
+    /// often, it must come about all the same.
+    fn compare_after(&self) -> u64 {
+        let compared = self.comparison.last().unwrap_or_default();
+        self.options.digest_every.saturating_sub(self.local.index().0.saturating_sub(compared.0))
     }
 
     /// To all nodes of this cluster.

@@ -88,11 +88,13 @@ pub(super) fn listen(world: &Arc<World>, number: usize) -> Vec<Vec<Heard>> {
         // Sooner or later somebody else is asked, also where nothing breaks.
         let until = Instant::now() + Duration::from_millis(random.within(500..15_000));
         while !listener.is_done(world) && Instant::now() < until && listener.hear(&mut events) {}
-        if world.end().is_none() && random.chance(10) {
+        // Without an event there is no id yet that names the history.
+        let history = listener.id.rsplit_once('-').map(|(history, _)| history.to_owned());
+        if let Some(history) = history.filter(|_| world.end().is_none() && random.chance(10)) {
             listener.heard.push(Heard::Left);
             earlier.push(listener.heard);
             let last = random.below(world.told().max(1));
-            listener = Listener { last, id: format!("0-{last}"), heard: Vec::new() };
+            listener = Listener { last, id: format!("{history}-{last}"), heard: Vec::new() };
         }
     }
     earlier.push(listener.heard);
@@ -129,8 +131,12 @@ fn parse(event: &Event) -> Heard {
     let odd = |why: &str| Heard::Odd(format!("{why}: {event:?}"));
     let Ok(data) = serde_json::from_str::<Value>(&event.data) else { return odd("no JSON") };
     let Some(index) = data["index"].as_u64() else { return odd("no index") };
-    // Nobody takes the history up again from a backup here.
-    if event.id != format!("0-{index}") {
+    // Nobody takes the history up again from a backup here: all is of generation 0.
+    let of_this = event
+        .id
+        .rsplit_once('-')
+        .is_some_and(|(history, place)| history.ends_with(".0") && *place == index.to_string());
+    if !of_this {
         return odd("an id of another place");
     }
     match &*event.kind {
