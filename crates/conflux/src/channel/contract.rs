@@ -29,19 +29,37 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How often to send before the channel counts as broken.
 const ATTEMPTS: usize = 100;
 
-/// Run every check, each on a fresh channel.
-pub async fn all(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
-    keeps_order(&fresh).await;
-    delivers_to_itself(&fresh).await;
-    broadcasts_to_all_others(&fresh).await;
-    keeps_messages_apart(&fresh).await;
-    reconnects(&fresh).await;
-    closes(&fresh).await;
-    refuses_a_taken_name(&fresh).await;
-    refuses_bad_names(&fresh).await;
-    carries_large_frames(&fresh).await;
-    takes_many_senders(&fresh).await;
+/// Hands the names of all checks to a macro: the one list of them.
+macro_rules! each_check {
+    ($make:ident) => {
+        $make! {
+            keeps_order
+            delivers_to_itself
+            broadcasts_to_all_others
+            keeps_messages_apart
+            reconnects
+            closes
+            refuses_a_taken_name
+            refuses_bad_names
+            carries_large_frames
+            takes_many_senders
+        }
+    };
 }
+
+#[cfg(test)]
+pub(crate) use each_check;
+
+macro_rules! run_all {
+    ($($check:ident)*) => {
+        /// Run every check, each on a fresh channel.
+        pub async fn all(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
+            $($check(&fresh).await;)*
+        }
+    };
+}
+
+each_check!(run_all);
 
 /// First in, first out, or lost: what one node sends to another arrives in order, once, and under the sender's name.
 pub async fn keeps_order(fresh: impl AsyncFn() -> Arc<dyn Channel>) {

@@ -96,18 +96,7 @@ macro_rules! keeps_the_contract {
     };
 }
 
-keeps_the_contract! {
-    keeps_order
-    delivers_to_itself
-    broadcasts_to_all_others
-    keeps_messages_apart
-    reconnects
-    closes
-    refuses_a_taken_name
-    refuses_bad_names
-    carries_large_frames
-    takes_many_senders
-}
+contract::each_check!(keeps_the_contract);
 
 #[tokio::test]
 async fn nodes_come_back_after_the_server_did() {

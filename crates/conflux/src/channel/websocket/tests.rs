@@ -85,18 +85,7 @@ macro_rules! keeps_the_contract {
     };
 }
 
-keeps_the_contract! {
-    keeps_order
-    delivers_to_itself
-    broadcasts_to_all_others
-    keeps_messages_apart
-    reconnects
-    closes
-    refuses_a_taken_name
-    refuses_bad_names
-    carries_large_frames
-    takes_many_senders
-}
+contract::each_check!(keeps_the_contract);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn keeps_the_contract_on_many_threads() {
