@@ -35,9 +35,8 @@ impl<C: Container> Core<C> {
             return Err(CompactError::Stopped(stopped));
         }
         let begun = Instant::now();
-        let index = self.local.store().index();
-        let done = self.engine.compact_now().await;
-        let (bytes, log_entries) = done.map_err(|stop| CompactError::Stopped(stop.to_string()))?;
+        let done = self.engine.compact_now(|| self.local.index()).await;
+        let (bytes, log_entries, index) = done.map_err(|stop| CompactError::Stopped(stop.to_string()))?;
         Ok(Compacted { index, bytes, log_entries, took: begun.elapsed() })
     }
 }

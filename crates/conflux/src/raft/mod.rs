@@ -1,5 +1,6 @@
 //! The engine, behind one folder: nothing outside it names a type of openraft's.
 
+mod compaction;
 mod log;
 mod machine;
 mod network;
@@ -10,12 +11,12 @@ mod runtime;
 #[cfg(test)]
 mod suite;
 mod types;
+mod view;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,17 +34,19 @@ use self::network::Peers;
 use self::rpc::{Addressed, Message, Piece};
 use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, Types};
 
+pub(crate) use self::compaction::Compaction;
 pub(crate) use self::log::is_batch;
 pub(crate) use self::machine::{Install, Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub(crate) use self::rebirth::{Held, begin};
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
+use self::view::view;
+pub(crate) use self::view::{View, Watcher};
 use crate::disk::{DiskError, Draft, EntryId, KeptSnapshot, LogEntry, Opened};
 use crate::message::kind;
 use crate::metrics::{LogMetrics, SnapshotMeters};
 use crate::options::Timing;
-use crate::status::Role;
 use crate::stop::Stop;
 use crate::watch;
 use crate::wire::{Arrival, Kind, Wire};
@@ -55,15 +58,6 @@ pub(crate) struct Recorded {
     pub(crate) purged: Option<EntryId>,
     pub(crate) entries: Vec<LogEntry>,
     pub(crate) snapshot: Option<KeptSnapshot>,
-}
-
-/// When the log is compacted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Compaction {
-    /// More batches than this in the log make a snapshot.
-    pub(crate) batches_max: usize,
-    /// More bytes than this in the log make a snapshot.
-    pub(crate) bytes_max: usize,
 }
 
 /// The engine of one node.
@@ -89,9 +83,6 @@ pub(crate) struct Engine {
     compaction: Compaction,
 }
 
-/// How long to wait for a snapshot before the engine is asked for one again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 /// The largest snapshot that is taken in.
 const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
 
@@ -113,24 +104,6 @@ enum Stage {
     Collecting(Box<dyn Draft>),
     /// All are there, and it is taken up.
     Installing(watch::Receiver<Option<Result<SnapshotResponse<Types>, String>>>),
-}
-
-/// What the engine knows of itself and the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) role: Role,
-    pub(crate) term: u64,
-    pub(crate) leader: Option<Member>,
-    pub(crate) voters: BTreeSet<Member>,
-    pub(crate) learners: BTreeSet<Member>,
-    /// A membership change was begun and is not finished.
-    pub(crate) joint: bool,
-    /// The voters once it is.
-    pub(crate) target_voters: BTreeSet<Member>,
-    /// All that was said of members is committed.
-    pub(crate) settled: bool,
-    /// Where in the log all this was said.
-    membership_id: Option<LogId>,
 }
 
 /// What became of a proposal.
@@ -367,75 +340,6 @@ impl Engine {
         Some(Progress { caught_up: matched.is_some() && matched >= committed, silent })
     }
 
-    /// Snapshots and purges when the log has outgrown its limits. Call whenever batches were applied.
-    pub(crate) async fn compact(&self) {
-        let _alone = self.compacting.lock().await;
-        let (entries, bytes) = self.log.size();
-        let Compaction { batches_max, bytes_max } = self.compaction;
-        if (entries <= batches_max && bytes <= bytes_max) || self.is_parted() {
-            return;
-        }
-        let applied = self.applied_id();
-        let mut snapshot = self.log.snapshot_id();
-        let (new_entries, new_bytes) = self.log.size_after(snapshot);
-        // The engine may put a purge off for a follower that is late: that is no reason for another snapshot.
-        if (new_entries > batches_max / 2 || new_bytes > bytes_max / 2) && applied > snapshot {
-            if self.raft.trigger().snapshot().await.is_err() {
-                return;
-            }
-            let mut metrics = self.raft.data_metrics();
-            let built = metrics.find(|metrics| metrics.snapshot.filter(|built| Some(*built) > snapshot)).await;
-            let Ok(built) = built else { return };
-            snapshot = Some(built);
-        }
-        if let Some(built) = snapshot {
-            self.purge(built).await;
-        }
-    }
-
-    /// A tail stays behind for followers that are only a little late: half of what the limits allow.
-    async fn purge(&self, built: LogId) -> Option<u64> {
-        let Compaction { batches_max, bytes_max } = self.compaction;
-        let upto = self.log.purgeable(built, batches_max / 2, bytes_max / 2)?;
-        self.raft.trigger().purge_log(upto).await.is_ok().then_some(upto)
-    }
-
-    /// Snapshots everything that is applied, and purges, whether or not the log has outgrown its limits. Gives the bytes of
-    /// the snapshot, and how many entries are in the log.
-    pub(crate) async fn compact_now(&self) -> Result<(u64, usize), Stop> {
-        let over = |error: String| Stop::Engine(self.stopped().unwrap_or(error));
-        let _alone = self.compacting.lock().await;
-        let applied = self.applied_id();
-        loop {
-            let snapshot = self.log.snapshot_id();
-            if snapshot >= applied {
-                break;
-            }
-            if self.is_parted() {
-                return Err(Stop::Engine(
-                    "the state is another than that of most voters, and is being replaced".into(),
-                ));
-            }
-            self.raft.trigger().snapshot().await.map_err(|error| over(error.to_string()))?;
-            let mut metrics = self.raft.data_metrics();
-            let built = metrics.find(|metrics| metrics.snapshot.filter(|built| Some(*built) > snapshot));
-            // The engine passes over being asked while it builds one, or is not done with the last one.
-            if let Ok(Err(watch::Gone)) = tokio::time::timeout(ASK_AGAIN, built).await {
-                return Err(over("it was closed".into()));
-            }
-        }
-        if let Some(built) = self.log.snapshot_id()
-            && let Some(upto) = self.purge(built).await
-        {
-            let mut metrics = self.raft.data_metrics();
-            let purged = metrics.find(|metrics| metrics.purged.filter(|purged| purged.index >= upto));
-            // The engine may put it off for a follower that is late.
-            let _ = tokio::time::timeout(ASK_AGAIN, purged).await;
-        }
-        let bytes = self.log.journal().snapshot().map_or(0, |kept| kept.bytes.length());
-        Ok((bytes, self.log.size().0))
-    }
-
     /// What is in the log and on the disk, and what `look` sees while nothing is applied.
     pub(crate) fn record<R>(&self, look: impl FnOnce() -> R) -> (Recorded, R) {
         let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
@@ -659,46 +563,4 @@ impl From<openraft::errors::Fatal<Types>> for Refusal {
 /// Reads the answer to [`kind::READ_INDEX`].
 pub(crate) fn decode_read_index(body: &[u8]) -> Result<u64, CodecError> {
     Reader::new(body).u64("a read index")
-}
-
-/// Waits for changes of what the engine knows.
-pub(crate) struct Watcher(watch::Receiver<openraft::metrics::RaftServerMetrics<Types>>);
-
-impl Watcher {
-    pub(crate) fn view(&mut self) -> View {
-        view(&self.0.borrow_and_update())
-    }
-
-    pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), watch::Gone>> {
-        self.0.poll_changed(context)
-    }
-
-    /// Waits for another view; an error when the engine has stopped.
-    pub(crate) async fn changed(&mut self) -> Result<(), watch::Gone> {
-        self.0.changed().await
-    }
-}
-
-fn view(metrics: &openraft::metrics::RaftServerMetrics<Types>) -> View {
-    let membership = metrics.membership_config.membership();
-    let voters: BTreeSet<Member> = membership.voter_ids().collect();
-    let role = match metrics.state {
-        _ if voters.is_empty() => Role::Waiting,
-        ServerState::Leader => Role::Leader,
-        ServerState::Follower => Role::Follower,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Learner => Role::Learner,
-        ServerState::Shutdown => Role::Stopped,
-    };
-    View {
-        role,
-        term: metrics.vote.leader_id.term,
-        leader: metrics.current_leader.clone(),
-        learners: membership.learner_ids().collect(),
-        settled: metrics.membership_config.log_id() == metrics.committed_membership_config.log_id(),
-        membership_id: *metrics.membership_config.log_id(),
-        joint: membership.get_joint_config().len() > 1,
-        target_voters: membership.get_joint_config().last().cloned().unwrap_or_default(),
-        voters,
-    }
 }

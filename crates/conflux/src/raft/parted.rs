@@ -16,8 +16,8 @@ use super::{Engine, NotLeading, Refusal};
 use crate::disk::Draft;
 use crate::watch;
 
-/// How long a snapshot may take to be made, or a piece of it to be answered.
-const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+/// How long a piece of a snapshot may take to be answered.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// How long the log may take to come to what a snapshot holds already.
 const LOG_WAIT: Duration = Duration::from_secs(2);
@@ -52,21 +52,14 @@ impl Engine {
         let failed = |error: &dyn std::fmt::Display| NotLeading(error.to_string());
         let snapshot = {
             let _alone = self.compacting.lock().await;
-            let applied = self.applied_id();
-            if self.log.snapshot_id() < applied {
-                self.raft.trigger().snapshot().await.map_err(|error| failed(&error))?;
-                let mut metrics = self.raft.data_metrics();
-                let built = metrics.find(|metrics| (metrics.snapshot >= applied).then_some(()));
-                let built = tokio::time::timeout(SNAPSHOT_WAIT, built).await;
-                built.map_err(|error| failed(&error))?.map_err(|watch::Gone| failed(&"the engine stopped"))?;
-            }
+            self.snapshot_upto(self.applied_id()).await.map_err(|stop| failed(&stop))?;
             self.log.journal().snapshot().ok_or_else(|| failed(&"there is no state yet"))?
         };
         let meta = log::meta_of(&snapshot.head).map_err(|error| failed(&error))?;
         let snapshot = Snapshot { meta, snapshot: SnapshotData { bytes: snapshot.bytes, finished: None } };
         let vote = self.raft.server_metrics().borrow().vote.clone();
         let mut link = self.peers.clone().new_client(to.clone(), &EmptyNode {}).await;
-        let sent = link.full_snapshot(vote, snapshot, std::future::pending(), RPCOption::new(SNAPSHOT_WAIT)).await;
+        let sent = link.full_snapshot(vote, snapshot, std::future::pending(), RPCOption::new(ANSWER_WAIT)).await;
         sent.map(drop).map_err(|error| failed(&error))
     }
 
