@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use conflux_core::payload::digest_foreign;
 use conflux_core::{Committed, Container, Digest, Halt, Index, NodeName, Payload};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -186,9 +187,7 @@ impl<C: Container> Core<C> {
             tokio::select! {
                 biased;
                 () = self.local.sampled.notified() => {
-                    if let Err(stop) = self.take_sample() {
-                        return self.halt(&stop);
-                    }
+                    self.take_sample();
                 }
                 () = self.comparison.ring.notified() => {}
             }
@@ -198,20 +197,26 @@ impl<C: Container> Core<C> {
         }
     }
 
-    fn take_sample(&self) -> Result<(), Stop> {
-        let Some(Sample { place, state }) = self.local.take_sample() else { return Ok(()) };
+    fn take_sample(&self) {
+        let Some(Sample { place, state }) = self.local.take_sample() else { return };
         let begun = Instant::now();
         let long = self.local.container().may_take_long();
-        let digest = self.comparing.run(long, || state.digest());
-        let digest = digest.map_err(|error| Halt::Digest { index: place.index, error })?;
+        let digest = self.comparing.run(long, || digest_foreign(&*state));
         let mut known = self.comparison.lock();
         known.cost = begun.elapsed();
         known.last = Some(place.index);
+        let digest = match digest {
+            Ok(digest) => digest,
+            Err(error) => {
+                // To compare is a service: what serves well without a snapshot goes on without this.
+                tracing::warn!(node = &*self.me().name, "the state at {} is not compared: {error}", place.index);
+                return;
+            }
+        };
         keep(&mut known.mine, place, digest);
         drop(known);
         let compared = Compared { incarnation: self.me().incarnation, place, digest };
         self.broadcast(kind::COMPARED, compared.encode());
-        Ok(())
     }
 
     /// A member told what it has.
@@ -363,7 +368,7 @@ impl<C: Container> Core<C> {
         let long = self.local.container().may_take_long();
         let here = self.comparing.run(long, || self.local.state_at(index));
         let (state, action) = here.ok_or_else(|| format!("the state at {index} is not held any more"))?;
-        let here = state.digest().map_err(|error| error.to_string())?;
+        let here = digest_foreign(&*state).map_err(|error| error.to_string())?;
         let head = Head { kind: kind::DIGEST_AT, group: 0, cluster: self.cluster() };
         let body = Bytes::copy_from_slice(&index.0.to_le_bytes());
         let answer = timeout(ANSWER_TIME, self.wire.request(there, head, body)).await;
@@ -384,7 +389,7 @@ impl<C: Container> Core<C> {
         let core = self.clone();
         tokio::spawn(async move {
             let long = core.local.container().may_take_long();
-            let digest = core.comparing.run(long, || Some(core.local.state_at(index)?.0.digest()));
+            let digest = core.comparing.run(long, || Some(digest_foreign(&*core.local.state_at(index)?.0)));
             match digest {
                 Some(Ok(digest)) => reply.send(Compared::encode_digest(digest)),
                 Some(Err(error)) => reply.refuse(&error.to_string()),

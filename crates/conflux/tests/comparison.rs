@@ -256,6 +256,64 @@ async fn of_a_batch_that_breaks_a_replica_it_shows_nothing() {
     assert_eq!(state.index(), Index(10));
 }
 
+/// Serves well, and cannot be written once it is no longer empty.
+struct Unwritable;
+
+#[derive(Clone, Default)]
+struct Count(u64);
+
+impl serde::Serialize for Count {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert_eq!(self.0, 0, "it was never meant to be written");
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Count {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
+        <u64 as serde::Deserialize>::deserialize(deserializer).map(Count)
+    }
+}
+
+impl Container for Unwritable {
+    type State = Count;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = Never;
+
+    fn initial(&self) -> Count {
+        Count(0)
+    }
+
+    fn decide(&self, _: &Count, method: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+        Ok(Some(method))
+    }
+
+    fn reduce(&self, count: &mut Count, action: &u64, _: &Context<'_>) {
+        count.0 += action;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_cannot_be_written_is_not_compared_and_goes_on() {
+    let (log, _guard) = Log::begin();
+    let channel = MemoryChannel::new();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        let builder = Node::builder(Unwritable, name).cluster_size(3).channel(channel.clone()).digest_every(10);
+        nodes.push(builder.open().await.expect("the options are good"));
+    }
+    for _ in 0..50 {
+        nodes[0].perform(1).await.expect("the cluster serves");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for node in &nodes {
+        assert_eq!(node.linearizable_state().await.expect("the cluster serves").0, 50);
+        assert_eq!((node.status().stopped, node.status().agreed), (None, None));
+    }
+    assert!(log.text().contains("is not compared: writing it panicked"), "{}", log.text());
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_no_state_is_that_of_most_all_stop() {
     let cluster = Cluster::open(2).await;

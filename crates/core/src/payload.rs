@@ -42,6 +42,14 @@ pub fn encode_foreign<T: Payload>(value: &T, bytes: &mut Vec<u8>) -> Result<(), 
     crate::panics::caught("writing it", || value.encode(bytes)).map_err(PayloadError::new).flatten()
 }
 
+/// The digest of a value. Writing it is the user's code, and may panic.
+///
+/// # Errors
+/// When the value refuses to be written, or writing it panics.
+pub fn digest_foreign<T: Payload>(value: &T) -> Result<Digest, PayloadError> {
+    crate::panics::caught("writing it", || value.digest()).map_err(PayloadError::new).flatten()
+}
+
 /// A value that travels: in the log, in snapshots, in JSON to people and programs.
 ///
 /// Implemented for every type that serde reads and writes: bytes are MessagePack with named fields, so fields and

@@ -128,7 +128,7 @@ pub enum Halt {
     /// No state is that of most voters.
     #[error(
         "at index {index} the state here has digest {is}, those of the other voters differ, and none is that of most: \
-         a reducer is not deterministic. Begin anew with the state that is right (recover)"
+         a reducer is not deterministic, or there is a HashSet in the state. Begin anew with the state that is right (recover)"
     )]
     Divided {
         /// The place.
