@@ -270,7 +270,8 @@ const BENCH_EXAMPLES: &str = "\
 Examples:
   conflux bench
   conflux bench --nodes 5 --callers 64,1024 --seconds 10 --json
-  conflux bench --callers 1024 --performs 10000000      does memory stay flat?";
+  conflux bench --callers 1024 --performs 10000000      does memory stay flat?
+  conflux bench --channel tcp --limits                  three processes with synced disks, beside what those can do";
 
 /// Options of `dev`.
 #[derive(Clone, Debug, Args)]
@@ -380,19 +381,43 @@ pub(crate) struct BenchOptions {
     /// The node that callers perform at
     #[arg(long, value_enum, default_value_t = BenchAt::Leader)]
     pub(crate) at: BenchAt,
+    /// Where the nodes keep their disks while they are measured [a new directory among the temporary ones; with the memory
+    /// channel, in memory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Measure beside each row what the machine can do at all: a synced write, a round trip
+    #[arg(long)]
+    pub(crate) limits: bool,
     /// How many threads run the nodes and the callers [one for each core]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
     pub(crate) threads: Option<usize>,
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// What `bench` tells the processes that it starts: which node to be, and where its disk is
+    #[arg(long, value_name = "ID", hide = true, requires = "member_data")]
+    pub(crate) member: Option<String>,
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) member_data: Option<PathBuf>,
 }
 
 /// How the nodes of a benchmark talk.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchChannel {
     /// In this process
     Memory,
+    /// By TCP on loopback, each node in a process of its own and with a disk; the callers are in the first one
+    Tcp,
+}
+
+impl BenchChannel {
+    /// As it is written.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            BenchChannel::Memory => "memory",
+            BenchChannel::Tcp => "tcp",
+        }
+    }
 }
 
 /// Where the callers of a benchmark perform.
@@ -400,8 +425,21 @@ pub(crate) enum BenchChannel {
 pub(crate) enum BenchAt {
     /// All at the leader
     Leader,
-    /// Spread over the nodes
+    /// All at a node that passes them on to the leader
+    Follower,
+    /// Spread over the nodes, which are all in this process
     All,
+}
+
+impl BenchAt {
+    /// As it is written.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            BenchAt::Leader => "leader",
+            BenchAt::Follower => "follower",
+            BenchAt::All => "all",
+        }
+    }
 }
 
 fn number_between(text: &str, what: &str, min: usize, max: usize) -> Result<usize, String> {

@@ -36,7 +36,44 @@ fn as_many_callers_as_are_allowed_all_get_an_answer() {
 }
 
 #[test]
+fn processes_with_disks_are_measured_beside_what_the_machine_can_do() {
+    let data = tempfile::tempdir().expect("there is a directory for temporary files");
+    let path = data.path().to_str().expect("the path is UTF-8");
+    for at in ["leader", "follower"] {
+        let arguments =
+            ["bench", "--channel", "tcp", "--callers", "1", "--seconds", "0.2", "--at", at, "--limits", "--json"];
+        let ran = conflux(&[arguments.as_slice(), &["--data", path]].concat(), "").ended_with(0);
+        let bench = ran.answers()[0].clone();
+        assert_eq!(
+            (&bench["channel"], &bench["at"], &bench["rows"][0]["failed"]),
+            (&"tcp".into(), &at.into(), &0.into())
+        );
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        let floor = number(&bench["limits"]["append_and_two_round_trips_us"]);
+        let round_trip = number(&bench["limits"]["loopback_round_trip"]["p50_us"]);
+        assert!(round_trip > 0.0 && floor > 2.0 * round_trip, "{bench}");
+        assert!(
+            number(&bench["rows"][0]["p50_us"]) > round_trip,
+            "another process has it before it is answered: {bench}"
+        );
+        let left = std::fs::read_dir(path).expect("it is there").count();
+        assert_eq!(left, 0, "the disks go with the row");
+    }
+}
+
+#[test]
+fn disks_can_be_had_in_one_process_too() {
+    let data = tempfile::tempdir().expect("there is a directory for temporary files");
+    let path = data.path().to_str().expect("the path is UTF-8");
+    let ran = conflux(&["bench", "--callers", "2", "--seconds", "0.1", "--data", path, "--limits"], "").ended_with(0);
+    assert!(ran.stdout.contains("4 KiB appended, fdatasync"), "{}", ran.stdout);
+}
+
+#[test]
 fn usage_errors_name_the_thing() {
+    conflux(&["bench", "--channel", "tcp", "--at", "all"], "").refused_with(&["--at all", "leader or follower"]);
+    conflux(&["bench", "--nodes", "1", "--at", "follower"], "").refused_with(&["--at follower", "--nodes is 1"]);
+    conflux(&["bench", "--channel", "tcp", "--data", "/dev/null/x"], "").refused_with(&["/dev/null/x"]);
     conflux(&["bench", "--callers", "0"], "").refused_with(&["'0'", "--callers"]);
     conflux(&["bench", "--seconds", "soon"], "").refused_with(&["'soon'", "--seconds"]);
     conflux(&["bench", "--channel", "pigeon"], "").refused_with(&["'pigeon'", "--channel", "memory"]);

@@ -1,11 +1,11 @@
 //! The rows of a benchmark, for people or for programs.
 
-use std::cell::RefCell;
-
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::limits::Limits;
 use super::run::Row;
-use crate::arguments::{BenchAt, BenchOptions};
+use crate::arguments::BenchOptions;
 use crate::exit::Refusal;
 use crate::output::{say, tell};
 
@@ -13,61 +13,104 @@ use crate::output::{say, tell};
 pub(crate) struct Figures {
     container: String,
     nodes: usize,
+    channel: &'static str,
     at: &'static str,
-    /// Filled for programs only.
-    rows: Option<RefCell<Vec<Value>>>,
+    for_programs: bool,
+    rows: Vec<Row>,
 }
 
 impl Figures {
     pub(crate) fn new(container: String, options: &BenchOptions) -> Figures {
-        let at = match options.at {
-            BenchAt::Leader => "leader",
-            BenchAt::All => "all",
-        };
-        Figures { container, nodes: options.nodes, at, rows: options.json.then(RefCell::default) }
+        let (channel, at) = (options.channel.word(), options.at.word());
+        Figures { container, nodes: options.nodes, channel, at, for_programs: options.json, rows: Vec::new() }
     }
 
     pub(crate) fn begin(&self) -> Result<(), Refusal> {
-        if self.rows.is_none() {
-            let at = if self.at == "leader" { "the leader" } else { "all nodes" };
-            say!("{}: nodes {}, channel memory, callers at {at}", self.container, self.nodes)?;
-            say!("{}", header())?;
+        if self.for_programs {
+            return Ok(());
         }
-        Ok(())
+        let at = match self.at {
+            "leader" => "the leader",
+            "follower" => "a follower",
+            _ => "all nodes",
+        };
+        say!("{}: nodes {}, channel {}, callers at {at}", self.container, self.nodes, self.channel)?;
+        say!("{}", header())
     }
 
-    pub(crate) fn row(&self, row: &Row) -> Result<(), Refusal> {
-        match &self.rows {
-            Some(rows) => rows.borrow_mut().push(row_value(row)),
-            None => {
-                say!("{}", text(row))?;
-                for (performs, bytes) in &row.points {
-                    say!("{:>16} performs: {}", performs, memory(*bytes))?;
-                }
+    pub(crate) fn row(&mut self, row: Row) -> Result<(), Refusal> {
+        if !self.for_programs {
+            say!("{}", text(&row))?;
+            for (performs, bytes) in &row.points {
+                say!("{:>16} performs: {}", performs, memory(*bytes))?;
             }
         }
         if let Some(failure) = &row.failure {
             tell!("{} callers: {} performs got no answer; the first: {failure}", row.callers, row.failed);
         }
+        self.rows.push(row);
         Ok(())
     }
 
-    pub(crate) fn end(&self) -> Result<(), Refusal> {
-        if let Some(rows) = &self.rows {
-            let rows = rows.take();
-            say!(
-                "{}",
-                json!({
-                    "container": self.container,
-                    "nodes": self.nodes,
-                    "channel": "memory",
-                    "at": self.at,
-                    "rows": rows,
-                })
-            )?;
+    pub(crate) fn end(&self, limits: Option<&Limits>) -> Result<(), Refusal> {
+        if !self.for_programs {
+            return limits.map_or(Ok(()), |limits| self.compare(limits));
         }
-        Ok(())
+        let mut object = json!({
+            "container": self.container,
+            "nodes": self.nodes,
+            "channel": self.channel,
+            "at": self.at,
+            "rows": self.rows.iter().map(row_value).collect::<Vec<_>>(),
+        });
+        if let Some(limits) = limits {
+            object["limits"] = limits_value(limits);
+        }
+        say!("{object}")
     }
+
+    /// Says what the machine can do, and how far one caller is from it.
+    fn compare(&self, limits: &Limits) -> Result<(), Refusal> {
+        say!("{:<36}  {:>10}  {:>10}  {:>10}", "limits of this machine", "p50", "p99", "p999")?;
+        for (what, times) in named(limits) {
+            let [p50, p99, p999] = quantiles(times).map(time);
+            say!("{what:<36}  {p50:>10}  {p99:>10}  {p999:>10}")?;
+        }
+        let Some(row) = self.rows.iter().find(|row| row.callers == 1) else { return Ok(()) };
+        let [p50, ..] = quantiles(&row.latency);
+        let floor = limits.floor();
+        say!(
+            "1 caller: p50 is {} times the {} of an append that is synced and two round trips",
+            ratio(p50, floor),
+            time(floor)
+        )
+    }
+}
+
+fn named(limits: &Limits) -> [(&'static str, &Histogram<u64>); 3] {
+    [
+        ("4 KiB written over others, fdatasync", &limits.overwrite),
+        ("4 KiB appended, fdatasync", &limits.append),
+        ("round trip on loopback", &limits.round_trip),
+    ]
+}
+
+fn limits_value(limits: &Limits) -> Value {
+    let value = |times: &Histogram<u64>| {
+        let [p50, p99, p999] = quantiles(times).map(micros);
+        json!({"p50_us": p50, "p99_us": p99, "p999_us": p999, "times": times.len()})
+    };
+    json!({
+        "overwrite_fdatasync_4k": value(&limits.overwrite),
+        "append_fdatasync_4k": value(&limits.append),
+        "loopback_round_trip": value(&limits.round_trip),
+        "append_and_two_round_trips_us": micros(limits.floor()),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "two digits of it are meant")]
+fn ratio(one: u64, other: u64) -> String {
+    format!("{:.2}", one as f64 / other.max(1) as f64)
 }
 
 fn header() -> String {
@@ -75,14 +118,14 @@ fn header() -> String {
 }
 
 fn text(row: &Row) -> String {
-    let [p50, p99, p999] = quantiles(row).map(time);
+    let [p50, p99, p999] = quantiles(&row.latency).map(time);
     let rate = format!("{:.0}", rate(row));
     let memory = memory(row.memory);
     format!("{:>8}  {rate:>12}  {p50:>10}  {p99:>10}  {p999:>10}  {memory:>10}", row.callers)
 }
 
 fn row_value(row: &Row) -> Value {
-    let [p50, p99, p999] = quantiles(row).map(micros);
+    let [p50, p99, p999] = quantiles(&row.latency).map(micros);
     let mut value = json!({
         "callers": row.callers,
         "performs": row.latency.len(),
@@ -101,8 +144,8 @@ fn row_value(row: &Row) -> Value {
     value
 }
 
-fn quantiles(row: &Row) -> [u64; 3] {
-    [0.5, 0.99, 0.999].map(|quantile| row.latency.value_at_quantile(quantile))
+fn quantiles(times: &Histogram<u64>) -> [u64; 3] {
+    [0.5, 0.99, 0.999].map(|quantile| times.value_at_quantile(quantile))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -131,7 +174,6 @@ fn memory(bytes: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdrhistogram::Histogram;
     use std::time::Duration;
 
     fn row() -> Row {

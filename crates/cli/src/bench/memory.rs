@@ -1,11 +1,15 @@
-//! How much memory this process has.
+//! How much memory processes have.
 
-/// The resident memory in bytes, where the system tells.
-pub(crate) fn resident_bytes() -> Option<u64> {
+use std::path::Path;
+
+/// The resident memory of this process and of `others`, by their process ids, in bytes, where the system tells.
+pub(crate) fn resident_bytes(others: &[u32]) -> Option<u64> {
     if !cfg!(target_os = "linux") {
         return None;
     }
-    of_status(&std::fs::read_to_string("/proc/self/status").ok()?)
+    let of = |path: &Path| of_status(&std::fs::read_to_string(path).ok()?);
+    let own = of(Path::new("/proc/self/status"))?;
+    others.iter().try_fold(own, |sum, id| Some(sum + of(Path::new(&format!("/proc/{id}/status")))?))
 }
 
 fn of_status(status: &str) -> Option<u64> {
@@ -26,7 +30,9 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_process_has_some() {
-        assert!(resident_bytes() > Some(100_000));
+    fn this_process_has_some_and_others_are_added() {
+        let own = resident_bytes(&[]).expect("Linux tells");
+        assert!(own > 100_000);
+        assert!(resident_bytes(&[std::process::id()]) > Some(own + 100_000));
     }
 }

@@ -1,36 +1,33 @@
 //! `conflux bench`: performs a second, how long one takes, memory.
 
+mod bed;
 mod counter;
 mod figures;
+mod limits;
+mod members;
 mod memory;
 mod run;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use conflux::{Node, Status};
-use conflux_core::{Container, NodeName};
-use futures_util::future;
-use tokio::time::timeout;
+use conflux_core::Container;
+use tempfile::TempDir;
 
 use crate::arguments::{BenchAt, BenchChannel, BenchOptions};
-use crate::cluster::name_of;
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
-use crate::ground::{MemoryGround, NodeOptions};
 use crate::line::{Body, Line};
 
+use self::bed::Bed;
 pub(crate) use self::counter::Counter;
 use self::figures::Figures;
-use self::run::{Length, Row};
+use self::limits::Limits;
+use self::run::Length;
 
 /// What is performed on the built-in counter.
 pub(crate) const ADD_ONE: counter::Method = counter::Method::Add(1);
-
-/// How long a cluster may take to elect its first leader.
-const LEADER_WAIT: Duration = Duration::from_secs(30);
-
-/// How many calls a node takes at once however few the callers are: the library's own default.
-const IN_FLIGHT_MIN: usize = 65_536;
 
 /// How long a row runs at most before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -52,51 +49,69 @@ pub(crate) async fn run<F: Factory>(
     method: <F::Container as Container>::Method,
     options: BenchOptions,
 ) -> Result<Exit, Refusal> {
-    let BenchChannel::Memory = options.channel;
+    if let (Some(name), Some(data)) = (&options.member, &options.member_data) {
+        return members::run(factory, name, options.nodes, data).await;
+    }
+    if options.channel == BenchChannel::Tcp && options.at == BenchAt::All {
+        return Err(Refusal::new(
+            "--at all needs nodes that are all in this process; with --channel tcp, it is leader or follower",
+        ));
+    }
+    if options.at == BenchAt::Follower && options.nodes == 1 {
+        return Err(Refusal::new("--at follower needs two nodes at least, and --nodes is 1"));
+    }
+    tokio::select! {
+        biased;
+        // What was started ends with what it was started by, and the disks go.
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        done = rows(Arc::new(factory), method, options) => done,
+    }
+}
+
+async fn rows<F: Factory>(
+    factory: Arc<F>,
+    method: <F::Container as Container>::Method,
+    options: BenchOptions,
+) -> Result<Exit, Refusal> {
     let length = options.performs.map_or(
         Length::Time { warm_up: WARM_UP.min(options.seconds / 4), measured: options.seconds },
         Length::Performs,
     );
-    let factory = std::sync::Arc::new(factory);
-    let figures = Figures::new(factory.name(), &options);
+    let mut figures = Figures::new(factory.name(), &options);
     figures.begin()?;
+    let mut limits = options.limits.then(Limits::new);
     let mut failed = false;
     for &callers in &options.callers {
-        let row = row(factory.clone(), &method, callers, length, &options).await?;
+        let data = directory(&options)?;
+        let path = data.as_ref().map(TempDir::path);
+        limits = measure(limits, path).await?;
+        let bed = Bed::make(factory.clone(), callers, &options, path).await?;
+        let row = run::run(bed.at(), &method, callers, length, bed.processes_of_members()).await;
+        bed.end().await;
         failed |= row.failed > 0;
-        figures.row(&row)?;
+        figures.row(row)?;
     }
-    figures.end()?;
+    figures.end(limits.as_ref())?;
     Ok(if failed { Exit::BadLines } else { Exit::Good })
 }
 
-async fn row<F: Factory>(
-    factory: std::sync::Arc<F>,
-    method: &<F::Container as Container>::Method,
-    callers: usize,
-    length: Length,
-    options: &BenchOptions,
-) -> Result<Row, Refusal> {
-    // All callers may perform at one node.
-    let node_options = NodeOptions { in_flight_max: Some(callers.max(IN_FLIGHT_MIN)), ..NodeOptions::default() };
-    let ground = MemoryGround::new(factory, options.nodes, node_options);
-    let names: Vec<NodeName> = (0..options.nodes).map(name_of).collect();
-    let nodes = future::try_join_all(names.iter().map(|name| ground.open_typed(name))).await?;
-    let leader = timeout(LEADER_WAIT, leader(&nodes))
-        .await
-        .map_err(|_| Refusal::new(format!("no leader was elected within {} s", LEADER_WAIT.as_secs())))?;
-    let at = match options.at {
-        BenchAt::Leader => std::slice::from_ref(leader),
-        BenchAt::All => &nodes,
+/// A directory for one row's disks, which goes with the row; none where disks are in memory.
+fn directory(options: &BenchOptions) -> Result<Option<TempDir>, Refusal> {
+    let parent = match (&options.data, options.channel) {
+        (Some(data), _) => data.clone(),
+        (None, BenchChannel::Tcp) => std::env::temp_dir(),
+        (None, BenchChannel::Memory) => return Ok(None),
     };
-    let row = run::run(at, method, callers, length).await;
-    future::join_all(nodes.iter().map(Node::close)).await;
-    Ok(row)
+    let made = std::fs::create_dir_all(&parent)
+        .and_then(|()| tempfile::Builder::new().prefix("conflux-bench-").tempdir_in(&parent));
+    made.map(Some).map_err(|error| Refusal::of_file(&parent, &error))
 }
 
-/// Waits for a leader that the first node knows of.
-async fn leader<C: Container>(nodes: &[Node<C>]) -> &Node<C> {
-    let first = &nodes[0];
-    let leader = |status: &Status| nodes.iter().find(|node| status.leader.as_ref() == Some(node.id()));
-    first.watch_status().find(leader).await.expect("the node is open")
+/// Measures the limits once more, where the disks are or would be.
+async fn measure(limits: Option<Limits>, directory: Option<&Path>) -> Result<Option<Limits>, Refusal> {
+    let Some(mut limits) = limits else { return Ok(None) };
+    let directory = directory.map_or_else(std::env::temp_dir, Path::to_owned);
+    let measured = tokio::task::spawn_blocking(move || limits.measure(&directory).map(|()| limits)).await;
+    let measured = measured.expect("it does not panic");
+    measured.map(Some).map_err(|error| Refusal::new(format!("the limits cannot be measured: {error}")))
 }

@@ -15,7 +15,7 @@ use super::memory::resident_bytes;
 const SHARDS: usize = 16;
 
 /// The longest time that is told apart, in nanoseconds: ten minutes.
-const NANOS_MAX: u64 = 600_000_000_000;
+pub(super) const NANOS_MAX: u64 = 600_000_000_000;
 
 /// How many memory figures a row of so many performs gets.
 const POINTS: u64 = 10;
@@ -44,9 +44,16 @@ pub(crate) struct Row {
     pub(crate) points: Vec<(u64, Option<u64>)>,
 }
 
-/// Lets `callers` tasks perform `method`, each awaiting its answer before the next, spread over `nodes`.
-pub(crate) async fn run<C: Container>(nodes: &[Node<C>], method: &C::Method, callers: usize, length: Length) -> Row {
-    let run = Arc::new(Run::new(length));
+/// Lets `callers` tasks perform `method`, each awaiting its answer before the next, spread over `nodes`. `others` are the
+/// processes of nodes that are not in this one.
+pub(crate) async fn run<C: Container>(
+    nodes: &[Node<C>],
+    method: &C::Method,
+    callers: usize,
+    length: Length,
+    others: Vec<u32>,
+) -> Row {
+    let run = Arc::new(Run::new(length, others));
     let mut tasks = JoinSet::new();
     let mut begun = Instant::now();
     for (nth, node) in (0..callers).zip(nodes.iter().cycle()) {
@@ -105,6 +112,8 @@ struct Run {
     answered: AtomicU64,
     shards: Vec<Mutex<Shard>>,
     points: Mutex<Vec<(u64, Option<u64>)>>,
+    /// Processes whose memory counts too.
+    others: Vec<u32>,
 }
 
 struct Shard {
@@ -121,7 +130,7 @@ impl Shard {
 }
 
 impl Run {
-    fn new(length: Length) -> Run {
+    fn new(length: Length, others: Vec<u32>) -> Run {
         let (phase, limit) = match length {
             Length::Time { .. } => (Phase::WarmUp, None),
             Length::Performs(limit) => (Phase::Measuring, Some(limit)),
@@ -133,6 +142,7 @@ impl Run {
             answered: AtomicU64::new(0),
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             points: Mutex::default(),
+            others,
         }
     }
 
@@ -164,7 +174,10 @@ impl Run {
         if let Some(limit) = self.limit {
             let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
             if answered * POINTS / limit > (answered - 1) * POINTS / limit {
-                self.points.lock().unwrap_or_else(PoisonError::into_inner).push((answered, resident_bytes()));
+                self.points
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((answered, resident_bytes(&self.others)));
             }
         }
     }
@@ -185,7 +198,7 @@ impl Run {
             latency: all.latency,
             failed: all.failed,
             failure: all.failure,
-            memory: resident_bytes(),
+            memory: resident_bytes(&self.others),
             points,
         }
     }
@@ -198,7 +211,7 @@ mod tests {
     #[test]
     fn a_number_of_performs_is_kept_to_and_has_ten_points() {
         for limit in [1, 3, 10, 1_000] {
-            let run = Run::new(Length::Performs(limit));
+            let run = Run::new(Length::Performs(limit), vec![]);
             let mut performs = 0;
             while run.goes_on() {
                 run.record(performs, Duration::from_micros(5), None);
@@ -213,7 +226,7 @@ mod tests {
 
     #[test]
     fn only_what_is_answered_while_measuring_counts() {
-        let run = Run::new(Length::Time { warm_up: Duration::ZERO, measured: Duration::ZERO });
+        let run = Run::new(Length::Time { warm_up: Duration::ZERO, measured: Duration::ZERO }, vec![]);
         run.record(0, Duration::from_micros(1), None);
         run.enter(Phase::Measuring);
         run.record(1, Duration::from_micros(2), None);
