@@ -57,7 +57,7 @@ fn processes_with_disks_are_measured_beside_what_the_machine_can_do() {
             "another process has it before it is answered: {bench}"
         );
         let left = std::fs::read_dir(path).expect("it is there").count();
-        assert_eq!(left, 0, "the disks go with the row");
+        assert_eq!(left, 0, "the disks are gone");
     }
 }
 

@@ -77,15 +77,15 @@ async fn rows<F: Factory>(
         Length::Time { warm_up: WARM_UP.min(options.seconds / 4), measured: options.seconds },
         Length::Performs,
     );
+    let data = directory(&options)?;
     let mut figures = Figures::new(factory.name(), &options);
     figures.begin()?;
     let mut limits = options.limits.then(Limits::new);
     let mut failed = false;
-    for &callers in &options.callers {
-        let data = directory(&options)?;
-        let path = data.as_ref().map(TempDir::path);
-        limits = measure(limits, path).await?;
-        let bed = Bed::make(factory.clone(), callers, &options, path).await?;
+    for (nth, &callers) in options.callers.iter().enumerate() {
+        limits = measure(limits, data.as_ref().map(TempDir::path)).await?;
+        let disks = data.as_ref().map(|data| data.path().join(nth.to_string()));
+        let bed = Bed::make(factory.clone(), callers, &options, disks.as_deref()).await?;
         let row = run::run(bed.at(), &method, callers, length, bed.processes_of_members()).await;
         bed.end().await;
         failed |= row.failed > 0;
@@ -95,7 +95,7 @@ async fn rows<F: Factory>(
     Ok(if failed { Exit::BadLines } else { Exit::Good })
 }
 
-/// A directory for one row's disks, which goes with the row; none where disks are in memory.
+/// A directory for the disks, which goes when all is measured; none where disks are in memory.
 fn directory(options: &BenchOptions) -> Result<Option<TempDir>, Refusal> {
     let parent = match (&options.data, options.channel) {
         (Some(data), _) => data.clone(),
