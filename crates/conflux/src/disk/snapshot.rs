@@ -23,6 +23,9 @@ use super::{DiskError, EntryId, KeptSnapshot, SnapshotBytes, SnapshotHead};
 const MAGIC: &[u8; 8] = b"CNFLXSNP";
 const VERSION: u32 = 1;
 const CHUNK_BYTES: usize = 64 * 1024;
+/// So many chunks are synced at a time, 1 MiB: a file system may have a sync of the log wait for all that was written to
+/// other files.
+const CHUNKS_SYNCED: u64 = 16;
 const PREFIX: &str = "snapshot-";
 /// A membership of hundreds of nodes is far smaller.
 const META_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -111,11 +114,18 @@ impl Writing {
         self.put(at, &bytes)?;
         self.chunks += 1;
         self.rest.clear();
+        if self.chunks.is_multiple_of(CHUNKS_SYNCED) {
+            self.sync()?;
+        }
         Ok(())
     }
 
     fn put(&self, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.handle.write_at(at, bytes).map_err(|error| DiskError::io("write to", &self.path, &error))
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.handle.sync().map_err(|error| DiskError::io("sync", &self.path, &error))
     }
 
     /// Writes the rest and the header, and syncs.
@@ -125,7 +135,7 @@ impl Writing {
             self.put_chunk()?;
         }
         self.put(0, &header(self.disk, &self.head, length))?;
-        self.handle.sync().map_err(|error| DiskError::io("sync", &self.path, &error))?;
+        self.sync()?;
         self.done = true;
         let bytes =
             Arc::new(Content { path: self.path.clone(), handle: self.handle.clone(), content: self.content, length });
