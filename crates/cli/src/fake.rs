@@ -202,6 +202,7 @@ impl JsonNode for FakeNode {
             index: self.state().0,
             agreed: None,
             parted: 0,
+            is_mending: false,
             generation: 0,
             cluster: Some(1),
             voters: Vec::new(),

@@ -41,6 +41,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Sample<C: Container> {
     pub(crate) place: Place,
     pub(crate) state: Arc<C::State>,
+    /// How often this replica's state had been replaced by another one: what is known of one says nothing of the next.
+    pub(crate) resets: u64,
 }
 
 /// What is known of everybody's states.
@@ -56,6 +58,8 @@ pub(crate) struct Comparison {
 #[derive(Default)]
 struct Known {
     mine: VecDeque<(Place, Digest)>,
+    /// Of which of this replica's states those are: see [`Sample::resets`].
+    resets: u64,
     /// Of voters only, so that there is an end to it.
     others: BTreeMap<Member, VecDeque<(Place, Digest)>>,
     agreed: Option<Index>,
@@ -137,6 +141,14 @@ impl Comparison {
 }
 
 impl Known {
+    /// Forgets what was known of a state that was replaced.
+    fn replaced(&mut self, resets: u64) {
+        if self.resets != resets {
+            self.mine.clear();
+            self.resets = resets;
+        }
+    }
+
     /// What the digests say of a place; `me` has `mine` there.
     fn judge(&self, place: Place, mine: Digest, me: &Member, voters: &BTreeSet<Member>) -> Verdict {
         let mut told: BTreeMap<Digest, Vec<&Member>> = BTreeMap::new();
@@ -198,7 +210,10 @@ impl<C: Container> Core<C> {
     }
 
     fn take_sample(&self) {
-        let Some(Sample { place, state }) = self.local.take_sample() else { return };
+        let Some(Sample { place, state, resets }) = self.local.take_sample() else { return };
+        if resets != self.local.resets() {
+            return;
+        }
         let begun = Instant::now();
         let long = self.local.container().may_take_long();
         let digest = self.comparing.run(long, || digest_foreign(&*state));
@@ -213,6 +228,10 @@ impl<C: Container> Core<C> {
                 return;
             }
         };
+        known.replaced(self.local.resets());
+        if resets != known.resets {
+            return;
+        }
         keep(&mut known.mine, place, digest);
         drop(known);
         let compared = Compared { incarnation: self.me().incarnation, place, digest };
@@ -238,7 +257,12 @@ impl<C: Container> Core<C> {
     /// Looks at what everybody told, the latest first.
     async fn judge(self: &Arc<Self>) -> Result<(), Stop> {
         let View { voters, .. } = self.engine.view();
-        let mine: Vec<_> = self.comparison.lock().mine.iter().rev().copied().collect();
+        let resets = self.local.resets();
+        let mine: Vec<_> = {
+            let mut known = self.comparison.lock();
+            known.replaced(resets);
+            known.mine.iter().rev().copied().collect()
+        };
         let mut undecided = None;
         for (place, digest) in mine {
             let verdict = self.comparison.lock().judge(place, digest, self.me(), &voters);
@@ -262,7 +286,10 @@ impl<C: Container> Core<C> {
                     break;
                 }
                 Verdict::Parted { ought, witness } => {
-                    self.mend(place, digest, ought, &witness).await?;
+                    // It may have been replaced a moment ago, by a snapshot that the engine installed.
+                    if self.engine.part(|| self.local.resets() == resets) {
+                        self.mend(place, digest, ought, &witness).await?;
+                    }
                     return Ok(());
                 }
                 Verdict::Divided => return Err(Halt::Divided { index: place.index, is: digest }.into()),
@@ -283,16 +310,14 @@ impl<C: Container> Core<C> {
         Ok(())
     }
 
-    /// Takes up the state of another member.
+    /// Takes up the state of another member; this replica is parted.
     async fn mend(self: &Arc<Self>, place: Place, is: Digest, ought: Digest, witness: &Member) -> Result<(), Stop> {
-        self.engine.part();
         let me = &self.me().name;
         let index = place.index;
         let (agreed, in_a_row) = {
             let mut known = self.comparison.lock();
             known.parted += 1;
             known.mended_in_a_row += 1;
-            known.mine.clear();
             (known.agreed.unwrap_or_default(), known.mended_in_a_row)
         };
         let parted = format!("the state of {me} parted from that of most after index {agreed}");
@@ -300,6 +325,10 @@ impl<C: Container> Core<C> {
         tracing::error!(
             "{parted}: at {index} its digest is {is}, and theirs is {ought}. A reducer is not deterministic, or memory is damaged"
         );
+        // Methods must not be judged on this state, nor callers wait until the action is found.
+        if self.engine.view().leader.as_ref() == Some(self.me()) {
+            self.hand_over_to_any().await;
+        }
         match self.first_parted(agreed, index, &witness.name).await {
             Ok(action) => {
                 let text = action.action.to_json().map_or_else(|error| error.to_string(), |json| json.to_string());
@@ -315,7 +344,6 @@ impl<C: Container> Core<C> {
         while *parted.borrow_and_update() {
             let leader = watcher.view().leader;
             match leader {
-                // Methods must not be judged on this state.
                 Some(leader) if leader == *self.me() => self.hand_over_to_any().await,
                 Some(leader) => {
                     let wanted = StateWanted { incarnation: self.me().incarnation };
@@ -366,9 +394,12 @@ impl<C: Container> Core<C> {
     /// Whether the states here and there differ at a place; if so, the action that led to the one here.
     async fn differs(&self, index: Index, there: &NodeName) -> Result<Option<Option<Committed<C>>>, String> {
         let long = self.local.container().may_take_long();
-        let here = self.comparing.run(long, || self.local.state_at(index));
-        let (state, action) = here.ok_or_else(|| format!("the state at {index} is not held any more"))?;
-        let here = digest_foreign(&*state).map_err(|error| error.to_string())?;
+        let here = self.comparing.run(long, || {
+            let (state, action) = self.local.state_at(index)?;
+            Some((digest_foreign(&*state), action))
+        });
+        let (here, action) = here.ok_or_else(|| format!("the state at {index} is not held any more"))?;
+        let here = here.map_err(|error| error.to_string())?;
         let head = Head { kind: kind::DIGEST_AT, group: 0, cluster: self.cluster() };
         let body = Bytes::copy_from_slice(&index.0.to_le_bytes());
         let answer = timeout(ANSWER_TIME, self.wire.request(there, head, body)).await;
@@ -383,11 +414,11 @@ impl<C: Container> Core<C> {
         let Ok(index) = <[u8; 8]>::try_from(&*arrival.body).map(|bytes| Index(u64::from_le_bytes(bytes))) else {
             return reply.refuse("an index has 8 bytes");
         };
-        if self.comparison.answering.swap(true, Ordering::AcqRel) {
+        let Some(answering) = Answering::begin(self) else {
             return reply.refuse("another one asks at the moment");
-        }
-        let core = self.clone();
+        };
         tokio::spawn(async move {
+            let core = &answering.0;
             let long = core.local.container().may_take_long();
             let digest = core.comparing.run(long, || Some(digest_foreign(&*core.local.state_at(index)?.0)));
             match digest {
@@ -395,7 +426,6 @@ impl<C: Container> Core<C> {
                 Some(Err(error)) => reply.refuse(&error.to_string()),
                 None => reply.refuse(&format!("the state at {index} is not held any more")),
             }
-            core.comparison.answering.store(false, Ordering::Release);
         });
     }
 
@@ -412,6 +442,22 @@ impl<C: Container> Core<C> {
                 tracing::warn!("{member} parted, and could not be sent a state: {}", why.0);
             }
         });
+    }
+}
+
+/// An earlier state is being made, until this goes.
+struct Answering<C: Container>(Arc<Core<C>>);
+
+impl<C: Container> Answering<C> {
+    /// `None` while another one is made.
+    fn begin(core: &Arc<Core<C>>) -> Option<Self> {
+        (!core.comparison.answering.swap(true, Ordering::AcqRel)).then(|| Answering(core.clone()))
+    }
+}
+
+impl<C: Container> Drop for Answering<C> {
+    fn drop(&mut self) {
+        self.0.comparison.answering.store(false, Ordering::Release);
     }
 }
 

@@ -408,6 +408,7 @@ impl<C: Container> Core<C> {
             index,
             agreed: self.comparison.agreed(),
             parted: self.comparison.parted(),
+            is_mending: self.engine.is_parted(),
             generation,
             cluster: (cluster != 0).then_some(cluster),
             voters: names(voters),

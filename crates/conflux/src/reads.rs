@@ -81,21 +81,28 @@ impl<C: Container> Core<C> {
 
     /// Ends when this node's published state holds everything that was committed anywhere when this began.
     pub(crate) async fn read_barrier(&self, patience: Duration) -> Result<(), ReadError> {
-        let deadline = Instant::now() + patience;
         let mut stopped = self.stopped.subscribe();
-        let index = tokio::select! {
+        tokio::select! {
             biased;
-            // Closing ends the task that would answer.
-            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => return Err(ReadError::Closed),
-            index = timeout_at(deadline, self.reads.join()) => match index {
-                Ok(Ok(index)) => index,
-                Ok(Err(_)) => return Err(ReadError::Closed),
-                Err(_) => return Err(ReadError::Deadline(patience, self.waiting_for())),
-            },
+            // Closing ends the tasks that would answer, and a replica that parted and stops is never mended.
+            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => Err(ReadError::Closed),
+            reached = self.reach_read_index(patience) => reached,
+        }
+    }
+
+    async fn reach_read_index(&self, patience: Duration) -> Result<(), ReadError> {
+        let deadline = Instant::now() + patience;
+        let index = match timeout_at(deadline, self.reads.join()).await {
+            Ok(Ok(index)) => index,
+            Ok(Err(_)) => return Err(ReadError::Closed),
+            Err(_) => return Err(ReadError::Deadline(patience, self.waiting_for())),
         };
         match timeout_at(deadline, self.engine.wait_applied(index)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(ReadError::Closed),
+            Err(_) if self.engine.is_parted() => {
+                Err(ReadError::Deadline(patience, "this node's state is being replaced".into()))
+            }
             Err(_) => Err(ReadError::Deadline(patience, "this node is behind the leader".into())),
         }
     }

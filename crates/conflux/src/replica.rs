@@ -127,13 +127,19 @@ impl<C: Container> Local<C> {
     }
 
     /// What comes after an index that a subscriber was told, after so many resets of the history if it was told here; and
-    /// how many there are now.
-    pub(crate) fn since(&self, last: Index, resets: Option<u64>, max: usize) -> (Owed<C>, u64) {
+    /// how many there are now, if that index has come: only then is it the index of this history.
+    pub(crate) fn since(&self, last: Index, resets: Option<u64>, max: usize) -> (Owed<C>, Option<u64>) {
         self.history(|history| {
             let now = history.resets();
             let same = resets.is_none_or(|then| then == now);
-            (if same { history.since(last, max) } else { Owed::Reset }, now)
+            let has_come = last <= history.last();
+            (if same { history.since(last, max) } else { Owed::Reset }, has_come.then_some(now))
         })
+    }
+
+    /// How often the state was replaced by another one, not by what an action led to.
+    pub(crate) fn resets(&self) -> u64 {
+        self.history(History::resets)
     }
 
     /// The present: the state, its place, and how often the history was reset before.
@@ -257,7 +263,7 @@ impl<C: Container> Local<C> {
             let mine = self.origin.key(&store);
             if batch.header.compare && batch.header.prev == store.head() {
                 let place = Place { batch: batch.header.id, index: store.index() };
-                let sample = Sample { place, state: store.state().clone() };
+                let sample = Sample { place, state: store.state().clone(), resets: self.resets() };
                 *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
                 self.sampled.notify_one();
             }

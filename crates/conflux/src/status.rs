@@ -67,6 +67,8 @@ pub struct Status {
     /// How often this node's state was found to be another than that of most voters, since it was opened. It goes on with
     /// theirs.
     pub parted: u64,
+    /// Whether its state is being replaced by theirs right now: what is read here meanwhile is known to be wrong.
+    pub is_mending: bool,
     /// The name of the history since it was taken up again from a backup or after a lost majority; 0 for the one that was
     /// founded. Actions at the same place in two generations may differ. At most 2^53 - 1.
     pub generation: u64,

@@ -118,12 +118,16 @@ impl<C: Container> Actions<C> {
         if self.fetched.is_empty() {
             let (owed, resets) = self.local.since(self.last, self.resets, FETCH);
             match owed {
-                Owed::Nothing => return None,
+                // From here on it was told here: another state at that place has to be said.
+                Owed::Nothing => {
+                    self.resets = self.resets.or(resets);
+                    return None;
+                }
                 Owed::Reset => {
                     let (state, index) = self.reset();
                     return Some(Next::Reset { state, index });
                 }
-                Owed::Changes(changes) => (self.fetched, self.resets) = (changes.into(), Some(resets)),
+                Owed::Changes(changes) => (self.fetched, self.resets) = (changes.into(), resets),
             }
         }
         let action = self.fetched.pop_front()?;

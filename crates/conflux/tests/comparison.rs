@@ -207,6 +207,39 @@ async fn a_follower_that_parts_names_the_action_and_goes_on_with_the_state_of_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscriber_from_elsewhere_hears_that_the_state_was_replaced_at_the_place_it_stands_at() {
+    let cluster = Cluster::open(3).await;
+    let (leads, follows) = cluster.roles();
+    let node = &cluster.nodes[follows];
+    cluster.skews[follows].arm(25..=25, 1..=u64::MAX);
+    let mut watch = node.watch_status();
+    let mut last = 0;
+    let mending = loop {
+        last += 1;
+        cluster.nodes[leads].perform(last).await.expect("it serves");
+        let mending = watch.find(|status| status.is_mending.then(|| status.index));
+        match tokio::time::timeout(Duration::from_millis(20), mending).await {
+            Ok(mending) => break mending.expect("it is open"),
+            Err(_) => assert!(last < 100, "it is noticed"),
+        }
+    };
+    // Nothing comes behind, so the other state stands at the same place.
+    assert_eq!(mending, Index(last));
+    let mut changes = node.subscribe_from(mending);
+    assert!(tokio::time::timeout(Duration::ZERO, changes.next()).await.is_err(), "there is nothing yet");
+    assert!(node.status().is_mending);
+    let reset = tokio::time::timeout(Duration::from_secs(30), changes.next()).await;
+    match reset.expect("it is mended").expect("the node is open") {
+        Event::Reset { state, index } => {
+            assert_eq!((index, (*state).clone()), (Index(last), (1..=last).collect::<Vec<u64>>()));
+        }
+        Event::Change(change) => panic!("{change:?}"),
+    }
+    cluster.agree(last).await;
+    assert!(!node.status().is_mending);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_parts_hands_over_and_follows() {
     let (log, _guard) = Log::begin();
     let cluster = Cluster::open(3).await;

@@ -24,6 +24,8 @@ pub struct StatusReport {
     pub agreed: Option<Index>,
     /// How often its state was another than that of most voters, and replaced by theirs.
     pub parted: u64,
+    /// Whether its state is being replaced by theirs right now: what is read from it meanwhile is known to be wrong.
+    pub mending: bool,
     /// Which history its places are of: another one begins when a backup is restored.
     pub generation: u64,
     /// The cluster it belongs to, once it does, in hexadecimal digits.
@@ -49,6 +51,7 @@ impl From<Status> for StatusReport {
             index,
             agreed,
             parted,
+            is_mending,
             generation,
             cluster,
             voters,
@@ -66,6 +69,7 @@ impl From<Status> for StatusReport {
             index,
             agreed,
             parted,
+            mending: is_mending,
             generation,
             cluster: cluster.map(|cluster| format!("{cluster:x}")),
             voters: names(voters),

@@ -127,19 +127,25 @@ async fn begin(front: Arc<Front>, start: EventId) -> Option<Following> {
         goes_on = fits(history) && start.index <= index;
     }
     let mut first = format!("retry: {RETRY_MS}\n");
-    let last = if goes_on {
+    let events = if goes_on {
         // An id without data is no event, but what a client resumes from: so it misses nothing before its first one.
         first.push_str(&format!("id: {history}-{}\n\n", start.index));
-        start.index
+        front.node.subscribe(Some(start.index))
     } else {
+        // First the events: a state that is replaced after it was told here is a reset among them.
+        let events = front.node.subscribe(None);
         let node = front.node.clone();
-        let (index, state) = blocking(move || node.state()).await.ok()?;
+        let (told, state) = blocking(move || node.state()).await.ok()?;
         first.push('\n');
-        write_event(&mut first, history, "reset", index, &json!({"index": index, "state": state}));
+        write_event(&mut first, history, "reset", told, &json!({"index": told, "state": state}));
         front.counters.sent(1, 1);
-        index
+        let is_new = move |event: &JsonEvent| match event {
+            JsonEvent::Change(change) => change.index > told,
+            JsonEvent::Reset { .. } => true,
+        };
+        events.filter(move |event| std::future::ready(is_new(event))).boxed()
     };
-    Some(Following { first: Some(first.into()), history, events: front.node.subscribe(Some(last)) })
+    Some(Following { first: Some(first.into()), history, events })
 }
 
 /// Where to begin: what a client has seen last, else what it asks for, else the present.

@@ -227,11 +227,11 @@ impl Log {
         found || shelf.purged.is_some_and(|purged| purged.index >= id.index)
     }
 
-    /// The entries after one up to another.
-    pub(super) fn entries_between(&self, after: Option<LogId>, upto: Option<LogId>) -> Vec<Entry> {
+    /// The entries after one up to another, at most so many.
+    pub(super) fn entries_between(&self, after: Option<LogId>, upto: Option<LogId>, max: usize) -> Vec<Entry> {
         let shelf = self.lock();
         let (from, to) = (shelf.position(after.next_index()), shelf.position(upto.next_index()));
-        shelf.entries.range(from..to.max(from)).cloned().collect()
+        shelf.entries.range(from..to.max(from)).take(max).cloned().collect()
     }
 
     /// The batches of the log after an index.

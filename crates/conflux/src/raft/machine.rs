@@ -87,19 +87,21 @@ impl Position {
         self.parted = true;
     }
 
-    /// Goes on with the state of a snapshot that was just put in place, through what was passed over behind it.
-    pub(super) fn go_on(&mut self, meta: &SnapshotMeta, replica: &dyn Replica, log: &Log) -> Result<(), Stop> {
-        self.stand_at(meta);
-        self.parted = false;
-        let entries = log.entries_between(self.applied, self.passed.take());
-        for run in entries.chunks(RUN_MAX) {
-            replica.apply(&batches(run.iter()))?;
-            self.follow(run.iter());
+    /// Goes on with another state that was put in place, through a run of what was passed over behind it. When there was
+    /// none any more, it is not parted, and this gives false.
+    pub(super) fn go_on(&mut self, replica: &dyn Replica, log: &Log) -> Result<bool, Stop> {
+        let run = log.entries_between(self.applied, self.passed, RUN_MAX);
+        if run.is_empty() {
+            (self.parted, self.passed) = (false, None);
+            return Ok(false);
         }
-        Ok(())
+        replica.apply(&batches(run.iter()))?;
+        self.follow(run.iter());
+        Ok(true)
     }
 
-    fn stand_at(&mut self, meta: &SnapshotMeta) {
+    /// Stands where a snapshot ends.
+    pub(super) fn stand_at(&mut self, meta: &SnapshotMeta) {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.tell();

@@ -23,10 +23,17 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const LOG_WAIT: Duration = Duration::from_secs(2);
 
 impl Engine {
-    /// Nothing more is applied until another member's state was put in place.
-    pub(crate) fn part(&self) {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).part();
-        self.parted.send(true);
+    /// Nothing more is applied until another member's state was put in place; if that is `still` so, which is asked while
+    /// nobody can put one in place.
+    pub(crate) fn part(&self, still: impl FnOnce() -> bool) -> bool {
+        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = still();
+        if still {
+            position.part();
+            // Before the first batch is passed over: whoever waits for that to be applied must know.
+            self.parted.send(true);
+        }
+        still
     }
 
     /// Waits on whether the replica is parted.
@@ -43,9 +50,8 @@ impl Engine {
         if !self.sending.lock().unwrap_or_else(PoisonError::into_inner).insert(to.clone()) {
             return Ok(());
         }
-        let sent = self.try_send_state(to).await;
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(to);
-        sent
+        let _sending = Sending { engine: self, to };
+        self.try_send_state(to).await
     }
 
     async fn try_send_state(&self, to: &Member) -> Result<(), NotLeading> {
@@ -78,21 +84,39 @@ impl Engine {
     pub(super) async fn replace(&self, meta: SnapshotMeta, draft: Box<dyn Draft>) -> Result<(), Refusal> {
         let _alone = self.compacting.lock().await;
         let (replica, log, position) = (self.replica.clone(), self.log.clone(), self.position.clone());
+        let parted = self.parted.clone();
         let put = off_task(self.log.journal(), move || {
             let finished = draft.finish()?;
             let content = finished.bytes().read_all()?;
             let install = replica.clone().restore(&content).map_err(|error| Refusal(error.to_string()))?;
-            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut there = position.lock().unwrap_or_else(PoisonError::into_inner);
             // What was published is not taken back.
-            if position.applied() > meta.last_log_id {
-                return Err(Refusal(format!("this state is older than the one here, at {:?}", position.applied())));
+            if there.applied() > meta.last_log_id {
+                return Err(Refusal(format!("this state is older than the one here, at {:?}", there.applied())));
             }
             finished.keep()?;
             install();
-            position.go_on(&meta, &*replica, &log).map_err(|error| Refusal(error.to_string()))
+            there.stand_at(&meta);
+            // A run at a time: others want to know the position meanwhile, and more is passed over.
+            while there.go_on(&*replica, &log).map_err(|error| Refusal(error.to_string()))? {
+                drop(there);
+                there = position.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+            parted.send(false);
+            Ok(())
         });
-        put.await.map_err(|error| Refusal(error.to_string()))??;
-        self.parted.send(false);
-        Ok(())
+        put.await.map_err(|error| Refusal(error.to_string()))?
+    }
+}
+
+/// A state is on its way to a member, until this goes.
+struct Sending<'a> {
+    engine: &'a Engine,
+    to: &'a Member,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.engine.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(self.to);
     }
 }

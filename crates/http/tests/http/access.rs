@@ -72,6 +72,17 @@ async fn why_a_node_is_not_well_is_for_those_who_may_read() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_to_a_node_whose_state_is_being_replaced() {
+    let mending = Scripted { is_mending: true, ..Scripted::default() };
+    let server = Server::start(Arc::new(mending), Options::default()).await;
+    server.get("/healthz").await.json(200);
+    let why = server.get("/readyz").await.error(503, "not_ready");
+    assert!(why["message"].as_str().is_some_and(|why| why.contains("being replaced")), "{why}");
+    assert_eq!(server.get("/status").await.json(200)["mending"], true);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_refused() {
     let world = World::open(1, Options { access: tokens(), ..Options::default() }).await;
     let longer = format!("{READ}r");

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 #[derive(Default)]
 pub(crate) struct Scripted {
     pub(crate) status: Option<(Role, Option<&'static str>)>,
+    /// Whether the state is being replaced.
+    pub(crate) is_mending: bool,
     /// Whether showing the state breaks.
     pub(crate) broken: bool,
     /// What a backup gives; without one, no leader can be asked.
@@ -165,6 +167,7 @@ impl JsonNode for Scripted {
             index: Index(3),
             agreed: Some(Index(2)),
             parted: 0,
+            is_mending: self.is_mending,
             generation: 0,
             cluster: Some(u64::MAX),
             voters: vec!["a".into()],
