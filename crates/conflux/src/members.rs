@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::Core;
 use crate::founding::silence;
-use crate::message::kind;
+use crate::message::{HandOver, kind};
 use crate::raft::{Member, NotLeading, Progress, View};
 use crate::reads::ReadError;
 use crate::status::Role;
@@ -186,14 +186,25 @@ impl<C: Container> Core<C> {
     pub(crate) async fn hand_over(&self, to: Option<NodeName>, patience: Duration) -> Result<NodeName, MemberError> {
         let deadline = Instant::now() + patience;
         let mut watcher = self.engine.watch();
-        let before = watcher.view();
-        let body = Bytes::copy_from_slice(to.as_deref().unwrap_or_default().as_bytes());
-        self.ask_leader(kind::HAND_OVER, body, deadline, patience).await?;
+        // Of which leader it is asked.
+        let term = loop {
+            let view = watcher.view();
+            if view.leader.is_some() {
+                break view.term;
+            }
+            match timeout_at(deadline, watcher.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(watch::Gone)) => return Err(MemberError::Closed),
+                Err(_) => return Err(MemberError::Deadline(patience, "there is no leader".into())),
+            }
+        };
+        let request = HandOver { term, to };
+        self.ask_leader(kind::HAND_OVER, request.encode(), deadline, patience).await?;
         loop {
             let view = watcher.view();
-            let leads = view.leader.as_ref().filter(|leader| match &to {
+            let leads = view.leader.as_ref().filter(|leader| match &request.to {
                 Some(to) => leader.name == *to,
-                None => view.term > before.term,
+                None => view.term > term,
             });
             if let Some(leader) = leads {
                 return Ok(leader.name.clone());
@@ -273,9 +284,13 @@ impl<C: Container> Core<C> {
             return Asked::NotLeading(format!("{} does not lead, or not yet", self.me().name));
         }
         if kind == kind::HAND_OVER {
-            return match std::str::from_utf8(body) {
-                Ok(name) => self.hand_over_to((!name.is_empty()).then_some(name)).await,
-                Err(_) => Asked::Refused("the name of a node is text".into()),
+            return match HandOver::decode(body) {
+                // The answer to the first asking was lost: another one leads since.
+                Ok(HandOver { term, to: None }) if self.engine.leading().is_some_and(|leading| leading > term) => {
+                    Asked::Done
+                }
+                Ok(HandOver { to, .. }) => self.hand_over_to(to.as_deref()).await,
+                Err(error) => Asked::Refused(error.to_string()),
             };
         }
         match RosterChange::decode(body) {
