@@ -123,6 +123,7 @@ impl Disk for FileDisk {
     fn open(&self, node: &str) -> Result<Opened, DiskError> {
         let shared_files = self.files.for_process();
         let (files, path) = (&*shared_files, &*self.path);
+        let made = missing(files, path);
         files.create_directory(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 DiskError::Foreign { disk: self.path.clone(), what: "it is no directory".into() }
@@ -176,11 +177,9 @@ impl Disk for FileDisk {
         let mut contents = Contents { moved: moved.is_some(), ..Contents::default() };
         let segments = if is_new {
             let segments = Segments::create(shared_files.clone(), path, place.disk, self.segment_bytes)?;
+            // Before the file `disk`: with it, the directory counts as one that is there.
+            sync_names(files, path, &made)?;
             place.write(files, path)?;
-            if let Some(parent) = path.parent() {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                files.sync_directory(parent).map_err(|error| DiskError::io("sync", parent, &error))?;
-            }
             segments
         } else if numbers.is_empty() {
             let what = "it says that there is a log, but all files of the log are gone";
@@ -241,6 +240,32 @@ impl Disk for FileDisk {
     fn blocks(&self) -> bool {
         matches!(self.pace, Pace::Thread)
     }
+}
+
+/// Those of a directory and the ones above it that are not there, from the bottom up.
+fn missing<'a>(files: &dyn Files, directory: &'a Path) -> Vec<&'a Path> {
+    let is_missing = |directory: &&Path| {
+        !directory.as_os_str().is_empty()
+            && files.inode(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    directory.ancestors().take_while(is_missing).collect()
+}
+
+/// Makes the name of a new data directory durable, and those of all above it: this opening `made` some of them, and an
+/// earlier one that was cut off may have made others.
+fn sync_names(files: &dyn Files, directory: &Path, made: &[&Path]) -> Result<(), DiskError> {
+    for above in directory.ancestors() {
+        let Some(parent) = above.parent() else { break };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match files.sync_directory(parent) {
+            // Of those that were there before, the last may be another's, and out of reach.
+            Err(error) if above == directory || made.contains(&above) => {
+                return Err(DiskError::io("sync", parent, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a name is one that stands in a data directory, or in one that is empty.
