@@ -5,6 +5,7 @@
 //! lock                     locked by the process that has it open; holds its id
 //! log-0000000000000001     the log, in files of about 8 MiB
 //! snapshot-TERM-INDEX      the newest snapshot
+//! incident-TIME            what the node held when it stopped by itself; for people
 //! *.tmp                    what is being written: removed at opening
 //! ```
 //!
@@ -19,15 +20,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use conflux_core::Failure;
 
 use super::files::{Exclusive, Files, RealFiles};
+use super::incidents;
 use super::place::{self, Place};
 use super::segments::{OpenLog, SEGMENT_BYTES, Segments, TEMPORARY, number_of, read_whole};
 use super::simulated::SimulatedFiles;
 use super::snapshot::{self, Content, Writing, Written};
 use super::{
-    Change, Contents, Disk, DiskError, Done, Draft, Finished, Journal, KeptSnapshot, Opened, SnapshotBytes,
+    Change, Contents, Disk, DiskError, Done, Draft, Finished, Incidents, Journal, KeptSnapshot, Opened, SnapshotBytes,
     SnapshotHead,
 };
 use crate::metrics::{DiskMetrics, Histogram};
@@ -277,11 +280,16 @@ fn is_ours(name: &str) -> bool {
         || is_temporary(name)
         || number_of(name).is_some()
         || snapshot::last_of(name).is_some()
+        || incidents::taken_of(name).is_some()
 }
 
 fn is_temporary(name: &str) -> bool {
-    name.strip_suffix(TEMPORARY)
-        .is_some_and(|name| name == place::NAME || number_of(name).is_some() || name.starts_with("snapshot-"))
+    name.strip_suffix(TEMPORARY).is_some_and(|name| {
+        name == place::NAME
+            || number_of(name).is_some()
+            || name.starts_with("snapshot-")
+            || incidents::taken_of(name).is_some()
+    })
 }
 
 /// What the thread, the journal and the snapshots share.
@@ -490,6 +498,10 @@ impl Journal for FileJournal {
         matches!(self.shared.pace, Pace::Thread)
     }
 
+    fn incidents(&self) -> Option<&dyn Incidents> {
+        Some(self)
+    }
+
     fn metrics(&self) -> Option<DiskMetrics> {
         let Shared { syncs, groups, .. } = &*self.shared;
         let changes_waiting = self.shared.queue().waiting.len();
@@ -514,6 +526,12 @@ impl Journal for FileJournal {
             let _ = self.shared.touch(Segments::sync);
         }
         drop(exclusive);
+    }
+}
+
+impl Incidents for FileJournal {
+    fn keep(&self, taken_ms: u64, pieces: &[Bytes]) -> Result<PathBuf, DiskError> {
+        incidents::keep(&*self.shared.files, &self.shared.path, taken_ms, pieces)
     }
 }
 
