@@ -185,7 +185,7 @@ impl<C: Container> Core<C> {
     }
 
     /// Why the disk takes nothing more. The engine tells it in its own words.
-    fn disk_failure(&self) -> Option<Stop> {
+    pub(crate) fn disk_failure(&self) -> Option<Stop> {
         self.keeper.journal().failure().map(Stop::Disk)
     }
 

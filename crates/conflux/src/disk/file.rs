@@ -233,7 +233,8 @@ impl Disk for FileDisk {
             Pace::Task(_) => None,
             Pace::Thread => {
                 let writer = shared.clone();
-                let thread = std::thread::Builder::new().name("conflux-disk".into()).spawn(move || writer.serve());
+                let thread =
+                    std::thread::Builder::new().name("conflux-disk".into()).spawn(move || writer.serve_to_the_end());
                 Some(thread.map_err(|error| DiskError::io("start a thread for", path, &error))?)
             }
         };
@@ -350,7 +351,14 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread.
+    /// The thread. Whatever breaks in it, those who wait hear of it.
+    fn serve_to_the_end(&self) {
+        while let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.serve())) {
+            let reason = Failure::of_panic("the disk's thread", &*panic).message;
+            self.fail(&DiskError::Unheard { disk: self.path.clone(), reason });
+        }
+    }
+
     fn serve(&self) {
         loop {
             let (changes, dones) = {
@@ -432,7 +440,12 @@ impl Shared {
             }
         };
         for done in dones {
-            done(result.clone());
+            let told = result.clone();
+            // Nobody knows what its panic left half done, but for the others nothing has changed.
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| done(told))) {
+                let reason = Failure::of_panic("what was told of it", &*panic).message;
+                self.fail(&DiskError::Unheard { disk: self.path.clone(), reason });
+            }
         }
     }
 

@@ -329,6 +329,18 @@ pub enum DiskError {
         /// What differs.
         what: &'static str,
     },
+    /// Whoever was to hear of a change broke, so nobody knows what came of it.
+    #[error(
+        "what became of a change on the disk {} was not heard: {reason}. Nothing more is written there; nothing that was \
+         answered is lost: open the node again, and report this",
+        disk.display()
+    )]
+    Unheard {
+        /// The disk.
+        disk: PathBuf,
+        /// How it broke.
+        reason: String,
+    },
     /// It was closed.
     #[error("the disk is closed")]
     Closed,
