@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{ChosenId, Container, Failure, Incarnation, NodeName, Payload, Random, RequestId};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
+use crate::answers::Answers;
 use crate::aside::Aside;
 use crate::builder::Options;
 use crate::channel::Inbox;
@@ -228,7 +228,7 @@ impl<C: Container> Core<C> {
 
     /// The task that takes messages in, in order, and answers them.
     async fn pump(self: Arc<Self>, mut inbox: Inbox) {
-        let mut answers = FuturesUnordered::new();
+        let mut answers = Answers::default();
         loop {
             tokio::select! {
                 biased;
@@ -249,20 +249,20 @@ impl<C: Container> Core<C> {
                         }
                     };
                     self.welcome(arrival.head.cluster);
+                    let bytes = arrival.body.len();
                     match self.engine.serve(arrival) {
-                        Ok(answer) => {
-                            // Into the engine's queue at once, even when this task has used up its turn: else those that
-                            // come after a long burst would overtake each other in `answers`, and the engine takes an
-                            // append that overtook another for a follower that lost its log.
-                            let mut answer = Box::pin(unconstrained(answer));
-                            if (&mut answer).now_or_never().is_none() {
-                                answers.push(answer);
-                            }
+                        // As if it was lost: whoever sent it sends it again.
+                        Ok(_) if !answers.has_room(bytes) => {
+                            tracing::debug!("a message from {from} was dropped: too many wait for their answer");
                         }
+                        // Into the engine's queue at once, even when this task has used up its turn: else those that come
+                        // after a long burst would overtake each other in `answers`, and the engine takes an append that
+                        // overtook another for a follower that lost its log.
+                        Ok(answer) => answers.begin(bytes, unconstrained(answer)),
                         Err(arrival) => self.handle(arrival),
                     }
                 }
-                Some(()) = answers.next(), if !answers.is_empty() => {}
+                () = answers.next() => {}
             }
         }
     }
