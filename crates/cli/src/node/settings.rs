@@ -244,7 +244,8 @@ impl File {
 
     fn parse(text: &str) -> Result<File, String> {
         toml::from_str(text).map_err(|error| {
-            let before = |span: std::ops::Range<usize>| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+            let before =
+                |span: std::ops::Range<usize>| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
             let line = error.span().map(|span| before(span) + 1);
             let what = error.message();
             line.map_or_else(|| what.to_owned(), |line| format!("line {line}: {what}"))
