@@ -80,6 +80,12 @@ use crate::output::tell;
 
 pub use crate::exit::Exit;
 
+/// What `node` makes of the text of a configuration file, in words, or what is wrong with it: for fuzzing.
+#[doc(hidden)]
+pub fn read_config(text: &str) -> Result<String, String> {
+    node::of_text(text)
+}
+
 /// The `conflux` program: containers written in JavaScript.
 #[must_use]
 pub fn program() -> ExitCode {

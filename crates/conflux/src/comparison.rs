@@ -204,7 +204,7 @@ impl<C: Container> Core<C> {
                 () = self.comparison.ring.notified() => {}
             }
             if let Err(stop) = self.judge().await {
-                return self.halt(&stop);
+                return self.halt_and_record(&stop);
             }
         }
     }

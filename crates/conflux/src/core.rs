@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::{ChosenId, Container, Failure, Incarnation, NodeName, Payload, Random, RequestId};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
+use crate::answers::Answers;
 use crate::aside::Aside;
 use crate::builder::Options;
 use crate::channel::Inbox;
@@ -68,6 +68,8 @@ pub(crate) struct Core<C: Container> {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Its tasks may end: somebody closes it.
     stopping: AtomicBool,
+    /// It stops by itself, and is about to say why.
+    halting: AtomicBool,
     closing: tokio::sync::Mutex<bool>,
 }
 
@@ -134,6 +136,7 @@ impl<C: Container> Core<C> {
             source,
             tasks: Mutex::default(),
             stopping: AtomicBool::new(false),
+            halting: AtomicBool::new(false),
             closing: tokio::sync::Mutex::new(false),
             engine: Arc::new(engine),
             options,
@@ -177,12 +180,12 @@ impl<C: Container> Core<C> {
             }),
         };
         if !self.stopping.load(Ordering::Acquire) {
-            self.halt(&stop);
+            self.halt_and_record(&stop);
         }
     }
 
     /// Why the disk takes nothing more. The engine tells it in its own words.
-    fn disk_failure(&self) -> Option<Stop> {
+    pub(crate) fn disk_failure(&self) -> Option<Stop> {
         self.keeper.journal().failure().map(Stop::Disk)
     }
 
@@ -225,7 +228,7 @@ impl<C: Container> Core<C> {
 
     /// The task that takes messages in, in order, and answers them.
     async fn pump(self: Arc<Self>, mut inbox: Inbox) {
-        let mut answers = FuturesUnordered::new();
+        let mut answers = Answers::default();
         loop {
             tokio::select! {
                 biased;
@@ -246,20 +249,20 @@ impl<C: Container> Core<C> {
                         }
                     };
                     self.welcome(arrival.head.cluster);
+                    let bytes = arrival.body.len();
                     match self.engine.serve(arrival) {
-                        Ok(answer) => {
-                            // Into the engine's queue at once, even when this task has used up its turn: else those that
-                            // come after a long burst would overtake each other in `answers`, and the engine takes an
-                            // append that overtook another for a follower that lost its log.
-                            let mut answer = Box::pin(unconstrained(answer));
-                            if (&mut answer).now_or_never().is_none() {
-                                answers.push(answer);
-                            }
+                        // As if it was lost: whoever sent it sends it again.
+                        Ok(_) if !answers.has_room(bytes) => {
+                            tracing::debug!("a message from {from} was dropped: too many wait for their answer");
                         }
+                        // Into the engine's queue at once, even when this task has used up its turn: else those that come
+                        // after a long burst would overtake each other in `answers`, and the engine takes an append that
+                        // overtook another for a follower that lost its log.
+                        Ok(answer) => answers.begin(bytes, unconstrained(answer)),
                         Err(arrival) => self.handle(arrival),
                     }
                 }
-                Some(()) = answers.next(), if !answers.is_empty() => {}
+                () = answers.next() => {}
             }
         }
     }
@@ -393,16 +396,22 @@ impl<C: Container> Core<C> {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let View { role, term, leader, voters, learners, .. } = self.engine.view();
+        let View { mut role, term, mut leader, voters, learners, .. } = self.engine.view();
         let names =
             |members: std::collections::BTreeSet<Member>| members.into_iter().map(|member| member.name).collect();
-        let stopped = self.stopped.borrow().clone().or_else(|| self.engine.stopped());
+        let stopped = self.stopped.borrow().clone();
+        if stopped.is_some() {
+            role = Role::Stopped;
+        } else if role == Role::Stopped {
+            // The engine is gone, and the node is about to say why.
+            (role, leader) = (Role::Follower, None);
+        }
         let cluster = self.cluster();
         let News { index, generation, .. } = self.local.news_now();
         Status {
             id: self.me().name.clone(),
             incarnation: self.me().incarnation,
-            role: if stopped.is_some() { Role::Stopped } else { role },
+            role,
             term,
             leader: leader.map(|leader| leader.name),
             index,
@@ -420,11 +429,39 @@ impl<C: Container> Core<C> {
 
     /// Stops serving because of an error that must not be passed over.
     pub(crate) fn halt(&self, stop: &Stop) {
-        let first = self.stopped.modify(|stopped| {
-            let first = stopped.is_none();
-            stopped.get_or_insert_with(|| stop.to_string());
-            first
-        });
+        if self.begin_halt(stop) {
+            self.say_stopped(stop.to_string());
+        }
+    }
+
+    /// The same, and leaves an incident beside the data, where there is a place: nobody can ask this node for one later.
+    pub(crate) fn halt_and_record(self: &Arc<Self>, stop: &Stop) {
+        if !stop.leaves_incident() || self.keeper.journal().incidents().is_none() {
+            return self.halt(stop);
+        }
+        if self.begin_halt(stop) {
+            let (core, stop) = (self.clone(), stop.to_string());
+            // Not one of the tasks that closing cuts off: closing waits for it.
+            tokio::spawn(async move {
+                let recorded = AssertUnwindSafe(core.leave_incident(&stop)).catch_unwind().await;
+                let told = match recorded.unwrap_or_else(|_| Err("recording it broke".into())) {
+                    Ok(file) => {
+                        let file = file.display();
+                        format!("{stop}; what it held is in {file}: look at it with `conflux replay {file}`")
+                    }
+                    Err(why) => {
+                        tracing::error!("what {} held was not recorded: {why}", core.me());
+                        stop
+                    }
+                };
+                core.say_stopped(told);
+            });
+        }
+    }
+
+    /// `false` when it has begun before.
+    fn begin_halt(&self, stop: &Stop) -> bool {
+        let first = !self.halting.swap(true, Ordering::AcqRel);
         if first {
             tracing::error!("{} stops: {stop}", self.me());
             self.origin.close();
@@ -434,6 +471,15 @@ impl<C: Container> Core<C> {
             let engine = self.engine.clone();
             tokio::spawn(async move { engine.shutdown().await });
         }
+        first
+    }
+
+    fn say_stopped(&self, why: String) {
+        self.stopped.modify(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert(why);
+            first
+        });
     }
 
     /// Takes no more calls or messages, and ends what listens. The first half of closing, which needs no waiting.
@@ -453,17 +499,16 @@ impl<C: Container> Core<C> {
             return;
         }
         self.stop_listening();
+        if self.halting.load(Ordering::Acquire) {
+            // What it leaves is written before the disk is closed. The sender is in `self`.
+            let _ = self.stopped.subscribe().find(|stopped| stopped.as_ref().map(drop)).await;
+        }
         self.engine.shutdown().await;
         let journal = self.keeper.journal().clone();
         // An error says that the runtime is shutting down: dropping the journal closes it, too.
         let _ = off_task(self.keeper.journal(), move || journal.close()).await;
         // Only now: a closing that was cut off is taken up by the next one.
         *closed = true;
-        let mut said = false;
-        self.stopped.modify(|stopped| {
-            said = stopped.is_none();
-            stopped.get_or_insert_with(|| "it was closed".into());
-            said
-        });
+        self.say_stopped("it was closed".into());
     }
 }

@@ -212,6 +212,10 @@ impl<C: Container> Core<C> {
         let pause = self.options.timing.heartbeat * 2;
         loop {
             self.meeting.forget_refused(self.options.timing.heartbeat * REFUSED_HEARTBEATS);
+            if self.disk_failure().is_some() {
+                // Who waited for the disk may never hear of it, and an idle node writes nothing that would fail.
+                return;
+            }
             let cluster = self.cluster();
             if cluster == 0 {
                 self.wire.broadcast(head(0, kind::HELLO), self.hello());

@@ -9,6 +9,7 @@
 //! A part's digest is over its kind, its length and its content; that of the end counts the parts and is over all of
 //! their digests. So what is cut, changed, left out or put in is found, and where.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use crate::core::Core;
 use crate::disk::{DiskError, EntryId, LogEntry};
-use crate::raft::{Recorded, is_batch};
+use crate::raft::{Recorded, is_batch, off_task};
 
 const MAGIC: &[u8; 8] = b"conflux\x01";
 const VERSION: u8 = 1;
@@ -26,6 +27,9 @@ const VERSION: u8 = 1;
 const PART_BYTES: usize = 1 + 8 + 16;
 /// The longest name of a version of this program.
 const PROGRAM_BYTES_MAX: usize = 64;
+
+/// The largest incident that a node which stops writes by itself.
+const LEFT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// The kinds of parts.
 mod part {
@@ -161,6 +165,17 @@ pub enum RecordError {
     /// The work broke.
     #[error("the incident could not be put together: {0}")]
     Broken(String),
+    /// A node that stops leaves no file of any size.
+    #[error(
+        "the incident would have {bytes} bytes, and a node that stops writes at most {bytes_max}; its data directory holds \
+         the same"
+    )]
+    TooLarge {
+        /// How large the snapshot and the log are.
+        bytes: u64,
+        /// How large they may be.
+        bytes_max: u64,
+    },
 }
 
 impl Incident {
@@ -466,9 +481,30 @@ fn read_entry(content: &Bytes) -> Result<LogEntry, CodecError> {
 impl<C: Container> Core<C> {
     /// Records everything that this node holds. Asks nobody else, and works on a node that has stopped, too.
     pub(crate) async fn record_incident(&self) -> Result<Incident, RecordError> {
+        self.record_within(u64::MAX, None).await
+    }
+
+    /// The same, into a file beside the data, as a node that stops does; with where that is, or in words why not.
+    pub(crate) async fn leave_incident(&self, why: &str) -> Result<PathBuf, String> {
+        let incident = self.record_within(LEFT_BYTES_MAX, Some(why)).await.map_err(|error| error.to_string())?;
+        let journal = self.keeper.journal().clone();
+        let kept = off_task(self.keeper.journal(), move || {
+            let incidents = journal.incidents().ok_or(DiskError::Closed)?;
+            incidents.keep(incident.taken_ms, &incident.pieces())
+        });
+        kept.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// `why` is why the node stops, before it says so.
+    async fn record_within(&self, bytes_max: u64, why: Option<&str>) -> Result<Incident, RecordError> {
         let status = self.status();
         let (recorded, store) = self.engine.record(|| self.local.store().clone());
         let Recorded { applied, committed, purged, entries, snapshot } = recorded;
+        let of_log: u64 = entries.iter().map(|entry| entry.bytes.len() as u64).sum();
+        let bytes = of_log.saturating_add(snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes.length()));
+        if bytes > bytes_max {
+            return Err(RecordError::TooLarge { bytes, bytes_max });
+        }
         let (taken_ms, source) = (self.options.wall_clock.now_ms(), self.source);
         let (me, cluster) = (self.me().clone(), self.cluster());
         let told = json!({
@@ -477,7 +513,7 @@ impl<C: Container> Core<C> {
             "generation": status.generation, "cluster": status.cluster.map(|cluster| format!("{cluster:x}")),
             "voters": names(&status.voters), "learners": names(&status.learners),
             "agreed": status.agreed.map(|index| index.0), "parted": status.parted,
-            "notice": status.notice, "stopped": status.stopped,
+            "notice": status.notice, "stopped": why.or(status.stopped.as_deref()),
         });
         // It may be large: not on a thread that carries messages.
         let work = move || {

@@ -89,6 +89,7 @@
 //! A method or reducer that panics fails its call. That needs `panic = "unwind"`, the default; with `panic = "abort"` it
 //! ends the process, on the leader and then on the next one.
 
+mod answers;
 mod aside;
 mod backup;
 mod builder;

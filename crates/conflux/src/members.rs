@@ -5,7 +5,7 @@
 //! [`Roster`]), so that the next leader finishes what this one began.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::Core;
 use crate::founding::silence;
-use crate::message::kind;
+use crate::message::{HandOver, kind};
 use crate::raft::{Member, NotLeading, Progress, View};
 use crate::reads::ReadError;
 use crate::status::Role;
@@ -67,6 +67,13 @@ pub(crate) struct Joining {
     ring: Notify,
     /// When this leadership began.
     leading_since: Mutex<Option<Instant>>,
+}
+
+impl Joining {
+    /// Those who asked to be let in, and are not members yet.
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<NodeName, Member>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Joining {
@@ -186,14 +193,25 @@ impl<C: Container> Core<C> {
     pub(crate) async fn hand_over(&self, to: Option<NodeName>, patience: Duration) -> Result<NodeName, MemberError> {
         let deadline = Instant::now() + patience;
         let mut watcher = self.engine.watch();
-        let before = watcher.view();
-        let body = Bytes::copy_from_slice(to.as_deref().unwrap_or_default().as_bytes());
-        self.ask_leader(kind::HAND_OVER, body, deadline, patience).await?;
+        // Of which leader it is asked.
+        let term = loop {
+            let view = watcher.view();
+            if view.leader.is_some() {
+                break view.term;
+            }
+            match timeout_at(deadline, watcher.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(watch::Gone)) => return Err(MemberError::Closed),
+                Err(_) => return Err(MemberError::Deadline(patience, "there is no leader".into())),
+            }
+        };
+        let request = HandOver { term, to };
+        self.ask_leader(kind::HAND_OVER, request.encode(), deadline, patience).await?;
         loop {
             let view = watcher.view();
-            let leads = view.leader.as_ref().filter(|leader| match &to {
+            let leads = view.leader.as_ref().filter(|leader| match &request.to {
                 Some(to) => leader.name == *to,
-                None => view.term > before.term,
+                None => view.term > term,
             });
             if let Some(leader) = leads {
                 return Ok(leader.name.clone());
@@ -273,9 +291,13 @@ impl<C: Container> Core<C> {
             return Asked::NotLeading(format!("{} does not lead, or not yet", self.me().name));
         }
         if kind == kind::HAND_OVER {
-            return match std::str::from_utf8(body) {
-                Ok(name) => self.hand_over_to((!name.is_empty()).then_some(name)).await,
-                Err(_) => Asked::Refused("the name of a node is text".into()),
+            return match HandOver::decode(body) {
+                // The answer to the first asking was lost: another one leads since.
+                Ok(HandOver { term, to: None }) if self.engine.leading().is_some_and(|leading| leading > term) => {
+                    Asked::Done
+                }
+                Ok(HandOver { to, .. }) => self.hand_over_to(to.as_deref()).await,
+                Err(error) => Asked::Refused(error.to_string()),
             };
         }
         match RosterChange::decode(body) {
@@ -289,20 +311,25 @@ impl<C: Container> Core<C> {
         let mut roster = self.local.watch_roster();
         let until = Instant::now() + self.options.timing.election_timeout_max * 3;
         let mut asked = false;
+        let mut incarnations = BTreeSet::new();
         loop {
             let view = self.engine.view();
             let (known, voters) = (roster.borrow_and_update().clone(), names(&view.voters));
             let change = match &change {
-                // Only the leader knows which incarnations there are.
+                // Only the leader knows which incarnations there are. One that waits to be let in is on its way to be a
+                // member, and removed with the others; once seen, it is meant wherever it stands by now.
                 RosterChange::Remove { name, .. } => {
                     let all = view.voters.union(&view.learners).filter(|member| member.name == *name);
-                    RosterChange::Remove { name: name.clone(), incarnations: all.map(|it| it.incarnation).collect() }
+                    incarnations.extend(all.map(|it| it.incarnation));
+                    incarnations.extend(self.joining.waiting().get(name).map(|it| it.incarnation));
+                    RosterChange::Remove { name: name.clone(), incarnations: incarnations.clone() }
                 }
                 change => change.clone(),
             };
             if let RosterChange::Unseat(name) | RosterChange::Remove { name, .. } = &change
                 && !seats(&known, &view).contains(name)
                 && !view.voters.union(&view.learners).any(|member| member.name == *name)
+                && incarnations.is_empty()
             {
                 // A seat that nobody had come to leaves nothing behind when it goes. Or it was asked twice: the answer to the
                 // first one was lost with a leader.
@@ -405,7 +432,7 @@ impl<C: Container> Core<C> {
         if let Some(other) = self.running_namesake(&view, &member) {
             return Err(format!("another node named {} is running, incarnation {}", member.name, other.incarnation));
         }
-        let mut waiting = self.joining.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.joining.waiting();
         if waiting.len() >= WAITING_MAX && !waiting.contains_key(&member.name) {
             return Err(format!("{WAITING_MAX} nodes wait to be let in already"));
         }
@@ -471,8 +498,11 @@ impl<C: Container> Core<C> {
             return true;
         }
         let joining: Vec<Member> = {
-            let mut waiting = self.joining.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.retain(|_, member| !view.voters.contains(member) && !view.learners.contains(member));
+            let mut waiting = self.joining.waiting();
+            waiting.retain(|_, member| {
+                let is_removed = roster.is_removed(&member.name, member.incarnation);
+                !is_removed && !view.voters.contains(member) && !view.learners.contains(member)
+            });
             waiting.values().cloned().collect()
         };
         for member in &joining {
@@ -556,4 +586,35 @@ fn seats(roster: &Roster, view: &View) -> BTreeSet<NodeName> {
 
 fn names(members: &BTreeSet<Member>) -> BTreeSet<NodeName> {
     members.iter().map(|member| member.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::MemoryChannel;
+    use crate::node::Node;
+    use crate::node::tests::Idle;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_to_be_let_in_is_removed_like_a_member() {
+        let builder = Node::builder(Idle, "a").cluster_size(1).channel(MemoryChannel::new());
+        let node = builder.open().await.expect("the options are good");
+        node.linearizable_state().await.expect("it serves alone");
+        let core = node.core();
+        let wait = |name: &str, incarnation| core.admit(Member { name: name.into(), incarnation });
+        assert_eq!(wait("d", Incarnation(7)), Ok(true));
+        node.remove_member("d").await.expect("it waits to be let in");
+        assert_eq!(wait("d", Incarnation(7)), Ok(false));
+
+        // A seat that is kept for the name makes no difference.
+        let kept = core.change_members(RosterChange::Seat("e".into()), Duration::from_secs(1)).await;
+        assert!(matches!(kept, Err(MemberError::Pending(..))), "{kept:?}");
+        assert_eq!(wait("e", Incarnation(8)), Ok(true));
+        node.remove_member("e").await.expect("it has a seat, and waits");
+        assert_eq!(wait("e", Incarnation(8)), Ok(false));
+        assert!(node.members().iter().all(|member| &*member.name == "a"), "{:?}", node.members());
+        // With an empty disk it is another one.
+        assert_eq!(wait("d", Incarnation(9)), Ok(true));
+        node.close().await;
+    }
 }

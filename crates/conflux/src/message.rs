@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conflux_core::codec::{CodecError, Reader, Writer};
 use conflux_core::ids::REQUEST_ID_BYTES_MAX;
-use conflux_core::{BatchId, CallNumber, ChosenId, Digest, Incarnation, Index, SessionId};
+use conflux_core::{BatchId, CallNumber, ChosenId, Digest, Incarnation, Index, NodeName, SessionId};
 
 use crate::raft::Member;
 
@@ -170,6 +170,15 @@ pub(crate) struct StateWanted {
     pub(crate) incarnation: Incarnation,
 }
 
+/// "Let another voter lead": to the leader, and to the next one again when no answer comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    /// The term of the leader that is meant. One of a later term has nothing to hand on: the first asking did it.
+    pub(crate) term: u64,
+    /// Who is to lead; any other that can, if nobody is named.
+    pub(crate) to: Option<NodeName>,
+}
+
 fn whole<T>(body: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, CodecError>) -> Result<T, CodecError> {
     let mut reader = Reader::new(body);
     let message = read(&mut reader)?;
@@ -208,6 +217,26 @@ impl Hello {
         whole(body, |reader| {
             let (incarnation, source) = (Incarnation(reader.u64("an incarnation")?), Source::read(reader)?);
             Ok(Hello { incarnation, source, cluster: reader.u64("a cluster id")?, leads: reader.flag("a leadership")? })
+        })
+    }
+}
+
+impl HandOver {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(32);
+        bytes.put_u64(self.term);
+        bytes.put_u8(u8::from(self.to.is_some()));
+        if let Some(to) = &self.to {
+            bytes.put_bytes(to.as_bytes());
+        }
+        bytes.into()
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        whole(body, |reader| {
+            let term = reader.u64("a term")?;
+            let to = if reader.flag("whether one is named")? { Some(reader.node_name()?) } else { None };
+            Ok(HandOver { term, to })
         })
     }
 }
@@ -524,6 +553,10 @@ mod tests {
         assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
         let join = Join { incarnation: Incarnation(1), source };
         assert_eq!(Join::decode(&join.encode()), Ok(join));
+        for to in [None, Some("b".into())] {
+            let hand_over = HandOver { term: 7, to };
+            assert_eq!(HandOver::decode(&hand_over.encode()), Ok(hand_over));
+        }
     }
 
     proptest! {
@@ -539,6 +572,7 @@ mod tests {
             let _ = Expect::decode(&bytes);
             let _ = Predicted::decode(&bytes);
             let _ = Decided::decode(&bytes);
+            let _ = HandOver::decode(&bytes);
         }
     }
 }

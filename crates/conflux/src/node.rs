@@ -134,6 +134,11 @@ impl<C: Container> Node<C> {
         Node { handle: Arc::new(Handle { core, runtime: tokio::runtime::Handle::current() }) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core<C>> {
+        &self.handle.core
+    }
+
     /// Begins to describe a node.
     pub fn builder(container: C, id: impl Into<String>) -> NodeBuilder<C> {
         NodeBuilder::new(container, id.into())
@@ -377,7 +382,7 @@ impl<C: Container> Node<C> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use conflux_core::{Context, Never};
 
     use super::*;
@@ -385,7 +390,7 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     /// A container in which there is never anything to do.
-    struct Idle;
+    pub(crate) struct Idle;
 
     impl Container for Idle {
         type State = u64;

@@ -145,7 +145,7 @@ impl<C: Container> Core<C> {
             match self.lead(term, &mut watcher).await {
                 Ok(End::Again) => {}
                 Ok(End::Over) => return,
-                Err(stop) => return self.halt(&stop),
+                Err(stop) => return self.halt_and_record(&stop),
             }
         }
     }

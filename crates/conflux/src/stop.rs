@@ -34,3 +34,10 @@ pub enum Stop {
     #[error("the engine stopped: {0}")]
     Engine(String),
 }
+
+impl Stop {
+    /// Whether what the node held explains why it stopped. A disk that failed is not written to, either.
+    pub(crate) fn leaves_incident(&self) -> bool {
+        !matches!(self, Stop::Removed | Stop::Disk(_))
+    }
+}

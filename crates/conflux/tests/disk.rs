@@ -3,10 +3,13 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::wrapped::{Meddler, Wrapped};
 use common::{Words, append};
-use conflux::disk::{DiskError, Keep, SimulatedFiles};
+use conflux::disk::{DiskError, Done, Keep, SimulatedFiles};
 use conflux::{Asked, Disk, FileDisk, MemoryChannel, Node, OpenError, Role};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -208,4 +211,39 @@ async fn a_node_whose_disk_fails_stops_and_says_why() {
     // What the failed sync lost is not taken for granted: the node is opened again and goes on.
     let again = open_on(&channel, "b", FileDisk::simulated(files[1].clone(), "/data", Duration::from_millis(1))).await;
     assert_eq!(caught_up(&again).await.len(), 6);
+}
+
+/// Lets what is told of a change break, once that is asked for.
+#[derive(Default)]
+struct Breaks(AtomicBool);
+
+impl Meddler for Breaks {
+    fn done(&self, done: Done) -> Done {
+        match self.0.load(Ordering::Relaxed) {
+            true => Box::new(|_| panic!("it cannot bear it")),
+            false => done,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_breaks_on_hearing_of_its_disk_stops_and_says_why() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let breaks: Arc<Breaks> = Arc::default();
+    let channel = MemoryChannel::new();
+    let disk = Wrapped::new(FileDisk::new(directory.path().join("a")), &breaks);
+    let node = Node::builder(Words, "a").cluster_size(1).channel(channel).disk(disk).open().await;
+    let node = node.expect("the options are good");
+    node.perform(append("before")).await.expect("it serves");
+    breaks.0.store(true, Ordering::Relaxed);
+    let unheard = node.perform(append("unheard")).timeout(Duration::from_secs(30)).start();
+    let why = node.watch_status().find(|status| status.stopped.clone()).await.expect("its disk has ended");
+    assert!(why.contains("was not heard") && why.contains("it cannot bear it"), "{why}");
+    unheard.await.expect_err("nobody knows what became of it");
+    node.close().await;
+    let again = FileDisk::new(directory.path().join("a"));
+    let again = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new()).disk(again).open().await;
+    let again = again.expect("what was written is whole");
+    assert_eq!(caught_up(&again).await[0], "before");
+    again.close().await;
 }

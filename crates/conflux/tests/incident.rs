@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::{Method, Words, append};
 use conflux::disk::SimulatedFiles;
-use conflux::{FileDisk, Incident, Index, MemoryChannel, Node};
+use conflux::{Container, Context, Disk, FileDisk, Incident, Index, MemoryChannel, Never, Node};
+use conflux_core::Batch;
 
 /// As it comes back from a file.
 async fn recorded(node: &Node<Words>) -> Incident {
@@ -107,4 +108,75 @@ async fn what_is_uncommitted_is_told_and_not_gone_through() {
     for node in nodes {
         node.close().await;
     }
+}
+
+/// Counts, and on one node wrongly.
+struct Odd {
+    is_odd: bool,
+}
+
+impl Container for Odd {
+    type State = u64;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = Never;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn decide(&self, _: &u64, number: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+        Ok(Some(number))
+    }
+
+    fn reduce(&self, count: &mut u64, number: &u64, _: &Context<'_>) {
+        assert!(!self.is_odd || *number != 13, "not that one");
+        *count += number;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_parts_from_the_others_leaves_what_it_held_beside_its_data() {
+    let place = tempfile::tempdir().expect("there is a place for temporary files");
+    let channel = MemoryChannel::new();
+    let mut nodes = Vec::new();
+    for id in ["a", "b", "c"] {
+        let builder = Node::builder(Odd { is_odd: id == "b" }, id).cluster_size(3).channel(channel.clone());
+        nodes.push(builder.disk(FileDisk::new(place.path().join(id))).open().await.expect("the options are good"));
+    }
+    nodes[1].linearizable_state().await.expect("they serve");
+    nodes[0].transfer_leadership(Some("a")).await.expect("it has caught up");
+    nodes[0].perform(7).await.expect("they serve");
+    nodes[1].linearizable_state().await.expect("they serve");
+    nodes[0].perform(13).await.expect("two of three go on");
+
+    let why = nodes[1].watch_status().find(|status| status.stopped.clone()).await.expect("it says why");
+    let directory = place.path().join("b");
+    let left = std::fs::read_dir(&directory).expect("it is there").map(|entry| entry.expect("it is there").path());
+    let left: Vec<_> = left.filter(|path| path.to_string_lossy().contains("incident")).collect();
+    let [file] = &left[..] else { panic!("{left:?}") };
+    assert!(why.contains("not that one"), "{why}");
+    assert!(why.ends_with(&format!("`conflux replay {}`", file.display())), "{why}");
+    let incident = Incident::decode(&std::fs::read(file).expect("it is there").into()).expect("it is whole");
+    assert_eq!((&*incident.node, incident.index), ("b", Index(1)));
+    assert!(incident.status.contains("not that one"), "{}", incident.status);
+    // The batch that it stopped at is in it.
+    let sound = incident.replay(Arc::new(Odd { is_odd: true })).expect("as far as it came");
+    assert_eq!((**sound.state(), sound.index()), (7, Index(1)));
+    let stops_at = incident.batches().find(|(id, _)| Some(*id) > incident.applied).expect("it is in the log").1;
+    let mut store = sound;
+    let batch = Batch::decode(stops_at).expect("it is whole");
+    assert!(store.apply(&batch, |_, _, _| {}).is_err());
+    for node in &nodes {
+        node.close().await;
+    }
+    // The directory is a node's still.
+    drop(FileDisk::new(&directory).open("b").expect("it is whole"));
+    assert!(file.exists());
+    // The others have none.
+    assert!(
+        !std::fs::read_dir(place.path().join("a"))
+            .expect("it is there")
+            .any(|entry| { entry.expect("it is there").file_name().to_string_lossy().contains("incident") })
+    );
 }

@@ -234,3 +234,52 @@ async fn two_removals_at_once_leave_a_majority_that_is_heard() {
     ask.perform(append("still")).await.expect("a majority of those that vote is heard");
     assert!(ask.status().voters.len() >= 3, "{:?}", ask.status().voters);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_is_asked_twice_because_its_answer_was_lost_moves_leadership_once() {
+    let channel = MemoryChannel::new();
+    let nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    let leading = leader(&nodes);
+    let asking = nodes.iter().rev().find(|node| *node.id() != leading).expect("two follow");
+    let before = asking.status().term;
+    // It is heard, and hears nothing of the leader: it asks the next one again.
+    channel.cut(&leading, asking.id());
+    let after = asking.transfer_leadership(None).await.expect("another one is fit");
+    assert_ne!(after, leading);
+    channel.heal();
+    // Long enough for another election, had there been one.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    serving(&nodes).await;
+    let now = asking.status();
+    assert_eq!((now.leader.as_ref(), now.term), (Some(&after), before + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_asked_for_at_a_node_that_lags() {
+    let channel = MemoryChannel::new();
+    let mut nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    nodes.push(open_one(&channel, "d", MemoryDisk::new()).await);
+    nodes[3].perform(append("as a learner")).await.expect("it is let in");
+    let leading = leader(&nodes);
+    let late = nodes[..3].iter().find(|node| *node.id() != leading).expect("two follow");
+    let ahead = &nodes[position(&nodes, &leading)];
+    for (name, asked) in [("d", "demoted"), ("d", "removed")] {
+        // It does not come to know that d votes, or has voted.
+        channel.partition(&[&[&**late.id()]]);
+        ahead.add_member(name).await.expect("it has caught up");
+        for n in 0..50 {
+            ahead.perform(append(&n.to_string())).await.expect("they serve");
+        }
+        assert!(!voters(late).contains(name) && voters(ahead).contains(name), "{asked}: {}", voters(late));
+        channel.heal();
+        let done = if asked == "demoted" { late.demote_member(name).await } else { late.remove_member(name).await };
+        done.unwrap_or_else(|error| panic!("{asked}: {error}"));
+        // By what it says it is done, at itself and where it was done.
+        assert!(!voters(late).contains(name), "{asked}: {}", voters(late));
+        ahead.linearizable_state().await.expect("it serves");
+        assert!(!voters(ahead).contains(name), "{asked}: {}", voters(ahead));
+    }
+    assert!(late.members().iter().all(|member| &*member.name != "d"), "{:?}", late.members());
+}

@@ -3,12 +3,13 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Words, append, serving};
-use conflux::disk::Disk;
+use conflux::disk::{Disk, Keep, SimulatedFiles};
 use conflux::{
-    Asked, Backup, Done, FileDisk, Index, MemoryChannel, MemoryDisk, Node, RecoverError, RequestId, Role, Status,
-    recover, restore,
+    Asked, Backup, Done, FileDisk, Index, MemoryChannel, MemoryDisk, Node, RecoverError, Recovered, RequestId, Role,
+    Status, recover, restore,
 };
 
 async fn open(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Node<Words> {
@@ -118,4 +119,103 @@ async fn a_backup_is_restored_onto_an_empty_disk_only_and_knows_what_was_done() 
 
     let empty = recover(Words, "a", &FileDisk::new(place.path().join("none")), true);
     assert_eq!(empty, Err(RecoverError::Empty));
+}
+
+const KEPT: [Keep; 3] = [Keep::Everything, Keep::Nothing, Keep::Some];
+
+fn simulated(files: &SimulatedFiles) -> FileDisk {
+    FileDisk::simulated(files.clone(), "/data/a", Duration::ZERO)
+}
+
+async fn alone(disk: impl Disk) -> Node<Words> {
+    let builder = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new()).disk(disk);
+    builder.default_deadline(Duration::from_secs(3)).open().await.expect("what is there can be read")
+}
+
+/// What a node on that disk serves, if it serves, and the generation that it is of.
+async fn served(disk: impl Disk) -> Option<(Vec<String>, u64)> {
+    let node = alone(disk).await;
+    let state = node.linearizable_state().await.ok().map(|state| state.to_vec());
+    let generation = node.status().generation;
+    node.close().await;
+    state.map(|state| (state, generation))
+}
+
+/// Files on which a node has served, and what it held.
+async fn used(seed: u64) -> (SimulatedFiles, Vec<String>, Backup) {
+    let files = SimulatedFiles::new(seed);
+    let node = alone(simulated(&files)).await;
+    for n in 0..5 {
+        node.perform(append(&n.to_string())).await.expect("it serves alone");
+    }
+    let backup = node.backup().await.expect("it serves alone");
+    let words = node.state().to_vec();
+    node.close().await;
+    (files, words, backup)
+}
+
+fn begin_anew(files: &SimulatedFiles) -> Result<Recovered, RecoverError> {
+    recover(Words, "a", &simulated(files), false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_that_is_cut_off_anywhere_serves_nothing_else_and_is_done_again() {
+    // How often it was all there although the disk said no.
+    let mut began = 0;
+    for keep in KEPT {
+        let mut cut_off = 0;
+        for nth in 1.. {
+            let (files, words, _) = used(nth).await;
+            let before = served(simulated(&files)).await.expect("it serves alone");
+            files.crash_at(nth, keep);
+            if begin_anew(&files).is_ok() {
+                break;
+            }
+            cut_off += 1;
+            let context = format!("{keep:?} at operation {nth}");
+            // As it was, as it is to be, or not at all.
+            let between = served(simulated(&files)).await;
+            if let Some((state, generation)) = &between {
+                assert_eq!(*state, words, "{context}");
+                began += u32::from(*generation != before.1);
+            }
+            let done = begin_anew(&files).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(done.index, Index(5), "{context}");
+            files.crash(Keep::Nothing);
+            let again = served(simulated(&files)).await;
+            assert_eq!(again, Some((words, done.generation)), "{context}");
+        }
+        assert!(cut_off > 5, "{keep:?}: {cut_off} operations only");
+    }
+    assert!(began > 0, "no cut came late enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restoring_that_is_cut_off_anywhere_serves_nothing_or_all_and_is_done_again() {
+    for keep in KEPT {
+        let mut cut_off = 0;
+        for nth in 1.. {
+            let (_, words, backup) = used(nth).await;
+            let files = SimulatedFiles::new(nth);
+            let begin = || restore(Words, "a", &simulated(&files), &backup);
+            files.crash_at(nth, keep);
+            if begin().is_ok() {
+                break;
+            }
+            cut_off += 1;
+            let context = format!("{keep:?} at operation {nth}");
+            // Whoever opened a disk that is still empty would found a cluster on it: as on any empty one.
+            let done = begin();
+            files.crash(Keep::Nothing);
+            let (state, generation) = served(simulated(&files)).await.unwrap_or_else(|| panic!("{context}: {done:?}"));
+            assert_eq!(state, words, "{context}");
+            match done {
+                Ok(done) => assert_eq!(generation, done.generation, "{context}"),
+                // It was all there.
+                Err(RecoverError::NotEmpty(_)) => assert!(generation > 0, "{context}"),
+                Err(error) => panic!("{context}: {error}"),
+            }
+        }
+        assert!(cut_off > 5, "{keep:?}: {cut_off} operations only");
+    }
 }

@@ -1,8 +1,14 @@
-//! A snapshot that takes longer to take up than any message may be waited for.
+//! Nodes whose disk or whose container takes its time: a snapshot takes longer to take up than any message may be waited for,
+//! or cannot be begun; a new leader has still to apply what it holds.
+
+mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use common::wrapped::{Meddler, Wrapped};
+use common::{Words, append};
 use conflux::{Container, Context, FileDisk, MemoryChannel, Never, Node};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -73,6 +79,140 @@ async fn a_state_that_takes_long_to_read_is_sent_once() {
     assert_eq!(wiped.state().0.len(), 60_100);
     assert_eq!(READ.load(Ordering::Relaxed), 1, "it was sent again while it was being read");
     for node in [&nodes[0], &nodes[1], &wiped] {
+        node.close().await;
+    }
+}
+
+/// Snapshots cannot be begun until it is opened.
+#[derive(Default)]
+struct Gate {
+    /// Whether one waits, and whether it is open.
+    stands: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        self.stands.lock().expect("nothing panics").1 = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, until: impl Fn(&(bool, bool)) -> bool) {
+        let stands = self.stands.lock().expect("nothing panics");
+        drop(self.changed.wait_while(stands, |stands| !until(stands)).expect("nothing panics"));
+    }
+}
+
+impl Meddler for Gate {
+    fn draft(&self) {
+        self.stands.lock().expect("nothing panics").0 = true;
+        self.changed.notify_all();
+        self.wait(|stands| stands.1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn messages_are_taken_in_while_a_disk_does_not_let_a_snapshot_begin() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let channel = MemoryChannel::new();
+    let builder = |name: &str| Node::builder(Words, name).cluster_size(3).channel(channel.clone());
+    let disk = |path: &str| FileDisk::new(directory.path().join(path));
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        nodes.push(builder(name).compaction(16, 1 << 20).disk(disk(name)).open().await.expect("the options are good"));
+    }
+    for n in 0..100 {
+        nodes[0].perform(append(&n.to_string())).await.expect("the cluster serves");
+    }
+    nodes[2].close().await;
+    // On an empty disk, so that it needs a snapshot.
+    let gate: Arc<Gate> = Arc::default();
+    let slow = builder("c").disk(Wrapped::new(disk("another"), &gate)).open().await.expect("the options are good");
+    let waits = gate.clone();
+    tokio::task::spawn_blocking(move || waits.wait(|stands| stands.0)).await.expect("it comes");
+    let leader = slow.watch_status().find(|status| status.leader.clone()).await.expect("it is open");
+    // The answer to this comes in as a message.
+    let asked = tokio::time::timeout(Duration::from_secs(8), slow.transfer_leadership(Some(&leader))).await;
+    assert_eq!(asked.ok().and_then(Result::ok), Some(leader), "nothing is taken in");
+    assert_eq!(slow.state().len(), 0);
+    gate.open();
+    let caught_up = |status: &conflux::Status| (status.index.0 >= 100).then_some(());
+    slow.watch_status().find(caught_up).await.expect("it is open");
+    for node in [&nodes[0], &nodes[1], &slow] {
+        node.close().await;
+    }
+}
+
+impl Gate {
+    fn shut(&self) {
+        *self.stands.lock().expect("nothing panics") = (false, false);
+    }
+}
+
+/// Its reducer waits for the gate, where there is one.
+struct Slow(Option<Arc<Gate>>);
+
+impl Container for Slow {
+    type State = Vec<u64>;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = Never;
+
+    fn initial(&self) -> Vec<u64> {
+        vec![]
+    }
+
+    fn decide(&self, _: &Vec<u64>, number: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+        Ok(Some(number))
+    }
+
+    fn reduce(&self, list: &mut Vec<u64>, number: &u64, _: &Context<'_>) {
+        if let Some(gate) = &self.0 {
+            gate.draft();
+        }
+        list.push(*number);
+    }
+
+    fn may_take_long(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_leader_that_has_still_to_apply_what_it_holds_judges_once_it_has() {
+    let channel = MemoryChannel::new();
+    let gate: Arc<Gate> = Arc::default();
+    gate.open();
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        let container = Slow((name == "b").then(|| gate.clone()));
+        let builder = Node::builder(container, name).cluster_size(3).channel(channel.clone());
+        nodes.push(builder.open().await.expect("the options are good"));
+    }
+    nodes[0].linearizable_state().await.expect("they serve");
+    nodes[0].transfer_leadership(Some("a")).await.expect("it has caught up");
+    nodes[0].perform(0).await.expect("they serve");
+    gate.shut();
+    for n in 1..10 {
+        nodes[0].perform(n).await.expect("they serve");
+    }
+    let waits = gate.clone();
+    tokio::task::spawn_blocking(move || waits.wait(|stands| stands.0)).await.expect("it comes");
+    assert_eq!(&*nodes[0].transfer_leadership(Some("b")).await.expect("it holds all"), "b");
+    // Of what it leads it has applied next to nothing; whoever asks waits for that.
+    let performed = nodes[0].perform(10).start();
+    let asking = nodes[2].clone();
+    let demoted = tokio::spawn(async move { asking.demote_member("c").await });
+    let heard = nodes[2].watch_status().find(|status| status.leader.clone().filter(|leader| &**leader == "b")).await;
+    assert!(heard.is_some() && !demoted.is_finished());
+    gate.open();
+    assert_eq!(performed.await.expect("they serve").index.0, 11);
+    demoted.await.expect("nothing panics").expect("two are left to vote");
+    for node in &nodes {
+        assert_eq!(*node.linearizable_state().await.expect("they serve"), (0..=10).collect::<Vec<_>>());
+        assert_eq!(node.status().voters.join(" "), "a b");
+    }
+    for node in &nodes {
         node.close().await;
     }
 }

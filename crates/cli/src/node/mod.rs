@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use self::channel::NodeChannel;
 use self::settings::Founders;
-pub(crate) use self::settings::{NodeArguments, Settings};
+pub(crate) use self::settings::{NodeArguments, Settings, of_text};
 use self::signals::{Signals, Told};
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;

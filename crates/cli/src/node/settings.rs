@@ -207,6 +207,13 @@ impl Settings {
     }
 }
 
+/// What a node is told by the text of a file alone, in words: for fuzzing.
+pub(crate) fn of_text(text: &str) -> Result<String, String> {
+    let file = File::parse(text)?;
+    let settings = merge(None, NodeArguments::default(), None, file).map_err(|refusal| refusal.to_string())?;
+    Ok(format!("{settings:?}"))
+}
+
 impl File {
     fn read(path: &Path) -> Result<File, Refusal> {
         let of_file = |error| Refusal::of_file(path, &error);
@@ -237,7 +244,9 @@ impl File {
 
     fn parse(text: &str) -> Result<File, String> {
         toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            let before =
+                |span: std::ops::Range<usize>| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+            let line = error.span().map(|span| before(span) + 1);
             let what = error.message();
             line.map_or_else(|| what.to_owned(), |line| format!("line {line}: {what}"))
         })

@@ -5,6 +5,7 @@
 //! lock                     locked by the process that has it open; holds its id
 //! log-0000000000000001     the log, in files of about 8 MiB
 //! snapshot-TERM-INDEX      the newest snapshot
+//! incident-TIME            what the node held when it stopped by itself; for people
 //! *.tmp                    what is being written: removed at opening
 //! ```
 //!
@@ -19,15 +20,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use conflux_core::Failure;
 
 use super::files::{Exclusive, Files, RealFiles};
+use super::incidents;
 use super::place::{self, Place};
 use super::segments::{OpenLog, SEGMENT_BYTES, Segments, TEMPORARY, number_of, read_whole};
 use super::simulated::SimulatedFiles;
 use super::snapshot::{self, Content, Writing, Written};
 use super::{
-    Change, Contents, Disk, DiskError, Done, Draft, Finished, Journal, KeptSnapshot, Opened, SnapshotBytes,
+    Change, Contents, Disk, DiskError, Done, Draft, Finished, Incidents, Journal, KeptSnapshot, Opened, SnapshotBytes,
     SnapshotHead,
 };
 use crate::metrics::{DiskMetrics, Histogram};
@@ -123,6 +126,7 @@ impl Disk for FileDisk {
     fn open(&self, node: &str) -> Result<Opened, DiskError> {
         let shared_files = self.files.for_process();
         let (files, path) = (&*shared_files, &*self.path);
+        let made = missing(files, path);
         files.create_directory(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 DiskError::Foreign { disk: self.path.clone(), what: "it is no directory".into() }
@@ -176,11 +180,9 @@ impl Disk for FileDisk {
         let mut contents = Contents { moved: moved.is_some(), ..Contents::default() };
         let segments = if is_new {
             let segments = Segments::create(shared_files.clone(), path, place.disk, self.segment_bytes)?;
+            // Before the file `disk`: with it, the directory counts as one that is there.
+            sync_names(files, path, &made)?;
             place.write(files, path)?;
-            if let Some(parent) = path.parent() {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                files.sync_directory(parent).map_err(|error| DiskError::io("sync", parent, &error))?;
-            }
             segments
         } else if numbers.is_empty() {
             let what = "it says that there is a log, but all files of the log are gone";
@@ -231,7 +233,8 @@ impl Disk for FileDisk {
             Pace::Task(_) => None,
             Pace::Thread => {
                 let writer = shared.clone();
-                let thread = std::thread::Builder::new().name("conflux-disk".into()).spawn(move || writer.serve());
+                let thread =
+                    std::thread::Builder::new().name("conflux-disk".into()).spawn(move || writer.serve_to_the_end());
                 Some(thread.map_err(|error| DiskError::io("start a thread for", path, &error))?)
             }
         };
@@ -243,6 +246,32 @@ impl Disk for FileDisk {
     }
 }
 
+/// Those of a directory and the ones above it that are not there, from the bottom up.
+fn missing<'a>(files: &dyn Files, directory: &'a Path) -> Vec<&'a Path> {
+    let is_missing = |directory: &&Path| {
+        !directory.as_os_str().is_empty()
+            && files.inode(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    directory.ancestors().take_while(is_missing).collect()
+}
+
+/// Makes the name of a new data directory durable, and those of all above it: this opening `made` some of them, and an
+/// earlier one that was cut off may have made others.
+fn sync_names(files: &dyn Files, directory: &Path, made: &[&Path]) -> Result<(), DiskError> {
+    for above in directory.ancestors() {
+        let Some(parent) = above.parent() else { break };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match files.sync_directory(parent) {
+            // Of those that were there before, the last may be another's, and out of reach.
+            Err(error) if above == directory || made.contains(&above) => {
+                return Err(DiskError::io("sync", parent, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Whether a name is one that stands in a data directory, or in one that is empty.
 fn is_ours(name: &str) -> bool {
     name == LOCK
@@ -252,11 +281,16 @@ fn is_ours(name: &str) -> bool {
         || is_temporary(name)
         || number_of(name).is_some()
         || snapshot::last_of(name).is_some()
+        || incidents::taken_of(name).is_some()
 }
 
 fn is_temporary(name: &str) -> bool {
-    name.strip_suffix(TEMPORARY)
-        .is_some_and(|name| name == place::NAME || number_of(name).is_some() || name.starts_with("snapshot-"))
+    name.strip_suffix(TEMPORARY).is_some_and(|name| {
+        name == place::NAME
+            || number_of(name).is_some()
+            || name.starts_with("snapshot-")
+            || incidents::taken_of(name).is_some()
+    })
 }
 
 /// What the thread, the journal and the snapshots share.
@@ -317,7 +351,14 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread.
+    /// The thread. Whatever breaks in it, those who wait hear of it.
+    fn serve_to_the_end(&self) {
+        while let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| self.serve())) {
+            let reason = Failure::of_panic("the disk's thread", &*panic).message;
+            self.fail(&DiskError::Unheard { disk: self.path.clone(), reason });
+        }
+    }
+
     fn serve(&self) {
         loop {
             let (changes, dones) = {
@@ -399,7 +440,12 @@ impl Shared {
             }
         };
         for done in dones {
-            done(result.clone());
+            let told = result.clone();
+            // Nobody knows what its panic left half done, but for the others nothing has changed.
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| done(told))) {
+                let reason = Failure::of_panic("what was told of it", &*panic).message;
+                self.fail(&DiskError::Unheard { disk: self.path.clone(), reason });
+            }
         }
     }
 
@@ -465,6 +511,10 @@ impl Journal for FileJournal {
         matches!(self.shared.pace, Pace::Thread)
     }
 
+    fn incidents(&self) -> Option<&dyn Incidents> {
+        Some(self)
+    }
+
     fn metrics(&self) -> Option<DiskMetrics> {
         let Shared { syncs, groups, .. } = &*self.shared;
         let changes_waiting = self.shared.queue().waiting.len();
@@ -489,6 +539,12 @@ impl Journal for FileJournal {
             let _ = self.shared.touch(Segments::sync);
         }
         drop(exclusive);
+    }
+}
+
+impl Incidents for FileJournal {
+    fn keep(&self, taken_ms: u64, pieces: &[Bytes]) -> Result<PathBuf, DiskError> {
+        incidents::keep(&*self.shared.files, &self.shared.path, taken_ms, pieces)
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod contract;
 mod file;
 mod files;
+mod incidents;
 mod memory;
 mod place;
 mod record;
@@ -208,6 +209,11 @@ pub trait Journal: Send + Sync {
     /// Whether what is said to block does so for long enough to keep it off a task.
     fn blocks(&self) -> bool;
 
+    /// Where the incident of a node that stops can be left; `None` where there is no place for files.
+    fn incidents(&self) -> Option<&dyn Incidents> {
+        None
+    }
+
     /// What it measures, if it does.
     fn metrics(&self) -> Option<DiskMetrics> {
         None
@@ -215,6 +221,16 @@ pub trait Journal: Send + Sync {
 
     /// Writes what is left and lets another node open the disk. Blocks. Later changes are refused.
     fn close(&self);
+}
+
+/// Where incidents are left for people, beside a node's data.
+pub trait Incidents {
+    /// Writes one, as a whole or not at all, and gives the file. A few of them are kept: the oldest goes first. `taken_ms` is
+    /// when it was taken, in milliseconds since 1970. Blocks. Works after the journal has failed, too.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn keep(&self, taken_ms: u64, pieces: &[Bytes]) -> Result<PathBuf, DiskError>;
 }
 
 /// What is on a disk, and the way to write on it.
@@ -312,6 +328,18 @@ pub enum DiskError {
         disk: PathBuf,
         /// What differs.
         what: &'static str,
+    },
+    /// Whoever was to hear of a change broke, so nobody knows what came of it.
+    #[error(
+        "what became of a change on the disk {} was not heard: {reason}. Nothing more is written there; nothing that was \
+         answered is lost: open the node again, and report this",
+        disk.display()
+    )]
+    Unheard {
+        /// The disk.
+        disk: PathBuf,
+        /// How it broke.
+        reason: String,
     },
     /// It was closed.
     #[error("the disk is closed")]

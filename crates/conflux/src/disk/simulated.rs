@@ -34,6 +34,7 @@ pub enum Keep {
 /// # fn main() -> std::io::Result<()> {
 /// let files = SimulatedFiles::new(7);
 /// files.create_directory(Path::new("/a"))?;
+/// files.sync_directory(Path::new("/"))?;
 /// let file = files.open(Path::new("/a/file"), Open::Create)?;
 /// file.write_at(0, b"synced")?;
 /// file.sync()?;
@@ -58,6 +59,8 @@ struct World {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
     directories: BTreeMap<PathBuf, u64>,
+    /// Those that were made since the one above was synced.
+    fresh_directories: BTreeSet<PathBuf>,
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
     /// What happened to names since their directory was synced, in order.
@@ -102,6 +105,7 @@ impl SimulatedFiles {
             inodes: BTreeMap::new(),
             next_inode: 1,
             directories: BTreeMap::new(),
+            fresh_directories: BTreeSet::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             renamed: Vec::new(),
@@ -223,11 +227,14 @@ impl World {
         inode
     }
 
-    fn make_directory(&mut self, directory: &Path) {
-        if !self.directories.contains_key(directory) {
+    /// `false` when it was there.
+    fn make_directory(&mut self, directory: &Path) -> bool {
+        let made = !self.directories.contains_key(directory);
+        if made {
             self.directories.insert(directory.to_owned(), self.next_inode);
             self.next_inode += 1;
         }
+        made
     }
 
     fn rename(&mut self, gone: Option<&Path>, come: Option<(&Path, u64)>) -> io::Result<()> {
@@ -269,6 +276,13 @@ impl World {
             _ => 0,
         };
         renamed.into_iter().take(kept).for_each(|renamed| self.make_durable(renamed));
+        for directory in std::mem::take(&mut self.fresh_directories) {
+            if keep == Keep::Nothing || self.random.below(2) == 0 {
+                // And with it what is in it, synced or not.
+                self.directories.retain(|path, _| !path.starts_with(&directory));
+                self.durable_names.retain(|path, _| !path.starts_with(&directory));
+            }
+        }
         self.names.clone_from(&self.durable_names);
         for inode in self.inodes.values_mut() {
             inode.crash(keep, &mut self.random);
@@ -337,7 +351,10 @@ impl Files for SimulatedFiles {
         if !world.directories.contains_key(directory) {
             world.operate()?;
             for above in directory.ancestors() {
-                world.make_directory(above);
+                let made = world.make_directory(above);
+                if made && above.parent().is_some() {
+                    world.fresh_directories.insert(above.to_owned());
+                }
             }
         }
         Ok(())
@@ -389,6 +406,7 @@ impl Files for SimulatedFiles {
         world.operate()?;
         let (synced, rest) = std::mem::take(&mut world.renamed).into_iter().partition(|one| one.directory == directory);
         world.renamed = rest;
+        world.fresh_directories.retain(|fresh| fresh.parent() != Some(directory));
         let synced: Vec<Renamed> = synced;
         synced.into_iter().for_each(|renamed| world.make_durable(renamed));
         Ok(())
@@ -525,6 +543,7 @@ mod tests {
             let files = SimulatedFiles::new(seed);
             let directory = Path::new("/d");
             files.create_directory(directory).unwrap();
+            files.sync_directory(Path::new("/")).unwrap();
             for name in ["a", "b"] {
                 let file = files.open(&directory.join(name), Open::Create).unwrap();
                 file.write_at(0, &[7; 5000]).unwrap();
@@ -543,6 +562,7 @@ mod tests {
         let files = SimulatedFiles::new(0);
         let directory = Path::new("/d");
         files.create_directory(directory).unwrap();
+        files.sync_directory(Path::new("/")).unwrap();
         let path = directory.join("a");
         let file = files.open(&path, Open::Create).unwrap();
         file.sync().unwrap();
@@ -561,6 +581,7 @@ mod tests {
         let files = SimulatedFiles::new(0);
         let directory = Path::new("/d");
         files.create_directory(directory).unwrap();
+        files.sync_directory(Path::new("/")).unwrap();
         files.open(&directory.join("a"), Open::Create).unwrap();
         files.sync_directory(directory).unwrap();
         files.rename(&directory.join("a"), &directory.join("b")).unwrap();

@@ -6,6 +6,7 @@ mod machine;
 mod network;
 mod parted;
 mod rebirth;
+mod receive;
 mod rpc;
 mod runtime;
 #[cfg(test)]
@@ -23,16 +24,15 @@ use bytes::Bytes;
 use conflux_core::codec::{CodecError, Reader, Writer};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest,
-};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use openraft::{Config, EmptyNode, LogIdOptionExt, Precondition, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 
-use self::log::{Log, head_of};
-use self::machine::{Machine, Position, SnapshotData};
+use self::log::Log;
+use self::machine::{Machine, Position};
 use self::network::Peers;
-use self::rpc::{Addressed, Message, Piece};
-use self::types::{CommittedLeaderId, EngineVote, LogId, Snapshot, SnapshotMeta, Types};
+use self::receive::Receiving;
+use self::rpc::{Addressed, Message};
+use self::types::{CommittedLeaderId, LogId, Types};
 
 pub(crate) use self::compaction::Compaction;
 pub(crate) use self::log::is_batch;
@@ -43,7 +43,7 @@ pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
 use self::view::view;
 pub(crate) use self::view::{View, Watcher};
-use crate::disk::{DiskError, Draft, EntryId, KeptSnapshot, LogEntry, Opened};
+use crate::disk::{DiskError, EntryId, KeptSnapshot, LogEntry, Opened};
 use crate::message::kind;
 use crate::metrics::{LogMetrics, SnapshotMeters};
 use crate::options::Timing;
@@ -81,29 +81,6 @@ pub(crate) struct Engine {
     /// A leader replicated to this member since that was asked last.
     heard_leader: AtomicBool,
     compaction: Compaction,
-}
-
-/// The largest snapshot that is taken in.
-const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
-
-/// How long the answer to a snapshot's last piece waits for the snapshot to be taken up. Well below what the sender allows
-/// for one answer: it asks again.
-const INSTALL_WAIT: Duration = Duration::from_secs(2);
-
-/// A snapshot on its way in.
-struct Receiving {
-    from: Member,
-    meta: SnapshotMeta,
-    total: u64,
-    received: u64,
-    stage: Stage,
-}
-
-enum Stage {
-    /// Pieces are written, to the disk or to memory.
-    Collecting(Box<dyn Draft>),
-    /// All are there, and it is taken up.
-    Installing(watch::Receiver<Option<Result<SnapshotResponse<Types>, String>>>),
 }
 
 /// What became of a proposal.
@@ -436,91 +413,6 @@ impl Engine {
             return Err(Refusal(format!("incarnation {to} is gone, this is {}", self.me)));
         }
         Ok(message)
-    }
-
-    /// Takes a piece of a snapshot; answers with the outcome once it is whole and taken up. A piece of nothing behind the
-    /// end asks for the outcome.
-    async fn receive(self: &Arc<Self>, from: &str, piece: Piece) -> Result<Option<SnapshotResponse<Types>>, Refusal> {
-        let sender = &piece.vote.leader_id.voted_for;
-        if &*sender.name != from {
-            return Err(Refusal(format!("{from} sent a snapshot in the name of {sender}")));
-        }
-        if piece.total == 0 || piece.total > SNAPSHOT_BYTES_MAX {
-            let total = piece.total;
-            return Err(Refusal(format!("a snapshot of {total} bytes: 1 to {SNAPSHOT_BYTES_MAX} are allowed")));
-        }
-        let mut outcome = {
-            let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
-            if piece.offset == 0 {
-                let stage = Stage::Collecting(self.log.journal().draft(head_of(&piece.meta))?);
-                let (from, meta, total) = (sender.clone(), piece.meta.clone(), piece.total);
-                *receiving = Some(Receiving { from, meta, total, received: 0, stage });
-            }
-            let length = piece.bytes.len() as u64;
-            let Some(current) = receiving.as_mut().filter(|current| {
-                current.from == *sender
-                    && (&current.meta, current.total) == (&piece.meta, piece.total)
-                    && current.received == piece.offset
-                    && length <= current.total - current.received
-            }) else {
-                return Err(Refusal(format!("a piece at {} does not go on where the last one ended", piece.offset)));
-            };
-            current.received += length;
-            if let Stage::Collecting(draft) = &mut current.stage {
-                draft.write(&piece.bytes)?;
-                if current.received < current.total {
-                    return Ok(None);
-                }
-                let (said, outcome) = watch::channel(None);
-                let stage = std::mem::replace(&mut current.stage, Stage::Installing(outcome));
-                if let Stage::Collecting(draft) = stage {
-                    let (engine, vote, meta) = (self.clone(), piece.vote, piece.meta);
-                    // A task of its own: it may take longer than any answer may be waited for.
-                    tokio::spawn(async move {
-                        let installed = engine.install(vote, meta, draft).await;
-                        said.send(Some(installed.map_err(|Refusal(reason)| reason)));
-                    });
-                }
-            }
-            let Stage::Installing(outcome) = &current.stage else { unreachable!("it was just put there") };
-            outcome.clone()
-        };
-        match tokio::time::timeout(INSTALL_WAIT, outcome.find(Clone::clone)).await {
-            Err(_) => Ok(None),
-            Ok(Ok(outcome)) => outcome.map(Some).map_err(Refusal),
-            Ok(Err(watch::Gone)) => Err(Refusal("it was not taken up".into())),
-        }
-    }
-
-    async fn install(
-        &self,
-        vote: EngineVote,
-        meta: SnapshotMeta,
-        draft: Box<dyn Draft>,
-    ) -> Result<SnapshotResponse<Types>, Refusal> {
-        if self.is_parted() && self.is_in_log(meta.last_log_id).await {
-            self.replace(meta, draft).await?;
-            return Ok(SnapshotResponse::new(vote));
-        }
-        // The engine (0.10.0-alpha.37) breaks on a snapshot of what its log holds already, uncommitted, and more: it takes
-        // the snapshot's last entry for the end of the log (`log_progress.submit` in `run_state_machine`). A leader that
-        // has just begun may send one. So it is asked first whether the log fits, as by an append of nothing.
-        let append = AppendEntriesRequest {
-            vote: vote.clone(),
-            prev_log_id: meta.last_log_id,
-            entries: Vec::new(),
-            leader_commit: meta.last_log_id,
-        };
-        match self.raft.append_entries(append).await? {
-            AppendEntriesResponse::Success => Ok(SnapshotResponse::new(vote)),
-            AppendEntriesResponse::HigherVote(vote) => Ok(SnapshotResponse::new(vote)),
-            AppendEntriesResponse::Conflict | AppendEntriesResponse::PartialSuccess(_) => {
-                let finished = off_task(self.log.journal(), move || draft.finish()).await;
-                let finished = finished.map_err(|error| Refusal(error.to_string()))??;
-                let snapshot = SnapshotData { bytes: finished.bytes(), finished: Some(finished) };
-                Ok(self.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await?)
-            }
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod wrapped;
+
 use conflux::{Container, Context, MemoryChannel, MemoryDisk, Node, Reject};
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conflux::{Index, MemoryChannel, Node};
+use conflux::{Index, MemoryChannel, MemoryDisk, Node, restore};
 use conflux_http::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -227,6 +227,45 @@ async fn a_cluster_that_is_founded_again_is_another_history() {
     again.append("vier").await;
     assert_eq!(follower.change(&again).await, (4, json!({"appended": "vier"})));
     again.close().await;
+}
+
+#[tokio::test]
+async fn one_backup_that_is_restored_twice_makes_two_histories() {
+    let world = World::one().await;
+    for word in ["one", "two"] {
+        world.append(word).await;
+    }
+    let backup = world.nodes[0].backup().await.expect("it serves");
+    let founded = world.history();
+    world.close().await;
+    let restored = async || {
+        let (channel, disk) = (MemoryChannel::new(), MemoryDisk::new());
+        restore(Words, "a", &disk, &backup).expect("the disk is empty");
+        let builder = Node::builder(Words, "a").cluster_size(1).channel(channel.clone()).disk(disk);
+        let node = builder.open().await.expect("the options are good");
+        node.linearizable_state().await.expect("it serves alone");
+        let servers = vec![Server::start(Arc::new(node.clone()), Options::default()).await];
+        World { channel, nodes: vec![node], servers }
+    };
+    let first = restored().await;
+    first.append("three").await;
+    let mut follower = Follower::open(first.server(), "", &[("last-event-id", &format!("{founded}-2"))]).await;
+    follower.reset(&first).await;
+    let seen = format!("{}-3", first.history());
+    let shared = format!("{}-2", first.history());
+    first.close().await;
+
+    let second = restored().await;
+    second.append("drei").await;
+    assert!(!seen.starts_with(&second.history()));
+    // At a place that both came to alike, at one where they differ, and from before them.
+    for id in [shared, seen, format!("{founded}-2")] {
+        let mut follower = Follower::open(second.server(), "", &[("last-event-id", &id)]).await;
+        follower.reset(&second).await;
+        second.append("more").await;
+        assert_eq!(follower.change(&second).await.1, json!({"appended": "more"}));
+    }
+    second.close().await;
 }
 
 #[tokio::test]

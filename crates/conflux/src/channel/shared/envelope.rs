@@ -107,6 +107,14 @@ impl Signer {
         context.update(place.as_bytes());
         Signer(hmac::Key::new(hmac::HMAC_SHA256, context.sign().as_ref()))
     }
+
+    /// Bytes of any content, with their signature behind them.
+    pub fn seal(&self, bytes: impl Into<BytesMut>) -> Bytes {
+        let mut bytes = bytes.into();
+        let tag = hmac::sign(&self.0, &bytes);
+        bytes.put_slice(tag.as_ref());
+        bytes.freeze()
+    }
 }
 
 impl Envelope {
@@ -134,9 +142,7 @@ impl Envelope {
         bytes.put_u64_le(self.number);
         bytes.put_u128_le(self.about);
         bytes.put_slice(&self.frame);
-        let tag = hmac::sign(&signer.0, &bytes);
-        bytes.put_slice(tag.as_ref());
-        bytes.freeze()
+        signer.seal(bytes)
     }
 
     /// Reads an envelope. Nothing of what it says is returned unless it is signed.

@@ -26,6 +26,16 @@ use envelope::{Envelope, EnvelopeError, FRAME_BYTES_MAX, Kind, Life, Signer};
 use queue::{Item, Queue};
 use trust::{Trust, Verdict};
 
+/// What a node of that name delivers of envelopes that come one after another, when each of its challenges is the same: for
+/// fuzzing.
+#[doc(hidden)]
+pub fn delivered(name: Name, envelopes: impl IntoIterator<Item = Envelope>) -> Vec<Message> {
+    let mut trust = Trust::new(name, 1, || 7);
+    let now = Instant::now();
+    let verdicts = envelopes.into_iter().map(|envelope| trust.judge(envelope, now));
+    verdicts.filter_map(|verdict| if let Verdict::Deliver(message) = verdict { Some(message) } else { None }).collect()
+}
+
 /// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 

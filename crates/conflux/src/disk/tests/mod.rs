@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Disk, FileDisk, MemoryDisk, SimulatedFiles, contract};
+use bytes::Bytes;
+
+use super::{Change, Disk, DiskError, FileDisk, MemoryDisk, SimulatedFiles, contract};
 
 fn simulated(files: &SimulatedFiles) -> FileDisk {
     FileDisk::simulated(files.clone(), Path::new("/data/a"), Duration::from_millis(1))
@@ -39,4 +41,38 @@ fn real_files_keep_the_contract() {
             Arc::new(FileDisk::new(path).segment_bytes(segment_bytes)) as Arc<dyn Disk>
         });
     }
+}
+
+/// A change of which it cannot be told what became of it ends the disk: later ones are refused, and nobody waits for ever.
+fn who_breaks_on_hearing_ends_the_disk(disk: &FileDisk) {
+    let (_, journal) = disk.open("a").expect("it is new");
+    let (told, heard) = std::sync::mpsc::channel();
+    journal.write(Change::Vote(Bytes::from_static(b"one")), Box::new(|_| panic!("it cannot bear it")));
+    for _ in 0..3 {
+        let told = told.clone();
+        journal.write(Change::Vote(Bytes::from_static(b"two")), Box::new(move |result| drop(told.send(result))));
+    }
+    // This one may have gone out with the first, and is durable then.
+    let _ = journal.write_now(Change::Vote(Bytes::from_static(b"three")));
+    let refused = journal.write_now(Change::Vote(Bytes::from_static(b"four"))).expect_err("it has ended");
+    assert!(matches!(&refused, DiskError::Unheard { reason, .. } if reason.contains("it cannot bear it")), "{refused}");
+    assert_eq!(journal.failure(), Some(refused));
+    drop(told);
+    // Whether they went out with the first or behind it, they hear of it.
+    assert_eq!(heard.iter().count(), 3);
+    journal.close();
+    drop(journal);
+    let (contents, _) = disk.open("a").expect("what was written is whole");
+    assert!(contents.vote.is_some_and(|vote| vote != "four"));
+}
+
+#[test]
+fn who_breaks_on_hearing_of_a_real_disk_ends_it() {
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    who_breaks_on_hearing_ends_the_disk(&FileDisk::new(directory.path().join("a")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_breaks_on_hearing_of_a_simulated_disk_ends_it() {
+    who_breaks_on_hearing_ends_the_disk(&simulated(&SimulatedFiles::new(1)));
 }

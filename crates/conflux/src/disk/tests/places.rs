@@ -19,6 +19,7 @@ async fn a_copy_is_refused_until_it_is_said_to_be_no_copy() {
     used(&files);
     let (from, to) = (Path::new("/data/a"), Path::new("/elsewhere"));
     files.create_directory(to).expect("nothing fails");
+    files.sync_directory(Path::new("/")).expect("nothing fails");
     files.copy(from, to);
     let disk = FileDisk::simulated(files.clone(), to, std::time::Duration::ZERO);
     let Err(error) = disk.open("a") else { panic!("a copy was opened") };
@@ -62,6 +63,27 @@ async fn another_node_is_refused() {
         error.to_string(),
         "the disk /data/a belongs to node \"a\", not to \"b\": give each node a disk of its own"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn directories_that_were_made_are_there_after_a_crash() {
+    let path = Path::new("/data/deep/er/a");
+    // Also those that an opening made which came no further.
+    for cut_off in 0..12 {
+        let files = SimulatedFiles::new(cut_off);
+        let disk = FileDisk::simulated(files.clone(), path, std::time::Duration::ZERO);
+        if cut_off > 0 {
+            files.crash_at(cut_off, Keep::Everything);
+            drop(disk.open("a"));
+            files.crash(Keep::Everything);
+        }
+        let (_, journal) = disk.open("a").expect("nothing fails");
+        journal.write_now(Change::Vote(Bytes::from_static(b"a vote"))).expect("nothing fails");
+        files.crash(Keep::Nothing);
+        drop(journal);
+        let (contents, _) = disk.open("a").unwrap_or_else(|error| panic!("cut off at {cut_off}: {error}"));
+        assert_eq!(contents.vote.as_deref(), Some(&b"a vote"[..]), "cut off at {cut_off}");
+    }
 }
 
 #[test]
