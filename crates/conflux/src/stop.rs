@@ -34,3 +34,12 @@ pub enum Stop {
     #[error("the engine stopped: {0}")]
     Engine(String),
 }
+
+impl Stop {
+    /// Whether another version or other code of the container made what the node is to go on with: somebody changed it.
+    /// [`Recovery::changed`](crate::Recovery::changed) goes on with the one at hand.
+    #[must_use]
+    pub fn is_other_code(&self) -> bool {
+        matches!(self, Stop::Halt(halt) | Stop::Restore(RestoreError::Halt(halt)) if halt.is_other_code())
+    }
+}
