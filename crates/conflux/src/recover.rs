@@ -121,16 +121,16 @@ pub fn restore<C: Container>(
     Recovery::new(container, id).restore(disk, backup)
 }
 
-/// Whether a disk holds what another version or other code than a container's made, so that a node with the container
-/// would be refused by it. Reads what is said of the data, and not the data.
+/// Which other version or code made what a disk holds, if one did: a node with the container would be refused by it. Reads
+/// what is said of the data, and not the data.
 ///
 /// # Errors
 /// When the disk is in use, damaged or another node's.
-pub fn is_changed<C: Container>(container: &C, id: &str, disk: &dyn Disk) -> Result<bool, Stop> {
+pub fn other_code<C: Container>(container: &C, id: &str, disk: &dyn Disk) -> Result<Option<Halt>, Stop> {
     let (contents, journal) = disk.open(id)?;
-    let changed = Held::is_changed(container, contents);
+    let other = Held::other_code(container, contents);
     journal.close();
-    changed
+    other
 }
 
 /// A cluster is begun anew: with whose code, and for which node. Nothing of it may run meanwhile.

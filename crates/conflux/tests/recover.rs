@@ -7,8 +7,8 @@ use std::path::Path;
 use common::{Action, Method, Words, append, serving};
 use conflux::disk::Disk;
 use conflux::{
-    Asked, Backup, Container, Context, Done, FileDisk, Index, MemoryChannel, MemoryDisk, Node, OpenError, RecoverError,
-    Recovery, Reject, RequestId, Role, Status, is_changed, recover, restore,
+    Asked, Backup, Container, Context, Done, FileDisk, Halt, Index, MemoryChannel, MemoryDisk, Node, OpenError,
+    RecoverError, Recovery, Reject, RequestId, Role, Status, other_code, recover, restore,
 };
 
 async fn open(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Node<Words> {
@@ -171,8 +171,8 @@ async fn a_changed_container_goes_on_with_its_data_when_that_is_meant() {
     let at = |name: &str| FileDisk::new(place.path().join(name));
 
     // Without it being meant, each door is shut, and says what it is.
-    assert_eq!(is_changed(&Loud("-"), "b", &at("b")), Ok(true));
-    assert_eq!(is_changed(&Words, "b", &at("b")), Ok(false));
+    assert_eq!(other_code(&Loud("-"), "b", &at("b")), Ok(Some(Halt::Version { came: 1, is: 2 })));
+    assert_eq!(other_code(&Words, "b", &at("b")), Ok(None));
     let refused = open_loud(&channel, "b", at("b")).await.err().expect("other code made it");
     assert!(matches!(&refused, OpenError::Stop(stop) if stop.is_other_code()), "{refused:?}");
     let refused = recover(Loud("-"), "b", &at("b"), true).expect_err("other code made it");

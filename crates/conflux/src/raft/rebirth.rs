@@ -131,13 +131,13 @@ impl<C: Container> Held<C> {
         self.last.map_or(0, |last| last.leader_id.term)
     }
 
-    /// Whether a disk holds what another version or other code made. Only looks at what is said of it.
-    pub(crate) fn is_changed(container: &C, contents: Contents) -> Result<bool, Stop> {
+    /// Which other version or code made what a disk holds. Only looks at what is said of it.
+    pub(crate) fn other_code(container: &C, contents: Contents) -> Result<Option<Halt>, Stop> {
         let mut snapshot = contents.purged.map(log_id);
         if let Some(kept) = &contents.snapshot {
             let origins = Origins::of_snapshot(&kept.bytes.read_all()?)?;
-            if Halt::check_code(container, origins.version, origins.code).is_err() {
-                return Ok(true);
+            if let Err(halt) = Halt::check_code(container, origins.version, origins.code) {
+                return Ok(Some(halt));
             }
             snapshot = meta_of(&kept.head)?.last_log_id;
         }
@@ -147,12 +147,12 @@ impl<C: Container> Held<C> {
                 && Some(entry.log_id) > snapshot
             {
                 let header = Batch::<C>::peek(&proposal.bytes)?;
-                if Halt::check_code(container, header.version, header.code).is_err() {
-                    return Ok(true);
+                if let Err(halt) = Halt::check_code(container, header.version, header.code) {
+                    return Ok(Some(halt));
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The store as bytes, to be put on a disk. What another code made is read back first: it is this code's from now on,
