@@ -312,10 +312,12 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     let other = directory.join("tuesday.backup");
     conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
 
+    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
+
     // It is of one script, and goes on with another when that is meant.
     let edited = directory.join("edited.js");
-    let text = fs::read_to_string(container("words.js")).expect("it is read") + "// edited\n";
-    fs::write(&edited, text).expect("it is written");
+    let text = std::fs::read_to_string(container("words.js")).expect("it is read") + "// edited\n";
+    std::fs::write(&edited, text).expect("it is written");
     let data = directory.join("a");
     let restore = |flags: &[&str]| {
         let mut arguments =
@@ -340,7 +342,6 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     ];
     let ran = conflux(&dev, "append \"more\"\n").ended_with(0);
     assert_eq!(ran.answers()[0]["index"], 2);
-    assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
 }
 
 #[test]
