@@ -11,7 +11,7 @@ use crate::recover::Consent;
 use crate::remote::RemoteCommand;
 
 /// The most nodes that one process runs: as many as found a cluster.
-const NODES_MAX: usize = 64;
+pub(crate) const NODES_MAX: usize = 64;
 
 /// The most callers of a benchmark: as many calls as a node takes at once.
 const CALLERS_MAX: usize = conflux_core::session::OUTCOMES_MAX / 2;
@@ -79,6 +79,9 @@ pub(crate) enum ProgramCommand {
         app: PathBuf,
         #[command(flatten)]
         place: Place,
+        /// The container was changed since, and is to go on with what it made
+        #[arg(long)]
+        changed: bool,
     },
     /// Ask running nodes
     #[command(flatten)]
@@ -179,6 +182,9 @@ pub(crate) enum OwnCommand {
         file: PathBuf,
         #[command(flatten)]
         place: Place,
+        /// The container was changed since, and is to go on with what it made
+        #[arg(long)]
+        changed: bool,
     },
     /// Ask running nodes
     #[command(flatten)]
@@ -205,6 +211,7 @@ Examples:
   conflux dev words.js                              a prompt
   conflux dev words.js --nodes 5 < lines.txt        answers in the order of the lines, a JSON object each
   conflux dev words.js --data ./words-data          goes on where it was when it is started again
+  conflux dev words.js --data ./words-data --changed     the same after words.js was edited
   printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
 
 Exit status: 0 all was answered; 1 a line was bad or failed, or the development check found something; 2 usage or file;
@@ -228,18 +235,20 @@ Exit status: 0 it was told to end, 1 it could not go on, 2 usage, file or addres
 
 const RECOVER_EXAMPLES: &str = "\
 Stop all nodes first. Actions that only other nodes hold are lost, so look at each directory that is left, and take the
-one with the highest index.
+one with the highest term, and of that the highest index.
 
 Examples:
   conflux recover app.js --id a --data ./a --dry-run
   conflux recover app.js --id a --data ./a --yes
   conflux recover app.js --id a --data ./copy-of-a --moved --yes
+  conflux recover new.js --id a --data ./a --changed --yes     the container was changed, and goes on with its data
 
 Exit status: 0 done, 2 it cannot be, or was not meant.";
 
 const RESTORE_EXAMPLES: &str = "\
 Example:
-  conflux restore monday.backup app.js --id a --data ./a";
+  conflux restore monday.backup app.js --id a --data ./a
+  conflux restore monday.backup new.js --id a --data ./a --changed     the container was changed since";
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again in a fresh heap; state hidden in variables, mutation and unordered iteration show as differences.
@@ -287,6 +296,9 @@ pub(crate) struct DevOptions {
     // A seed draws the incarnations, too, and those of nodes on a disk must never come again.
     #[arg(long, value_name = "DIR", conflicts_with = "seed")]
     data: Option<PathBuf>,
+    /// The container was changed since, and is to go on with what it made. The data as they were are set aside
+    #[arg(long, requires = "data")]
+    pub(crate) changed: bool,
     /// The shortest silence of a leader before another takes over [300ms]
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = duration)]
     election_timeout_min: Option<Duration>,
@@ -334,6 +346,10 @@ pub(crate) struct RecoverArguments {
     /// The data directory was moved or copied here on purpose, and the original is gone for good
     #[arg(long)]
     pub(crate) moved: bool,
+    /// The container was changed since, and is to go on with what it made: the state as it was saved, and the actions behind
+    /// it as the code at hand reduces them
+    #[arg(long)]
+    pub(crate) changed: bool,
     /// Only say what would be, and what may be lost
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,

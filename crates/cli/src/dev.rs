@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::changed;
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
@@ -29,9 +30,19 @@ const INTERRUPTED_WAIT: Duration = Duration::from_millis(800);
 const INTERRUPTED_CLOSE: Duration = Duration::from_millis(500);
 
 /// Runs a cluster of `size` nodes until the input ends.
-pub(crate) async fn run<F: Factory>(factory: F, size: usize, options: NodeOptions) -> Result<Exit, Refusal> {
+///
+/// With `changed`, data that other code made are taken up by this one.
+pub(crate) async fn run<F: Factory>(
+    factory: F,
+    size: usize,
+    changed: bool,
+    options: NodeOptions,
+) -> Result<Exit, Refusal> {
     let name = factory.name();
     let interrupt = Interrupt::listen();
+    if let Some(data) = options.data.as_deref().filter(|data| data.exists()) {
+        changed::settle(&factory, data, size, changed)?;
+    }
     let deadline = options.deadline.unwrap_or(DEADLINE);
     let ground: Box<dyn Ground> = Box::new(MemoryGround::new(factory, size, options));
     let opening = async {

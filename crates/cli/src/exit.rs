@@ -59,6 +59,7 @@ impl Refusal {
     pub(crate) fn in_flags(message: impl fmt::Display) -> Refusal {
         let named = [
             ("open it with `moved`", "say --moved"),
+            ("go on with the one at hand: see `Recovery::changed`", "say --changed to go on with the one at hand"),
             ("heartbeat_interval is", "--heartbeat-interval is"),
             ("election_timeout is", "--election-timeout-min and -max are"),
             ("default_deadline is", "--deadline is"),

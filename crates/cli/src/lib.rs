@@ -33,6 +33,7 @@
 mod answer;
 mod arguments;
 mod bench;
+mod changed;
 mod check;
 mod cluster;
 mod command;
@@ -71,7 +72,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use conflux_core::Container;
 
-use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand, TlsCommand};
+use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand, RecoverArguments, TlsCommand};
 use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
@@ -93,7 +94,7 @@ pub fn program() -> ExitCode {
     run(&name, || match Program::try_parse()?.command {
         ProgramCommand::Dev { app, no_check, options } => {
             let factory = ScriptFactory::load(&app, !no_check)?;
-            block_on(None, dev::run(factory, options.nodes, options.node_options()))
+            block_on(None, dev::run(factory, options.nodes, options.changed, options.node_options()))
         }
         ProgramCommand::Node { app, arguments } => {
             let check = arguments.check;
@@ -108,11 +109,12 @@ pub fn program() -> ExitCode {
             }
         }
         ProgramCommand::Recover { app, arguments } => {
-            let (moved, consent, Place { id, data }) = (arguments.moved, arguments.consent(), arguments.place);
-            Ok(recover::recover(&ScriptFactory::load(&app, false)?, &id, &data, moved, consent)?)
+            let RecoverArguments { place: Place { id, data }, moved, changed, .. } = &arguments;
+            let factory = ScriptFactory::load(&app, false)?;
+            Ok(recover::recover(&factory, id, data, *moved, *changed, arguments.consent())?)
         }
-        ProgramCommand::Restore { file, app, place: Place { id, data } } => {
-            Ok(recover::restore(&ScriptFactory::load(&app, false)?, &id, &data, &file)?)
+        ProgramCommand::Restore { file, app, place: Place { id, data }, changed } => {
+            Ok(recover::restore(&ScriptFactory::load(&app, false)?, &id, &data, &file, changed)?)
         }
         ProgramCommand::Check { app, options } => {
             // The check here does what the container's own would do, and knows the lines.
@@ -139,7 +141,9 @@ pub fn main<C: Container>(container: C) -> ExitCode {
     let name = own_name(std::env::args_os().next().as_deref());
     let factory = SharedFactory::new(container, name.clone());
     run(&name, || match OwnProgram::try_parse()?.command {
-        OwnCommand::Dev { options } => block_on(None, dev::run(factory, options.nodes, options.node_options())),
+        OwnCommand::Dev { options } => {
+            block_on(None, dev::run(factory, options.nodes, options.changed, options.node_options()))
+        }
         OwnCommand::Node { arguments } => {
             let check = arguments.check;
             let settings = Settings::of(None, *arguments)?;
@@ -149,10 +153,12 @@ pub fn main<C: Container>(container: C) -> ExitCode {
             }
         }
         OwnCommand::Recover { arguments } => {
-            let (moved, consent, Place { id, data }) = (arguments.moved, arguments.consent(), arguments.place);
-            Ok(recover::recover(&factory, &id, &data, moved, consent)?)
+            let RecoverArguments { place: Place { id, data }, moved, changed, .. } = &arguments;
+            Ok(recover::recover(&factory, id, data, *moved, *changed, arguments.consent())?)
         }
-        OwnCommand::Restore { file, place: Place { id, data } } => Ok(recover::restore(&factory, &id, &data, &file)?),
+        OwnCommand::Restore { file, place: Place { id, data }, changed } => {
+            Ok(recover::restore(&factory, &id, &data, &file, changed)?)
+        }
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
         OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),
         OwnCommand::Bench { call, options } => {

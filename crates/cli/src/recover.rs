@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use conflux::{Backup, FileDisk, Recovered};
+use conflux::{Backup, Changed, FileDisk, Recovered, Recovery};
+use conflux_core::{Digest, Index};
 
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
@@ -29,6 +30,7 @@ pub(crate) fn recover<F: Factory>(
     id: &str,
     data: &Path,
     moved: bool,
+    changed: bool,
     consent: Consent,
 ) -> Result<Exit, Refusal> {
     // Opening a directory makes it.
@@ -36,7 +38,8 @@ pub(crate) fn recover<F: Factory>(
         return Err(Refusal::new(format!("{} is no directory: name the data directory of {id:?}", data.display())));
     }
     let disk = FileDisk::new(data).moved(moved);
-    let planned = conflux::recover(factory.make()?, id, &disk, true).map_err(Refusal::in_flags)?;
+    let recovery = Recovery::new(factory.make()?, id).changed(changed);
+    let planned = recovery.plan(&disk).map_err(Refusal::in_flags)?;
     describe(id, &planned)?;
     let meant = match consent {
         Consent::DryRun => return Ok(Exit::Good),
@@ -47,16 +50,22 @@ pub(crate) fn recover<F: Factory>(
     if !meant {
         return Err(Refusal::new("nothing was changed; --yes does it"));
     }
-    let done = conflux::recover(factory.make()?, id, &disk, false).map_err(Refusal::in_flags)?;
+    let done = recovery.recover(&disk).map_err(Refusal::in_flags)?;
     say!("done: {id:?} is cluster {:016x}, generation {:x}", done.cluster, done.generation)?;
     next(id, &done)?;
     Ok(Exit::Good)
 }
 
 fn describe(id: &str, planned: &Recovered) -> Result<(), Refusal> {
-    let Recovered { was, index, committed, voters, .. } = planned;
+    let Recovered { was, index, committed, term, voters, changed, .. } = planned;
     let others: Vec<&str> = voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
-    say!("{id:?} holds cluster {was:016x} up to index {index}; it would go on alone, as another generation")?;
+    say!(
+        "{id:?} holds cluster {was:016x} up to index {index} of term {term}; it would go on alone, as another generation"
+    )?;
+    if let Some(changed) = changed {
+        say!("  {}", taken_up(changed, *index))?;
+        say!("  what it was is overwritten: copy the directory before, for whoever wants to go back")?;
+    }
     if committed < index {
         say!(
             "  {} to {index} it did not know to be committed: they count as committed from then on",
@@ -64,11 +73,30 @@ fn describe(id: &str, planned: &Recovered) -> Result<(), Refusal> {
         )?;
     }
     say!(
-        "  lost is what {} committed and this node had not received: compare their indexes by a dry run on each, and take \
-         the highest",
+        "  lost is what {} committed and this node had not received: compare them by a dry run on each, and take the \
+         highest term, and of that the highest index",
         if others.is_empty() { "other nodes".to_owned() } else { others.join(" and ") }
     )?;
     say!("  nodes with data of the old cluster are refused from then on; with empty directories they join")
+}
+
+/// What becomes of data that other code made.
+pub(crate) fn taken_up(changed: &Changed, index: Index) -> String {
+    let Changed { version, code, saved, reduced } = changed;
+    let code = if *code == Digest::default() { String::new() } else { format!(", code {code}") };
+    let behind = match reduced {
+        0 => format!("the state at index {index} is taken as it was saved; no action is reduced by the code at hand"),
+        _ if saved.0 == 0 => {
+            format!("all {reduced} actions are reduced by the code at hand, from its own initial state on")
+        }
+        1 => format!(
+            "the state at index {saved} is taken as it was saved; 1 action behind it is reduced by the code at hand"
+        ),
+        _ => format!(
+            "the state at index {saved} is taken as it was saved; {reduced} actions behind it are reduced by the code at hand"
+        ),
+    };
+    format!("it was made by other code (version {version}{code}): {behind}")
 }
 
 fn ask(id: &str) -> Result<bool, Refusal> {
@@ -82,7 +110,13 @@ fn ask(id: &str) -> Result<bool, Refusal> {
 }
 
 /// Puts a backup onto an empty data directory.
-pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Path) -> Result<Exit, Refusal> {
+pub(crate) fn restore<F: Factory>(
+    factory: &F,
+    id: &str,
+    data: &Path,
+    file: &Path,
+    changed: bool,
+) -> Result<Exit, Refusal> {
     let of_file = |error| Refusal::of_file(file, &error);
     let length = std::fs::metadata(file).map_err(of_file)?.len();
     if length > BACKUP_BYTES_MAX {
@@ -92,7 +126,8 @@ pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Pat
     let bytes = std::fs::read(file).map_err(of_file)?;
     let named = |error: &dyn std::fmt::Display| Refusal::new(format!("{}: {error}", file.display()));
     let backup = Backup::decode(&bytes).map_err(|error| named(&error))?;
-    let restored = conflux::restore(factory.make()?, id, &FileDisk::new(data), &backup).map_err(Refusal::in_flags)?;
+    let recovery = Recovery::new(factory.make()?, id).changed(changed);
+    let restored = recovery.restore(&FileDisk::new(data), &backup).map_err(Refusal::in_flags)?;
     say!(
         "{id:?} holds what cluster {:016x} was at index {}, as cluster {:016x}, generation {:x}",
         restored.was,
@@ -100,6 +135,9 @@ pub(crate) fn restore<F: Factory>(factory: &F, id: &str, data: &Path, file: &Pat
         restored.cluster,
         restored.generation
     )?;
+    if let Some(changed) = &restored.changed {
+        say!("  {}", taken_up(changed, restored.index))?;
+    }
     next(id, &restored)?;
     Ok(Exit::Good)
 }

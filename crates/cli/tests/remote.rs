@@ -311,7 +311,37 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     // One that could not be taken leaves nothing.
     let other = directory.join("tuesday.backup");
     conflux(&["backup", other.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
+
     assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);
+
+    // It is of one script, and goes on with another when that is meant.
+    let edited = directory.join("edited.js");
+    let text = std::fs::read_to_string(container("words.js")).expect("it is read") + "// edited\n";
+    std::fs::write(&edited, text).expect("it is written");
+    let data = directory.join("a");
+    let restore = |flags: &[&str]| {
+        let mut arguments =
+            vec!["restore".as_ref(), file.as_ref(), edited.as_os_str(), "--data".as_ref(), data.as_os_str()];
+        arguments.extend(["--id", "a"].into_iter().chain(flags.iter().copied()).map(std::ffi::OsStr::new));
+        conflux(&arguments, "")
+    };
+    restore(&[]).refused_with(&["made by code", "say --changed"]);
+    let ran = restore(&["--changed"]).ended_with(0);
+    assert!(
+        ran.stdout.contains("the state at index 1 is taken as it was saved; no action is reduced"),
+        "{}",
+        ran.stdout
+    );
+    let dev = [
+        "dev".as_ref(),
+        edited.as_os_str(),
+        "--nodes".as_ref(),
+        "1".as_ref(),
+        "--data".as_ref(),
+        directory.as_os_str(),
+    ];
+    let ran = conflux(&dev, "append \"more\"\n").ended_with(0);
+    assert_eq!(ran.answers()[0]["index"], 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A copy of everything that was committed, to be kept elsewhere.
 
 use conflux_core::codec::{CodecError, Reader, Writer};
-use conflux_core::{Container, Digest, Halt, Index, RestoreError, Store};
+use conflux_core::{Container, Digest, Halt, Index, Origins, RestoreError, Store};
 use std::sync::Arc;
 
 use crate::core::Core;
@@ -114,6 +114,15 @@ impl Backup {
     /// When it is of another container, or its state comes out another than it went in.
     pub fn store<C: Container>(&self, container: Arc<C>) -> Result<Store<C>, BackupError> {
         Ok(Store::restore(container, &self.store)?)
+    }
+
+    /// The version and the code of the container that it was taken from, and its place.
+    ///
+    /// # Errors
+    /// When the store in it is of another layout.
+    pub fn origins(&self) -> Result<Origins, BackupError> {
+        // Of no container: what is read is the same for all.
+        Ok(Origins::of_snapshot(&self.store)?)
     }
 }
 

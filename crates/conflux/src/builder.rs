@@ -160,7 +160,9 @@ impl<C: Container> NodeBuilder<C> {
         self
     }
 
-    /// How long sessions and chosen request ids are kept.
+    /// How long sessions and chosen request ids are kept, and how many of those ids; an hour, five minutes, and 1,048,576
+    /// unless given. The leader's is what counts. While so many ids are remembered, a perform with another one is told
+    /// *never proposed*.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self

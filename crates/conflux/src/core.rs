@@ -115,7 +115,9 @@ impl<C: Container> Core<C> {
             cluster.clone(),
             local.clone(),
         )
-        .await?;
+        .await
+        // The engine tells in its own words what it heard from here.
+        .map_err(|stop| local.stopped().unwrap_or(stop))?;
         // Asked for at every hello: not behind the lock that reducers hold.
         let source = {
             let store = local.store();

@@ -139,7 +139,7 @@ pub use node::{Asked, Node, Snapshot};
 pub use perform::{Done, Perform, PerformError, Performed, Prediction, Started};
 pub use raft::seed_thread;
 pub use reads::ReadError;
-pub use recover::{RecoverError, Recovered, recover, restore};
+pub use recover::{Changed, RecoverError, Recovered, Recovery, other_code, recover, restore};
 pub use status::{Role, Status, StatusWatch};
 pub use stop::Stop;
 pub use subscription::{Change, Event, Guard, Subscription};

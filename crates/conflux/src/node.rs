@@ -151,6 +151,9 @@ impl<C: Container> Node<C> {
 
     /// Asks again what became of a perform, here or on any other node, by its request id.
     ///
+    /// An id that was chosen tells of the first call that was decided with it. Whoever used it for another call, and was told
+    /// [`Conflict`](crate::PerformError::Conflict), gets the first one's outcome here, too: the id is that one's.
+    ///
     /// # Errors
     /// When no leader answers before the default deadline: then this node may not know yet.
     pub async fn outcome(&self, id: &RequestId) -> Result<Asked<C>, ReadError> {

@@ -26,6 +26,10 @@ const LATE_MAX: usize = 4096;
 const MESSAGE_CALLS_MAX: usize = 256;
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
+/// Why a leader passes over a call that has a chosen id. (That it could not read the method cannot be within a cluster.)
+const NO_ROOM_FOR_IDS: &str = "the cluster remembers as many chosen request ids as it may (`Retention::chosen_ids_max`), and \
+     forgets none before its time (`Retention::chosen_id`): perform it later, or without an id of your own";
+
 /// The sending side of this node's session.
 pub(crate) struct Origin<C: Container> {
     line: Mutex<Line<C>>,
@@ -123,7 +127,11 @@ impl<C: Container> Line<C> {
         self.cursor = self.cursor.max(self.first);
         match pending.answer {
             Some(sender) => {
-                let performed = answer(outcome, || self.request_id(number, pending.chosen.as_ref()));
+                let performed = match (outcome, &pending.chosen) {
+                    // Not given up here, for somebody still waits: the leader passed it over.
+                    (Outcome::Void, Some(_)) => Err(PerformError::NeverProposed { reason: NO_ROOM_FOR_IDS.into() }),
+                    (outcome, chosen) => answer(outcome, || self.request_id(number, chosen.as_ref())),
+                };
                 tell::<C>(&mut self.answers, pending.span, sender, performed);
             }
             None => {

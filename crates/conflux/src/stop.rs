@@ -40,4 +40,11 @@ impl Stop {
     pub(crate) fn leaves_incident(&self) -> bool {
         !matches!(self, Stop::Removed | Stop::Disk(_))
     }
+
+    /// Whether another version or other code of the container made what the node is to go on with: somebody changed it.
+    /// [`Recovery::changed`](crate::Recovery::changed) goes on with the one at hand.
+    #[must_use]
+    pub fn is_other_code(&self) -> bool {
+        matches!(self, Stop::Halt(halt) | Stop::Restore(RestoreError::Halt(halt)) if halt.is_other_code())
+    }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use common::{Action, Method, Words, append, open, open_one, serving};
 use conflux::disk::DiskError;
 use conflux::{
-    Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Role, Status,
+    Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Retention,
+    Role, Status,
 };
 
 #[tokio::test]
@@ -416,4 +417,31 @@ async fn a_node_that_could_found_alone_joins_the_cluster_that_is_there() {
         assert_eq!(node.status().cluster, nodes[0].status().cluster);
         assert_eq!(node.status().role, Role::Learner);
     }
+}
+
+#[tokio::test]
+async fn more_chosen_ids_than_are_remembered_are_never_proposed() {
+    let channel = MemoryChannel::new();
+    let retention = Retention { chosen_ids_max: 2, ..Retention::default() };
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        let builder = Node::builder(Words, name).cluster_size(3).channel(channel.clone()).retention(retention);
+        nodes.push(builder.open().await.expect("the options are good"));
+    }
+    serving(&nodes).await;
+    let with = |node: usize, id: &'static str, word| nodes[node].perform(append(word)).request_id(id);
+    assert_eq!(with(0, "1", "one").await.expect("there is room").index, Index(1));
+    assert_eq!(with(1, "2", "two").await.expect("there is room").index, Index(2));
+    for node in 0..3 {
+        let refused = with(node, "3", "three").await.expect_err("there is none");
+        let PerformError::NeverProposed { reason } = &refused else { panic!("{refused:?}") };
+        assert!(reason.contains("chosen_ids_max") && reason.contains("without an id of your own"), "{reason}");
+        // Nothing was forgotten, and nobody else is kept out.
+        assert_eq!(with(node, "1", "one").await.expect("it is remembered").index, Index(1));
+        let index = nodes[node].perform(append("more")).await.expect("it needs no room").index;
+        assert_eq!(index, Index(3 + node as u64));
+        let asked = nodes[node].outcome(&RequestId::parse("3")).await.expect("it serves");
+        assert!(matches!(asked, Asked::Undecided | Asked::Forgotten), "{asked:?}");
+    }
+    assert_eq!(*nodes[0].linearizable_state().await.expect("it serves"), ["one", "two", "more", "more", "more"]);
 }

@@ -5,11 +5,11 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Words, append, serving};
+use common::{Action, Method, Words, append, serving};
 use conflux::disk::{Disk, Keep, SimulatedFiles};
 use conflux::{
-    Asked, Backup, Done, FileDisk, Index, MemoryChannel, MemoryDisk, Node, RecoverError, Recovered, RequestId, Role,
-    Status, recover, restore,
+    Asked, Backup, Container, Context, Done, FileDisk, Halt, Index, MemoryChannel, MemoryDisk, Node, OpenError,
+    RecoverError, Recovered, Recovery, Reject, RequestId, Role, Status, other_code, recover, restore,
 };
 
 async fn open(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Node<Words> {
@@ -218,4 +218,127 @@ async fn a_restoring_that_is_cut_off_anywhere_serves_nothing_or_all_and_is_done_
         }
         assert!(cut_off > 5, "{keep:?}: {cut_off} operations only");
     }
+}
+/// The words after a change: all are written in capitals, and one that begins with this is an error.
+#[derive(Debug)]
+struct Loud(&'static str);
+
+impl Container for Loud {
+    type State = Vec<String>;
+    type Method = Method;
+    type Action = Action;
+    type Rejection = Reject;
+
+    fn version(&self) -> u32 {
+        2
+    }
+
+    fn initial(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn decide(&self, words: &Vec<String>, method: Method, context: &Context<'_>) -> Result<Option<Action>, Reject> {
+        Words.decide(words, method, context)
+    }
+
+    fn reduce(&self, words: &mut Vec<String>, action: &Action, _: &Context<'_>) {
+        let Action::Appended(word) = action else { return };
+        assert!(!word.starts_with(self.0), "a word begins with {}", self.0);
+        words.push(word.to_uppercase());
+    }
+}
+
+async fn open_loud(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Result<Node<Loud>, OpenError> {
+    Node::builder(Loud("-"), name).cluster_size(3).channel(channel.clone()).disk(disk).open().await
+}
+
+#[tokio::test]
+async fn a_changed_container_goes_on_with_its_data_when_that_is_meant() {
+    let place = tempfile::tempdir().expect("there is room");
+    let channel = MemoryChannel::new();
+    let nodes = open_all(&channel, place.path()).await;
+    nodes[0].perform(append("one")).request_id("the first").await.expect("it serves");
+    nodes[1].linearizable_state().await.expect("it serves");
+    nodes[1].compact().await.expect("it has something to compact");
+    for word in ["two", "three"] {
+        nodes[2].perform(append(word)).await.expect("it serves");
+    }
+    nodes[1].linearizable_state().await.expect("it serves");
+    for node in nodes {
+        node.close().await;
+    }
+    let at = |name: &str| FileDisk::new(place.path().join(name));
+
+    // Without it being meant, each door is shut, and says what it is.
+    assert_eq!(other_code(&Loud("-"), "b", &at("b")), Ok(Some(Halt::Version { came: 1, is: 2 })));
+    assert_eq!(other_code(&Words, "b", &at("b")), Ok(None));
+    let refused = open_loud(&channel, "b", at("b")).await.err().expect("other code made it");
+    assert!(matches!(&refused, OpenError::Stop(stop) if stop.is_other_code()), "{refused:?}");
+    let refused = recover(Loud("-"), "b", &at("b"), true).expect_err("other code made it");
+    assert!(matches!(&refused, RecoverError::Changed(halt) if halt.is_other_code()), "{refused:?}");
+    assert!(refused.to_string().contains("see `Recovery::changed`"), "{refused}");
+
+    // One that cannot go on says where, and changes nothing.
+    let picky = Recovery::new(Loud("t"), "b").changed(true);
+    let refused = picky.recover(&at("b")).expect_err("it will have no two");
+    assert!(matches!(&refused, RecoverError::Unfit { index: Index(1), .. }), "{refused:?}");
+    let told = refused.to_string();
+    assert!(told.contains("behind index 1") && told.contains("a word begins with t"), "{told}");
+    assert!(told.contains("Nothing was changed"), "{told}");
+    let still = recover(Words, "b", &at("b"), true).expect("nothing was changed");
+    assert_eq!((still.index, still.changed), (Index(3), None));
+
+    let loud = || Recovery::new(Loud("-"), "b").changed(true);
+    let planned = loud().plan(&at("b")).expect("it can");
+    let changed = planned.changed.expect("other code made it");
+    assert_eq!((changed.version, changed.saved, changed.reduced), (1, Index(1), 2));
+    // Onto another disk: its own stays as it was.
+    let done = loud().recover_onto(&at("b"), &at("fresh")).expect("it can");
+    assert_eq!((done.index, done.changed), (Index(3), Some(changed)));
+    let twice = loud().recover_onto(&at("b"), &at("fresh"));
+    assert!(matches!(twice, Err(RecoverError::NotEmpty(cluster)) if cluster == done.cluster), "{twice:?}");
+    let again = open_all(&channel, place.path()).await;
+    assert_eq!(*again[0].linearizable_state().await.expect("it serves"), ["one", "two", "three"]);
+    for node in again {
+        node.close().await;
+    }
+
+    // And in its place.
+    loud().recover(&at("b")).expect("it can");
+    for disk in [at("fresh"), at("b")] {
+        let node = open_loud(&MemoryChannel::new(), "b", disk).await.expect("it is its own now");
+        // What was saved is as it was; what came behind is as this code has it.
+        assert_eq!(*node.linearizable_state().await.expect("it serves alone"), ["one", "TWO", "THREE"]);
+        let repeated = node.perform(append("one")).request_id("the first").await.expect("it is remembered");
+        assert_eq!(repeated.index, Index(1));
+        assert_eq!(node.perform(append("four")).await.expect("it serves alone").index, Index(4));
+        assert_eq!(node.linearizable_state().await.expect("it serves alone")[3], "FOUR");
+        node.close().await;
+    }
+    // With nothing to change, it is what it is without.
+    assert_eq!(loud().plan(&at("b")).expect("it can").changed, None);
+    // Those with the old code are refused by it.
+    assert!(matches!(recover(Words, "b", &at("b"), true), Err(RecoverError::Changed(_))));
+}
+
+#[tokio::test]
+async fn a_backup_of_other_code_is_restored_when_that_is_meant() {
+    let place = tempfile::tempdir().expect("there is room");
+    let nodes = open_all(&MemoryChannel::new(), place.path()).await;
+    nodes[1].perform(append("one")).await.expect("it serves");
+    let backup = nodes[2].backup().await.expect("it serves");
+    for node in nodes {
+        node.close().await;
+    }
+    let origins = backup.origins().expect("it is whole");
+    assert_eq!((origins.version, origins.index), (1, Index(1)));
+    let fresh = || FileDisk::new(place.path().join("fresh"));
+    let refused = restore(Loud("-"), "x", &fresh(), &backup).expect_err("it is of other code");
+    assert!(matches!(&refused, RecoverError::Changed(halt) if halt.is_other_code()), "{refused:?}");
+    let done = Recovery::new(Loud("-"), "x").changed(true).restore(&fresh(), &backup).expect("it is meant");
+    assert_eq!(done.changed.map(|changed| (changed.saved, changed.reduced)), Some((Index(1), 0)));
+    let x = open_loud(&MemoryChannel::new(), "x", fresh()).await.expect("it is its own now");
+    x.perform(append("two")).await.expect("it serves alone");
+    assert_eq!(*x.linearizable_state().await.expect("it serves alone"), ["one", "TWO"]);
+    x.close().await;
 }

@@ -83,12 +83,15 @@ pub struct Retention {
     pub session: Duration,
     /// How long a chosen request id is remembered.
     pub chosen_id: Duration,
+    /// How many chosen request ids are remembered at most. None is forgotten early for that: while there are so many, a call
+    /// with another one is not taken. Binds on the leader, before anything is proposed.
+    pub chosen_ids_max: usize,
 }
 
 impl Default for Retention {
-    /// An hour, and five minutes.
+    /// An hour, and five minutes, and 1,048,576 chosen ids: some 3,500 a second, all the time.
     fn default() -> Self {
-        Retention { session: Duration::from_secs(3600), chosen_id: Duration::from_secs(300) }
+        Retention { session: Duration::from_secs(3600), chosen_id: Duration::from_secs(300), chosen_ids_max: 1 << 20 }
     }
 }
 
@@ -146,13 +149,14 @@ impl<C: Container> Fork<C> {
     /// Whether something is due to be forgotten, so that even an idle leader makes a batch.
     #[must_use]
     pub fn is_due(&mut self, elapsed: Duration) -> bool {
-        let Retention { session, chosen_id } = self.retention;
+        let Retention { session, chosen_id, .. } = self.retention;
         self.store.sessions.sweep::<C>(elapsed, session, chosen_id).is_some()
     }
 
     /// Makes the next batch of the requests that fit, in order. A call that is not the next of its session, or whose
     /// session is not open, is left out: its origin sends it again when it sees that nothing came of it. So is a request
-    /// that no replica could read back. `None` when there is nothing to log.
+    /// that no replica could read back. `None` when there is nothing to log. A call with a chosen id for which there is no
+    /// room becomes a void: its number is passed over, and it never takes effect.
     ///
     /// An `Open` is refused if it was asked before the last instant that a sweep expired sessions up to: else a delayed
     /// copy of it could bring an expired session to life again, and with it calls that have been decided. The instant is
@@ -263,6 +267,11 @@ impl<C: Container> Fork<C> {
                         _ => None,
                     };
                     if verdict.is_none() {
+                        let remembered = sessions.chosen_count() + chosen_here.len();
+                        if chosen.is_some() && remembered >= self.retention.chosen_ids_max {
+                            admitted.slots.push(Slot::Void { session, number, floor });
+                            continue;
+                        }
                         if let Some(ChosenId { id, call }) = &chosen {
                             chosen_here.insert(id.clone(), *call);
                         }

@@ -64,4 +64,4 @@ pub use payload::{Payload, PayloadError};
 pub use reject::{Never, Reject};
 pub use roster::{Roster, RosterChange, RosterError};
 pub use session::{Corrupt, Found, Outcome, Session, Sessions};
-pub use store::{Applied, Committed, Halt, RestoreError, Store};
+pub use store::{Applied, Code, Committed, Halt, Origins, RestoreError, Store};

@@ -284,6 +284,12 @@ impl<C: Container> Sessions<C> {
         self.chosen.get(id).map(|remembered| remembered.outcome.clone())
     }
 
+    /// How many ids that users chose are remembered.
+    #[must_use]
+    pub fn chosen_count(&self) -> usize {
+        self.chosen.len()
+    }
+
     /// The fingerprint of the call that a chosen id names.
     pub(crate) fn chosen_call(&self, id: &str) -> Option<crate::Digest> {
         self.chosen.get(id).map(|remembered| remembered.call)

@@ -19,6 +19,29 @@ const LAYOUT: u8 = 1;
 /// The largest generation: what every language's numbers hold exactly.
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
 
+/// Whose code what a store is given may be made by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Code {
+    /// By the container's own version and code. Whatever else came is refused, as it is while a cluster runs.
+    #[default]
+    Same,
+    /// By any: somebody wants to go on with another one. The state is taken as it was saved, what comes behind it is
+    /// reduced by this code, and where that comes out otherwise than it did, that is what was wanted. Only for a history
+    /// that is begun anew with it: on two nodes it would part them.
+    Changed,
+}
+
+/// What a snapshot says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origins {
+    /// The version of the container that it was taken from.
+    pub version: u32,
+    /// Its code.
+    pub code: Digest,
+    /// The place of the state in it.
+    pub index: Index,
+}
+
 /// The committed state, its place in the history, and the session table.
 pub struct Store<C: Container> {
     container: Arc<C>,
@@ -159,6 +182,30 @@ pub enum Halt {
     },
 }
 
+impl Halt {
+    /// Whether what came was made by another version or by other code: somebody changed the container.
+    #[must_use]
+    pub fn is_other_code(&self) -> bool {
+        matches!(self, Halt::Version { .. } | Halt::Code { .. })
+    }
+
+    /// Refuses what another version or other code than a container's made.
+    ///
+    /// # Errors
+    /// Which of the two it is.
+    pub fn check_code<C: Container>(container: &C, version: u32, code: Digest) -> Result<(), Halt> {
+        let (is, came) = (container.version(), version);
+        if is != came {
+            return Err(Halt::Version { came, is });
+        }
+        let (is, came) = (container.code(), code);
+        if is != came {
+            return Err(Halt::Code { came, is });
+        }
+        Ok(())
+    }
+}
+
 impl<C: Container> Store<C> {
     /// The initial state, at index 0.
     #[must_use]
@@ -250,13 +297,32 @@ impl<C: Container> Store<C> {
     pub fn apply(
         &mut self,
         batch: &Batch<C>,
+        decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
+    ) -> Result<Applied<C>, Halt> {
+        self.apply_by(batch, Code::Same, decided)
+    }
+
+    /// The same for a batch that other code may have made. Its place in the chain, its sessions and its clocks are checked
+    /// as ever.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply); a reducer that fails does because it is another one than the one that the actions passed.
+    pub fn apply_by(
+        &mut self,
+        batch: &Batch<C>,
+        code: Code,
         mut decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
     ) -> Result<Applied<C>, Halt> {
         let header = &batch.header;
         if header.prev != self.head {
             return Ok(Applied::Skipped);
         }
-        self.check(batch)?;
+        if code == Code::Same {
+            Halt::check_code(&*self.container, header.version, header.code)?;
+        }
+        if header.base != self.index {
+            return Err(Corrupt::Place { came: header.base, is: self.index }.into());
+        }
         let context = header.context();
         let mut outcomes = Vec::with_capacity(batch.records.len());
         let hear = &mut |session, number, outcome: &Outcome<C>| outcomes.push((session, number, outcome.clone()));
@@ -280,22 +346,6 @@ impl<C: Container> Store<C> {
             decided(*session, *number, outcome);
         }
         Ok(Applied::Changes(changes))
-    }
-
-    fn check(&self, batch: &Batch<C>) -> Result<(), Halt> {
-        let header = &batch.header;
-        let (is, came) = (self.container.version(), header.version);
-        if is != came {
-            return Err(Halt::Version { came, is });
-        }
-        let (is, came) = (self.container.code(), header.code);
-        if is != came {
-            return Err(Halt::Code { came, is });
-        }
-        if header.base != self.index {
-            return Err(Corrupt::Place { came: header.base, is: self.index }.into());
-        }
-        Ok(())
     }
 
     /// Takes everything but the state through a batch: the part that a store and a fork do alike.
@@ -377,27 +427,20 @@ impl<C: Container> Store<C> {
     /// # Errors
     /// When the bytes are damaged, of another layout or version, or do not give the state they were taken from.
     pub fn restore(container: Arc<C>, bytes: &[u8]) -> Result<Self, RestoreError> {
+        Self::restore_by(container, bytes, Code::Same)
+    }
+
+    /// The same for what other code may have saved. Of that no digest is compared: the same state in another shape has
+    /// another one. Whoever keeps the bytes guards them.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or of another layout, or hold what this container cannot read.
+    pub fn restore_by(container: Arc<C>, bytes: &[u8], code: Code) -> Result<Self, RestoreError> {
         let mut reader = Reader::new(bytes);
-        match reader.u8("the layout of a snapshot")? {
-            LAYOUT => {}
-            other => return Err(CodecError::invalid("the layout of a snapshot", other).into()),
+        let (Origins { version, code: came, index }, generation) = origins(&mut reader)?;
+        if code == Code::Same {
+            Halt::check_code(&*container, version, came)?;
         }
-        let (is, came) = (container.version(), reader.u32("the container's version")?);
-        if is != came {
-            return Err(RestoreError::Halt(Halt::Version { came, is }));
-        }
-        let (is, came) = (container.code(), reader.digest("the container's code")?);
-        if is != came {
-            return Err(RestoreError::Halt(Halt::Code { came, is }));
-        }
-        let generation = match reader.u64("the generation of a snapshot")? {
-            generation if generation <= GENERATION_MAX => generation,
-            generation => return Err(CodecError::invalid("the generation of a snapshot", generation).into()),
-        };
-        let index = match reader.u64("the index of a snapshot")? {
-            index if index >> 63 == 0 => Index(index),
-            index => return Err(CodecError::invalid("the index of a snapshot", index).into()),
-        };
         let head = reader.batch_id()?;
         let time_ms = reader.u64("the time of a snapshot")?;
         let elapsed: Duration = crate::batch::elapsed(&mut reader)?;
@@ -411,11 +454,39 @@ impl<C: Container> Store<C> {
         let stamps = Stamps { time_ms, elapsed };
         let store = Store { container, state: Arc::new(state), index, head, stamps, sessions, roster, generation };
         let is = store.digest()?;
-        if is != came {
+        if code == Code::Same && is != came {
             return Err(RestoreError::Halt(Halt::Diverged { index, came, is }));
         }
         Ok(store)
     }
+}
+
+impl Origins {
+    /// Reads only what a snapshot says of itself.
+    ///
+    /// # Errors
+    /// When the bytes are too short or of another layout.
+    pub fn of_snapshot(bytes: &[u8]) -> Result<Origins, RestoreError> {
+        Ok(origins(&mut Reader::new(bytes))?.0)
+    }
+}
+
+/// The beginning of a snapshot, and its generation.
+fn origins(reader: &mut Reader<'_>) -> Result<(Origins, u64), CodecError> {
+    match reader.u8("the layout of a snapshot")? {
+        LAYOUT => {}
+        other => return Err(CodecError::invalid("the layout of a snapshot", other)),
+    }
+    let (version, code) = (reader.u32("the container's version")?, reader.digest("the container's code")?);
+    let generation = match reader.u64("the generation of a snapshot")? {
+        generation if generation <= GENERATION_MAX => generation,
+        generation => return Err(CodecError::invalid("the generation of a snapshot", generation)),
+    };
+    let index = match reader.u64("the index of a snapshot")? {
+        index if index >> 63 == 0 => Index(index),
+        index => return Err(CodecError::invalid("the index of a snapshot", index)),
+    };
+    Ok((Origins { version, code, index }, generation))
 }
 
 /// A snapshot that cannot be used.

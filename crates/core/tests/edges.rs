@@ -307,6 +307,41 @@ fn a_batch_of_other_code_stops_the_node() {
 }
 
 #[test]
+fn chosen_ids_beyond_the_most_are_not_taken_and_none_is_forgotten_early() {
+    let mut store = opened(Counter);
+    let retention = Retention { chosen_ids_max: 2, ..Retention::default() };
+    let mut counter = 1;
+    // One batch each, or all in one: what a batch holds itself counts.
+    let mut outcomes = |elapsed, calls: &[(u64, Option<&str>)]| {
+        counter += 1;
+        let requests = calls.iter().map(|(number, id)| call(*number, 1, id.and_then(chosen), 1)).collect();
+        let made = fork(&store, retention).batch(counter, at(elapsed), 0, requests, false).expect("sound");
+        let made = made.expect("something to log");
+        // As a replica reads it.
+        let made = Batch::decode(&made.encode().expect("it is written")).expect("it is read");
+        let mut told = String::new();
+        let heard = |_, _, outcome: &Outcome<Counter>| {
+            told.push(match outcome {
+                Outcome::Committed { index, .. } => char::from(b'0' + u8::try_from(index.0).expect("few")),
+                Outcome::Void => '-',
+                Outcome::Conflict => 'x',
+                _ => '?',
+            });
+        };
+        store.apply(&made, heard).expect("it fits");
+        told
+    };
+    let (now, later) = (Duration::ZERO, Duration::from_secs(301));
+    assert_eq!(outcomes(now, &[(1, Some("a")), (2, Some("b")), (3, Some("c")), (4, None)]), "12-3");
+    // Those that are remembered are answered; ids of their own are not needed.
+    assert_eq!(outcomes(now, &[(5, Some("a")), (6, Some("c")), (7, None), (8, Some("b"))]), "1-42");
+    // When some are forgotten there is room again, for what was not taken too.
+    assert_eq!(outcomes(later, &[(9, Some("c")), (10, Some("d")), (11, Some("e"))]), "56-");
+    assert_eq!(store.sessions().chosen_count(), 2);
+    assert!(store.sessions().find_chosen("a").is_none() && store.sessions().find_chosen("c").is_some());
+}
+
+#[test]
 fn nothing_is_told_of_a_batch_that_stops_the_node() {
     quiet_planned_panics();
     let store = opened(Board);

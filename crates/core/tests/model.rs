@@ -19,9 +19,11 @@ use conflux_core::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-const RETENTION: Retention = Retention { session: Duration::from_secs(100), chosen_id: Duration::from_secs(60) };
+const RETENTION: Retention =
+    Retention { session: Duration::from_secs(100), chosen_id: Duration::from_secs(60), chosen_ids_max: usize::MAX };
 /// The retention of odd terms: leaders need not agree on it.
-const RETENTION_ODD: Retention = Retention { session: Duration::from_secs(400), chosen_id: Duration::from_secs(30) };
+const RETENTION_ODD: Retention =
+    Retention { session: Duration::from_secs(400), chosen_id: Duration::from_secs(30), chosen_ids_max: usize::MAX };
 const REPLICAS: usize = 3;
 
 fn retention(term: u64) -> Retention {

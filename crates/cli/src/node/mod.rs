@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use conflux::channel::ChannelError;
 use conflux::status::{NOTICES, Role, Status};
-use conflux::{Disk, FileDisk, JsonNode, Node, NodeBuilder, OpenError};
+use conflux::{FileDisk, JsonNode, Node, NodeBuilder, OpenError};
 use conflux_core::Container;
 use conflux_http::{Access, Options, Tokens};
 use tokio::net::TcpListener;
@@ -42,8 +42,10 @@ pub(crate) async fn check<F: Factory>(factory: F, settings: &Settings) -> Result
     if let Some(data) = settings.data.as_deref().filter(|data| data.exists()) {
         // Reads all of it, so damage shows now.
         let disk = FileDisk::new(data).moved(settings.moved);
-        let (_, journal) = disk.open(&settings.id).map_err(Refusal::in_flags)?;
-        journal.close();
+        let other = conflux::other_code(&factory.make()?, &settings.id, &disk).map_err(Refusal::in_flags)?;
+        if let Some(halt) = other {
+            return Err(other_code(&factory, settings, &halt));
+        }
     }
     let Settings { id, founders, .. } = settings;
     if let Some(file) = &settings.file {
@@ -140,6 +142,7 @@ async fn open<F: Factory>(
         let reason = match builder.open().await {
             Ok(node) => return Ok(Some(node)),
             Err(OpenError::Channel(ChannelError::Unreachable { reason })) => Some(reason),
+            Err(OpenError::Stop(stop)) if stop.is_other_code() => return Err(other_code(factory, settings, &stop)),
             Err(error) => return Err(Refusal::in_flags(error)),
         };
         if reason != told {
@@ -155,6 +158,20 @@ async fn open<F: Factory>(
             () = sleep(RECONNECT_PAUSE) => {}
         }
     }
+}
+
+/// The container is not what made the data: what has changed, and what goes on with it.
+fn other_code<F: Factory>(factory: &F, settings: &Settings, told: &dyn std::fmt::Display) -> Refusal {
+    let (id, name) = (&settings.id, factory.name());
+    let Some(data) = settings.data.as_deref().map(Path::display) else { return Refusal::new(told) };
+    let recover = match &settings.app {
+        Some(app) => format!("conflux recover {}", app.display()),
+        None => format!("{name} recover"),
+    };
+    Refusal::new(format!(
+        "{name} is not what made the data in {data}: {told}. If it was changed on purpose, stop all nodes, and \
+         `{recover} --id {id} --data {data} --changed --dry-run` says what it would make of them"
+    ))
 }
 
 /// The node as the library takes it, but for its channel.

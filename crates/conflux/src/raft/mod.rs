@@ -38,7 +38,7 @@ pub(crate) use self::compaction::Compaction;
 pub(crate) use self::log::is_batch;
 pub(crate) use self::machine::{Install, Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
-pub(crate) use self::rebirth::{Held, begin};
+pub(crate) use self::rebirth::{Held, Unfit, begin};
 pub use self::runtime::seed_thread;
 pub(crate) use self::types::{Member, Proposal, Verdict};
 use self::view::view;

@@ -167,7 +167,8 @@ impl World {
             .compaction(plan.compaction.0, plan.compaction.1)
             .history(plan.history);
         if plan.short_sessions {
-            builder = builder.retention(Retention { session: SHORT_SESSION, chosen_id: SHORT_CHOSEN_ID });
+            let (session, chosen_id) = (SHORT_SESSION, SHORT_CHOSEN_ID);
+            builder = builder.retention(Retention { session, chosen_id, ..Retention::default() });
         }
         builder = builder.digest_every(plan.digest_every);
         if plan.named { builder.founders((0..plan.nodes).map(Plan::name)) } else { builder.cluster_size(plan.nodes) }
