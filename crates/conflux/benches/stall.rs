@@ -3,6 +3,7 @@
 //! One caller performs all the time. At first there is no snapshot, then one after another is taken, on every node at once.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "table/mod.rs"]
 mod table;
 
 use std::collections::BTreeMap;
