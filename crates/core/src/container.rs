@@ -104,14 +104,12 @@ pub trait Container: Send + Sync + 'static {
         Self::Method::from_call(name, arguments)
     }
 
-    /// Writes a state for a snapshot.
+    /// Appends a state, for a snapshot.
     ///
     /// # Errors
     /// When the state refuses to be written.
-    fn save(&self, state: &Self::State) -> Result<Vec<u8>, PayloadError> {
-        let mut bytes = Vec::new();
-        state.encode(&mut bytes)?;
-        Ok(bytes)
+    fn save(&self, state: &Self::State, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
+        state.encode(bytes)
     }
 
     /// Reads what [`save`](Self::save) wrote. A container that lives elsewhere (a script engine) makes it there.

@@ -9,10 +9,8 @@ use serde_json::Value;
 
 use crate::call::{self, CallError};
 use crate::digest::Digest;
-
-/// How deep a value may nest, written or read: hostile bytes must not exhaust the stack, and what is written on one node
-/// must be readable on the others.
-const NESTING_MAX: usize = 256;
+use crate::message_pack::{self, NESTING_MAX, check_nesting};
+use crate::release::release;
 
 /// A value could not be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,8 +121,9 @@ where
     fn digest(&self) -> Result<Digest, PayloadError> {
         let mut bytes = Vec::new();
         self.encode(&mut bytes)?;
-        let value = rmpv::decode::read_value(&mut bytes.as_slice()).map_err(PayloadError::new)?;
-        Ok(Digest::of_value(&value))
+        let digest = message_pack::digest(&bytes);
+        release(bytes);
+        digest
     }
 
     fn variants() -> Vec<String> {
@@ -134,61 +133,4 @@ where
     fn from_call(name: &str, arguments: Vec<Value>) -> Result<Self, CallError> {
         call::from_call(name, arguments)
     }
-}
-
-/// Refuses MessagePack that nests deeper than [`NESTING_MAX`]. What else may be wrong with it is left to its reader.
-fn check_nesting(bytes: &[u8]) -> Result<(), PayloadError> {
-    // Each level takes a byte at least, so small values need no look.
-    if bytes.len() <= NESTING_MAX {
-        return Ok(());
-    }
-    // How many values are still to come on each level.
-    let mut levels: Vec<u64> = Vec::new();
-    let mut rest = bytes;
-    while let Some((&marker, after)) = rest.split_first() {
-        let number = |width: usize| after.iter().take(width).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-        // How many bytes follow the marker before the next value, and how many values it holds.
-        let (skip, values) = match marker {
-            0x80..=0x8f => (0, u64::from(marker & 0x0f) * 2),
-            0x90..=0x9f => (0, u64::from(marker & 0x0f)),
-            0xa0..=0xbf => (u64::from(marker & 0x1f), 0),
-            0xc4 | 0xd9 => (1 + number(1), 0),
-            0xc5 | 0xda => (2 + number(2), 0),
-            0xc6 | 0xdb => (4 + number(4), 0),
-            0xc7 => (2 + number(1), 0),
-            0xc8 => (3 + number(2), 0),
-            0xc9 => (5 + number(4), 0),
-            0xcc | 0xd0 => (1, 0),
-            0xcd | 0xd1 => (2, 0),
-            0xca | 0xce | 0xd2 => (4, 0),
-            0xcb | 0xcf | 0xd3 => (8, 0),
-            0xd4..=0xd8 => (1 + (1 << (marker - 0xd4)), 0),
-            0xdc => (2, number(2)),
-            0xdd => (4, number(4)),
-            0xde => (2, number(2) * 2),
-            0xdf => (4, number(4) * 2),
-            // A small integer, nil, a bool, or a byte that no value begins with.
-            _ => (0, 0),
-        };
-        let Some(next) = usize::try_from(skip).ok().and_then(|skip| after.get(skip..)) else { return Ok(()) };
-        rest = next;
-        if values > 0 {
-            levels.push(values);
-            if levels.len() > NESTING_MAX {
-                return Err(PayloadError(format!("a value nests deeper than {NESTING_MAX} levels")));
-            }
-            continue;
-        }
-        while let Some(left) = levels.last_mut() {
-            *left -= 1;
-            if *left > 0 {
-                break;
-            }
-            levels.pop();
-        }
-        if levels.is_empty() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }

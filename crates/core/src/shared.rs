@@ -51,8 +51,8 @@ impl<C: Container> Container for Arc<C> {
         (**self).method(name, arguments)
     }
 
-    fn save(&self, state: &C::State) -> Result<Vec<u8>, PayloadError> {
-        (**self).save(state)
+    fn save(&self, state: &C::State, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
+        (**self).save(state, bytes)
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<C::State, PayloadError> {

@@ -14,7 +14,7 @@ use crate::roster::Roster;
 use crate::session::{Corrupt, Outcome, Sessions};
 
 /// The version of the layout of [`Store::save`].
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// The largest generation: what every language's numbers hold exactly.
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
@@ -405,8 +405,7 @@ impl<C: Container> Store<C> {
     /// # Errors
     /// When a value refuses to be written.
     pub fn save(&self) -> Result<Vec<u8>, PayloadError> {
-        let state = self.container.save(&self.state)?;
-        let mut bytes = Vec::with_capacity(state.len() + 256);
+        let mut bytes = Vec::new();
         bytes.put_u8(LAYOUT);
         bytes.put_u32(self.container.version());
         bytes.put_digest(self.container.code());
@@ -418,7 +417,12 @@ impl<C: Container> Store<C> {
         bytes.put_digest(self.state.digest()?);
         self.sessions.encode(&mut bytes)?;
         self.roster.encode(&mut bytes);
-        bytes.put_bytes(&state);
+        // In place, behind a length that is known only then: it may be large.
+        let at = bytes.len();
+        bytes.put_u64(0);
+        self.container.save(&self.state, &mut bytes)?;
+        let length = (bytes.len() - at - 8) as u64;
+        bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
         Ok(bytes)
     }
 
@@ -447,8 +451,10 @@ impl<C: Container> Store<C> {
         let came = reader.digest("the digest of a snapshot")?;
         let sessions = Sessions::decode(&mut reader)?;
         let roster = Roster::decode(&mut reader)?;
+        let length = reader.u64("the length of a state")?;
+        let length = usize::try_from(length).map_err(|_| CodecError::invalid("the length of a state", length))?;
         let state = container
-            .restore(reader.bytes("the state of a snapshot")?)
+            .restore(reader.take("the state of a snapshot", length)?)
             .map_err(|error| BatchError::Payload { what: "a state", error })?;
         reader.end()?;
         let stamps = Stamps { time_ms, elapsed };

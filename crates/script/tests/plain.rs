@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{action, apply, batch, call, decide, rejection};
+use common::{action, apply, batch, call, decide, rejection, saved};
 use conflux_core::{Container, Decision, Digest, Payload};
 use conflux_script::{Action, ScriptContainer};
 use serde_json::json;
@@ -54,7 +54,7 @@ fn words_go_through_a_batch() {
     assert_eq!(state, fork);
     assert_eq!(state.digest().unwrap(), Digest::of_bytes(br#"["foo","bar"]"#));
 
-    let saved = follower.save(&state).unwrap();
+    let saved = saved(&follower, &state);
     let third = words.another().unwrap();
     let mut restored = third.restore(&saved).unwrap();
     assert_eq!(restored.to_json().unwrap(), json!(["foo", "bar"]));

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{action, apply, decide, rejection};
+use common::{action, apply, decide, rejection, saved};
 use conflux_core::{Container, Payload};
 use conflux_script::{Action, Options, ScriptContainer};
 use serde_json::json;
@@ -34,7 +34,7 @@ fn a_bundled_toolkit_slice_and_combine_reducers_run() {
 
         // On a follower, from a snapshot.
         let follower = container.another().unwrap();
-        let mut restored = follower.restore(&container.save(&state).unwrap()).unwrap();
+        let mut restored = follower.restore(&saved(&container, &state)).unwrap();
         let toggle = Action::decode(br#"{"type":"todos/toggled","payload":0}"#).unwrap();
         apply(&follower, &mut restored, &[toggle], 4).unwrap();
         assert_eq!(restored.to_json().unwrap()["todos"]["done"], json!(2));

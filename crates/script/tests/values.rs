@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{action, batch, call, failure, go, rejection, script, script_with};
+use common::{action, batch, call, failure, go, rejection, saved, script, script_with};
 use conflux_core::{Container, Decision, Reject};
 use conflux_script::{Options, ScriptContainer};
 use serde_json::json;
@@ -98,7 +98,7 @@ fn depth_counts_through_what_was_checked_before() {
     );
     // What passes can be shown and restored.
     assert!(conflux_core::Payload::to_json(&state).is_ok());
-    assert!(container.restore(&container.save(&state).unwrap()).is_ok());
+    assert!(container.restore(&saved(&container, &state)).is_ok());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn keys_keep_their_order() {
     assert_eq!(action(common::decide(&container, &mut state, "go", &json!([]))), r#"{"z":1,"a":{"y":1,"b":2}}"#);
     assert_eq!(&*state.json().unwrap(), r#"{"second":{"z":1,"a":{"y":1,"b":2}},"first":0}"#);
     let again = container.another().unwrap();
-    assert_eq!(again.restore(&container.save(&state).unwrap()).unwrap(), state);
+    assert_eq!(again.restore(&saved(&container, &state)).unwrap(), state);
 }
 
 #[test]

@@ -108,7 +108,8 @@ impl<'a, F: Factory> Trial<'a, F> {
         let node: NodeName = "check".into();
         let session = SessionId { node: node.clone(), incarnation: Incarnation(1), number: 1 };
         let state = container.initial();
-        let saved = container.save(&state).map_err(|error| unusable("the initial state", &error))?;
+        let mut saved = Vec::new();
+        container.save(&state, &mut saved).map_err(|error| unusable("the initial state", &error))?;
         let mut trial = Trial {
             factory,
             container,
@@ -208,7 +209,8 @@ impl<'a, F: Factory> Trial<'a, F> {
                 break;
             }
         }
-        self.saved = self.container.save(&self.state).map_err(|error| unusable("the state", &error))?;
+        self.saved.clear();
+        self.container.save(&self.state, &mut self.saved).map_err(|error| unusable("the state", &error))?;
         Ok(())
     }
 

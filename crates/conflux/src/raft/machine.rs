@@ -259,6 +259,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let bytes = off_task(self.log.journal(), move || {
             let content = saved().map_err(io_error)?;
             let finished = write_snapshot(&*journal, head, &content)?;
+            conflux_core::release(content);
             finished.keep()?;
             Ok::<_, SnapshotError>(finished.bytes())
         });

@@ -95,3 +95,10 @@ pub(crate) fn apply(
         .collect();
     container.reduce_batch(state, &batch(base), &reductions)
 }
+
+/// A state as it is written for a snapshot.
+pub(crate) fn saved(container: &ScriptContainer, state: &ScriptState) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    container.save(state, &mut bytes).unwrap();
+    bytes
+}
