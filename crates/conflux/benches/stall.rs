@@ -1,7 +1,6 @@
 //! How long performs wait for a snapshot of a large state: `cargo bench -p conflux --bench stall [MEGABYTES [NODES]]`.
 //!
 //! One caller performs all the time. At first there is no snapshot, then one after another is taken, on every node at once.
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 #[path = "table/mod.rs"]
 mod table;

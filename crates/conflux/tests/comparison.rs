@@ -217,7 +217,7 @@ async fn a_subscriber_from_elsewhere_hears_that_the_state_was_replaced_at_the_pl
     let mending = loop {
         last += 1;
         cluster.nodes[leads].perform(last).await.expect("it serves");
-        let mending = watch.find(|status| status.is_mending.then(|| status.index));
+        let mending = watch.find(|status| status.is_mending.then_some(status.index));
         match tokio::time::timeout(Duration::from_millis(20), mending).await {
             Ok(mending) => break mending.expect("it is open"),
             Err(_) => assert!(last < 100, "it is noticed"),
