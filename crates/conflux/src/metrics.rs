@@ -166,6 +166,9 @@ pub struct Metrics {
     pub disk: Option<DiskMetrics>,
     /// How long each snapshot took that was built here, in microseconds: [`TIME_BOUNDS_US`].
     pub snapshot_build_us: Distribution,
+    /// How long batches took to be applied, in microseconds, that found the state held by somebody: a snapshot, a comparison,
+    /// a change that was kept. Then it is copied first, which takes long for a large state that is no persistent collection.
+    pub held_apply_us: Distribution,
     /// How long each took to be taken up that came from the leader, in microseconds: [`TIME_BOUNDS_US`].
     pub snapshot_install_us: Distribution,
     /// The bytes of the newest snapshot; 0 where there is none.
@@ -273,6 +276,7 @@ impl Metrics {
             forks: 0,
             disk: None,
             snapshot_build_us: Histogram::of_times().read(),
+            held_apply_us: Histogram::of_times().read(),
             snapshot_install_us: Histogram::of_times().read(),
             snapshot_bytes: 0,
             channel: ChannelMetrics::default(),
@@ -312,6 +316,7 @@ impl<C: Container> Core<C> {
             forks: meters.forks.load(Ordering::Relaxed),
             disk: self.keeper.journal().metrics(),
             snapshot_build_us: snapshots.built_time.read(),
+            held_apply_us: self.local.held_apply_time.read(),
             snapshot_install_us: snapshots.installed_time.read(),
             snapshot_bytes: self.keeper.journal().snapshot().map_or(0, |kept| kept.bytes.length()),
             channel: self.wire.channel_metrics(),

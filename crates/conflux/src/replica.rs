@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::aside::Aside;
 use crate::comparison::Sample;
 use crate::message::Place;
+use crate::metrics::Histogram;
 use crate::origin::Origin;
 use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
@@ -23,6 +24,9 @@ type Past<C> = (Arc<<C as Container>::State>, Option<Committed<C>>);
 
 /// Actions of so many bytes are held for subscribers, and for those who ask for the past.
 const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A copy of the state that takes so long is told: that much nobody is answered.
+const COPY_TOLD: Duration = Duration::from_millis(50);
 
 /// Readers wait for reducers about so long.
 const HOLD_MAX: Duration = Duration::from_millis(5);
@@ -57,6 +61,8 @@ pub(crate) struct Local<C: Container> {
     sample: Mutex<Option<Sample<C>>>,
     /// Rings when there is one.
     pub(crate) sampled: Notify,
+    /// How long batches took that had to copy the state.
+    pub(crate) held_apply_time: Histogram,
     /// Who is meant to vote.
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
@@ -75,6 +81,7 @@ impl<C: Container> Local<C> {
             published,
             sample: Mutex::default(),
             sampled: Notify::new(),
+            held_apply_time: Histogram::of_times(),
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
             applying: Aside::default(),
@@ -267,6 +274,8 @@ impl<C: Container> Local<C> {
                 *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
                 self.sampled.notify_one();
             }
+            // The copy in the sample just made is one, too.
+            let held = (Arc::strong_count(store.state()) > 1).then(Instant::now);
             let applied = store.apply(batch, |session, number, outcome| {
                 if Some(session) == mine {
                     resolved.push((number, outcome.clone()));
@@ -275,6 +284,9 @@ impl<C: Container> Local<C> {
             let applied = applied.inspect_err(|_| {
                 self.put_back(&mut store);
             })?;
+            if let Some(begun) = held {
+                self.tell_of_copy(begun.elapsed());
+            }
             bytes += length;
             verdicts.push(match applied {
                 Applied::Skipped => Verdict::Skipped,
@@ -302,6 +314,17 @@ impl<C: Container> Local<C> {
         self.origin.resolve(resolved);
         self.applied.notify_one();
         Ok(())
+    }
+
+    fn tell_of_copy(&self, took: Duration) {
+        self.held_apply_time.record_time(took);
+        if took >= COPY_TOLD {
+            tracing::warn!(
+                node = &**self.origin.node(),
+                "the state was copied, because somebody holds it (a snapshot, a comparison, a change that was kept): nothing \
+                 was answered for {took:?}. Persistent collections make a copy cheap"
+            );
+        }
     }
 
     /// A batch could not be applied, and may have left half of what it does. Nobody is to see that: the last state that was

@@ -378,7 +378,7 @@ struct Snapshot {
 
 impl Snapshot {
     fn restore(&self) -> Result<Store<Counter>, RestoreError> {
-        let mut bytes = vec![1];
+        let mut bytes = vec![2];
         bytes.put_u32(1);
         bytes.put_digest(Digest::default());
         bytes.put_u64(0);
@@ -407,7 +407,9 @@ impl Snapshot {
         }
         // The roster: no seats were named, nobody was removed.
         bytes.extend([0, 0]);
-        bytes.put_bytes(&bytes_of(&0u64));
+        let state = bytes_of(&0u64);
+        bytes.put_u64(state.len() as u64);
+        bytes.put(&state);
         Store::restore(Arc::new(Counter), &bytes)
     }
 }

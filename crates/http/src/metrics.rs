@@ -172,6 +172,8 @@ fn render_below(page: &mut Page, metrics: &Metrics, node: &[(&str, &str)]) {
     }
     let help = "How long each snapshot took that was built here.";
     page.histogram("conflux_snapshot_build_seconds", help, node, &metrics.snapshot_build_us, MICRO);
+    let help = "How long batches took to be applied that had to copy the state, because somebody holds it.";
+    page.histogram("conflux_held_apply_seconds", help, node, &metrics.held_apply_us, MICRO);
     let help = "How long each snapshot took to be taken up that came from the leader.";
     page.histogram("conflux_snapshot_install_seconds", help, node, &metrics.snapshot_install_us, MICRO);
     page.one("conflux_snapshot_bytes", "gauge", "Bytes of the newest snapshot.", node, metrics.snapshot_bytes);
