@@ -28,6 +28,17 @@ impl Answer {
         }
     }
 
+    /// The id to ask again by, of a perform of which it is not known what became.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        match self {
+            Answer::Outcome {
+                outcome: JsonOutcome::Unknown { request_id } | JsonOutcome::NotVisible { request_id, .. },
+                ..
+            } => Some(request_id),
+            _ => None,
+        }
+    }
+
     /// Writes the answer and a line's end.
     pub(crate) fn write(self, bytes: &mut Vec<u8>) {
         let value = match self {

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use conflux_core::CallError;
 
 use crate::ground::NodeOptions;
 use crate::node::NodeArguments;
@@ -215,7 +217,7 @@ Examples:
   printf 'append \"foo\"\\n:kill a\\nappend \"bar\"\\n' | conflux dev words.js
 
 Exit status: 0 all was answered; 1 a line was bad or failed, or the development check found something; 2 usage or file;
-6 the nodes' states differ; 129, 130, 143 SIGHUP, Ctrl-C, SIGTERM ended it.";
+6 the nodes' states differ; 129, 130, 143 SIGHUP, Ctrl-C, SIGTERM ended it; 141 nobody read all of the answers.";
 
 const NODE_EXAMPLES: &str = "\
 The same options can stand in conflux.toml, a line each (id = \"a\"), with a table [peers]; flags win.
@@ -534,8 +536,32 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     whole.checked_add(u64::try_from(part * u128::from(scale) / parts).ok()?)
 }
 
+/// A usage error on one line, and where the help is that serves: that of the command that was named, if one was.
+pub(crate) fn told<P: CommandFactory>(error: &clap::Error, name: &str, arguments: &[String]) -> String {
+    let top = P::command();
+    let mut told = one_line(error);
+    if let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand)
+        && error.get(ContextKind::SuggestedSubcommand).is_none()
+    {
+        // clap knows what begins alike; two letters that changed places are the commoner slip.
+        let names = top.get_subcommands().map(|known| known.get_name().to_owned()).collect();
+        if let CallError::UnknownMethod { near, .. } = CallError::unknown_method(wrong, names)
+            && let Some(near) = near.first()
+        {
+            told += &format!(" tip: a similar subcommand exists: '{near}'");
+        }
+    }
+    let (mut command, mut path) = (&top, name.to_owned());
+    for argument in arguments {
+        let Some(named) = command.find_subcommand(argument) else { break };
+        path += &format!(" {argument}");
+        command = named;
+    }
+    format!("{told} (see `{path} --help`)")
+}
+
 /// A usage error on one line; clap's own takes several.
-pub(crate) fn one_line(error: &clap::Error) -> String {
+fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let told = text.find("\n\nUsage:").or_else(|| text.find("\n\nFor more")).map_or(text.as_str(), |end| &text[..end]);
     let words: Vec<&str> = told.split_whitespace().collect();
@@ -545,7 +571,6 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn error(arguments: &[&str]) -> String {
         one_line(&Program::try_parse_from(arguments).expect_err("the arguments are wrong"))
@@ -573,6 +598,18 @@ mod tests {
             "unexpected argument '--node' found tip: a similar argument exists: '--nodes'"
         );
         assert_eq!(error(&["conflux", "deb"]), "unrecognized subcommand 'deb' tip: a similar subcommand exists: 'dev'");
+        let told = |arguments: &[&str]| {
+            let error = Program::try_parse_from(arguments).expect_err("the arguments are wrong");
+            let rest: Vec<String> = arguments[1..].iter().map(|&argument| argument.to_owned()).collect();
+            super::told::<Program>(&error, "conflux", &rest)
+        };
+        assert_eq!(
+            told(&["conflux", "dve", "a.js"]),
+            "unrecognized subcommand 'dve' tip: a similar subcommand exists: 'dev' (see `conflux --help`)"
+        );
+        assert!(told(&["conflux", "xyzzy"]).ends_with("'xyzzy' (see `conflux --help`)"));
+        assert!(told(&["conflux", "dev"]).ends_with("<APP.js> (see `conflux dev --help`)"));
+        assert!(told(&["conflux", "tls", "init", "--name", "a"]).ends_with("(see `conflux tls init --help`)"));
         assert!(error(&["conflux", "bench", "--callers", "1,0"]).contains("'0' for '--callers <N,...>'"));
         assert!(
             error(&["conflux", "dev", "a.js", "--heartbeat", "5d"])

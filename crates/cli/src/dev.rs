@@ -17,7 +17,7 @@ use crate::ground::{DEADLINE, Ground, MemoryGround, NodeOptions};
 use crate::input::{self, InputLine};
 use crate::interrupt::Interrupt;
 use crate::output::{say, tell};
-use crate::printer::{Printer, Tally};
+use crate::printer::{Hint, Printer, Tally};
 use crate::progress::Progress;
 use crate::prompt::{self, Vocabulary};
 use crate::session::Session;
@@ -56,9 +56,9 @@ pub(crate) async fn run<F: Factory>(
     };
     let cluster = cluster?;
     cluster.tell_findings();
-    let printer = Printer::new(tokio::io::stdout(), deadline);
-
     let prompted = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let hint = if prompted { Hint::Always } else { Hint::Once };
+    let printer = Printer::new(tokio::io::stdout(), deadline, hint);
     let session = Session::new(cluster, printer, prompted.then(|| interrupt.patience()));
     let (lines, progress) = if prompted {
         let methods = session.cluster.living().next().map(|node| node.methods()).unwrap_or_default();
@@ -133,6 +133,10 @@ async fn serve(
         _ if table.is_split() => Exit::Diverged,
         Some(exit) => exit,
         None if tally.bad > 0 || table.has_stopped() || cluster.has_findings() => Exit::BadLines,
+        // Whoever reads only the beginning (`| head`) is no fault, and nothing is said. But lines took effect whose answers
+        // nobody has, so it is no success either: the status is that of a program that SIGPIPE ended, as for `cat | head`.
+        // A program that only searches, as ripgrep, may say 0: it did nothing that the reader has to know of.
+        None if tally.unread > 0 => Exit::Unread,
         None => Exit::Good,
     }
 }

@@ -28,6 +28,8 @@ pub enum Exit {
     HungUp = 129,
     /// SIGINT ended it, by Ctrl-C.
     Interrupted = 130,
+    /// Whoever read the output went away before all answers were written.
+    Unread = 141,
     /// SIGTERM ended it.
     Terminated = 143,
 }
@@ -64,7 +66,6 @@ impl Refusal {
             ("election_timeout is", "--election-timeout-min and -max are"),
             ("default_deadline is", "--deadline is"),
             ("cluster_size is", "--cluster-size is"),
-            (" is 0ns", " is 0"),
         ];
         let text = named.iter().fold(message.to_string(), |text, (name, flag)| text.replacen(name, flag, 1));
         Refusal::new(text)

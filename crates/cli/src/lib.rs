@@ -69,7 +69,7 @@ use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use conflux_core::Container;
 
 use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand, RecoverArguments, TlsCommand};
@@ -91,7 +91,7 @@ pub fn read_config(text: &str) -> Result<String, String> {
 #[must_use]
 pub fn program() -> ExitCode {
     let name = "conflux".to_owned();
-    run(&name, || match Program::try_parse()?.command {
+    run::<Program>(&name, || match Program::try_parse()?.command {
         ProgramCommand::Dev { app, no_check, options } => {
             let factory = ScriptFactory::load(&app, !no_check)?;
             block_on(None, dev::run(factory, options.nodes, options.changed, options.node_options()))
@@ -140,7 +140,7 @@ pub fn program() -> ExitCode {
 pub fn main<C: Container>(container: C) -> ExitCode {
     let name = own_name(std::env::args_os().next().as_deref());
     let factory = SharedFactory::new(container, name.clone());
-    run(&name, || match OwnProgram::try_parse()?.command {
+    run::<OwnProgram>(&name, || match OwnProgram::try_parse()?.command {
         OwnCommand::Dev { options } => {
             block_on(None, dev::run(factory, options.nodes, options.changed, options.node_options()))
         }
@@ -186,7 +186,7 @@ impl From<clap::Error> for End {
     }
 }
 
-fn run(name: &str, work: impl FnOnce() -> Result<Exit, End>) -> ExitCode {
+fn run<P: CommandFactory>(name: &str, work: impl FnOnce() -> Result<Exit, End>) -> ExitCode {
     log::to_stderr();
     panics::place();
     let exit = match work() {
@@ -213,7 +213,9 @@ fn run(name: &str, work: impl FnOnce() -> Result<Exit, End>) -> ExitCode {
             Exit::Usage
         }
         Err(End::Usage(error)) => {
-            tell!("{name}: {} (see `{name} --help`)", arguments::one_line(&error));
+            let given: Vec<String> =
+                std::env::args_os().skip(1).map(|given| given.to_string_lossy().into_owned()).collect();
+            tell!("{name}: {}", arguments::told::<P>(&error, name, &given));
             Exit::Usage
         }
     };

@@ -44,6 +44,17 @@ pub(crate) struct Tally {
     pub(crate) answers: u64,
     /// Those of them that were bad lines or failed calls.
     pub(crate) bad: u64,
+    /// Those that nobody read any more.
+    pub(crate) unread: u64,
+}
+
+/// How often it is said how to ask again for what became of a line, where that is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// The first time: a program reads the answers.
+    Once,
+    /// Each time: somebody is at a prompt.
+    Always,
 }
 
 enum Item {
@@ -54,14 +65,23 @@ enum Item {
 
 impl Printer {
     /// For calls that are given up after `deadline`.
-    pub(crate) fn new(output: impl AsyncWrite + Send + Unpin + 'static, deadline: Duration) -> Printer {
+    pub(crate) fn new(output: impl AsyncWrite + Send + Unpin + 'static, deadline: Duration, hint: Hint) -> Printer {
         let (queue, items) = mpsc::channel(IN_FLIGHT_MAX);
         let (breaking, broken) = watch::channel(false);
         let written = Written::default();
         let pace = Pace::new(deadline);
         let entrance = pace.entrance();
         let tally = Tally::default();
-        let writer = Writer { output, buffer: Vec::new(), breaking, tally, written: written.clone(), pace };
+        let writer = Writer {
+            output,
+            buffer: Vec::new(),
+            held_back: 0,
+            breaking,
+            tally,
+            written: written.clone(),
+            pace,
+            hint: Some(hint),
+        };
         Printer { queue, entrance, asked: AtomicU64::new(0), written, broken, task: tokio::spawn(writer.run(items)) }
     }
 
@@ -125,11 +145,14 @@ impl Printer {
 struct Writer<W> {
     output: W,
     buffer: Vec<u8>,
+    /// How many answers are in the buffer.
+    held_back: u64,
     breaking: watch::Sender<bool>,
     /// What has been put into the buffer, or written.
     tally: Tally,
     written: Written,
     pace: Pace,
+    hint: Option<Hint>,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
@@ -169,7 +192,16 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             };
             self.tally.answers += 1;
             self.tally.bad += u64::from(answer.is_bad());
+            let unknown = answer.unknown().map(str::to_owned);
             answer.write(&mut self.buffer);
+            self.held_back += 1;
+            if let Some(id) = unknown
+                && let Some(hint) = self.hint
+            {
+                self.flush().await;
+                tell!("`:outcome {id}` asks again what became of it");
+                self.hint = Some(hint).filter(|hint| *hint == Hint::Always);
+            }
             if self.buffer.len() >= BUFFER_BYTES {
                 self.flush().await;
             }
@@ -194,6 +226,10 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 self.breaking.send_replace(true);
             }
         }
+        if *self.breaking.borrow() {
+            self.tally.unread += self.held_back;
+        }
+        self.held_back = 0;
         self.buffer.clear();
         *self.written.0.lock().unwrap_or_else(PoisonError::into_inner) = self.tally;
     }
@@ -209,7 +245,7 @@ mod tests {
     }
 
     fn printer(output: tokio::io::DuplexStream) -> Printer {
-        Printer::new(output, Duration::from_secs(10))
+        Printer::new(output, Duration::from_secs(10), Hint::Once)
     }
 
     fn line(index: u64) -> String {
@@ -228,7 +264,7 @@ mod tests {
         printer.answer(Answer::Bad { line: 3, error: "no".into() }).await;
         first.send(committed(1)).expect("it is waited for");
         printer.drain().await;
-        assert_eq!(printer.finish().await, Tally { answers: 3, bad: 1 });
+        assert_eq!(printer.finish().await, Tally { answers: 3, bad: 1, unread: 0 });
         let mut text = String::new();
         reader.read_to_string(&mut text).await.expect("memory is read");
         assert_eq!(text, line(1) + &line(2) + "{\"line\":3,\"error\":\"no\"}\n");
@@ -268,7 +304,7 @@ mod tests {
             };
             printer.perform(place, "m".into(), Box::pin(outcome)).await;
         }
-        assert_eq!(printer.finish().await, Tally { answers: 2_000, bad: 0 });
+        assert_eq!(printer.finish().await, Tally { answers: 2_000, bad: 0, unread: 0 });
         let longest = *longest.lock().unwrap();
         assert!(longest < Duration::from_secs(2), "{longest:?} of a deadline of 10 s");
     }
@@ -280,6 +316,6 @@ mod tests {
         drop(reader);
         printer.perform(printer.enter().await, "m".into(), Box::pin(async { committed(1) })).await;
         printer.broken().wait_for(|broken| *broken).await.expect("the writer lives");
-        assert_eq!(printer.finish().await, Tally { answers: 1, bad: 0 });
+        assert_eq!(printer.finish().await, Tally { answers: 1, bad: 0, unread: 1 });
     }
 }

@@ -1,11 +1,50 @@
 //! How far a long input is.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Shorter inputs are done before a bar could be read.
 const LINES_BEFORE: u64 = 2_000;
+
+/// What is left is told by the rate of so long. A container may get slower as its state grows, and a partition be healed.
+const RECENT: Duration = Duration::from_secs(5);
+
+/// How often the rate is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the bar is drawn while no line is taken.
+const DRAW_EVERY: Duration = Duration::from_millis(500);
+
+/// How far it was of late.
+#[derive(Default)]
+struct Recent(VecDeque<(Instant, u64)>);
+
+impl Recent {
+    /// It is so far now.
+    fn add(&mut self, now: Instant, bytes: u64) {
+        if self.0.back().is_some_and(|(last, _)| now.saturating_duration_since(*last) < SAMPLE_EVERY) {
+            return;
+        }
+        self.0.push_back((now, bytes));
+        // The oldest that is kept is just beyond: what lies behind it is the whole of the time.
+        while self.0.get(1).is_some_and(|(second, _)| now.saturating_duration_since(*second) >= RECENT) {
+            self.0.pop_front();
+        }
+    }
+
+    /// How long the rest takes at that rate; `None` while nothing moves.
+    fn left(&self, now: Instant, bytes: u64, total: u64) -> Option<Duration> {
+        let (since, then) = self.0.front()?;
+        let (took, done) = (now.saturating_duration_since(*since), bytes.saturating_sub(*then));
+        let rest = total.saturating_sub(bytes);
+        (done > 0).then(|| took.mul_f64(rest as f64 / done as f64).min(Duration::from_secs(359_999)))
+    }
+}
 
 /// A bar on standard error; nothing where it would be in the way.
 pub(crate) struct Progress {
@@ -13,6 +52,7 @@ pub(crate) struct Progress {
     lines: u64,
     bytes: u64,
     bytes_total: Option<u64>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl Progress {
@@ -20,15 +60,26 @@ impl Progress {
     pub(crate) fn new(bytes_total: Option<u64>) -> Progress {
         // Answers on the same terminal say themselves how far it is, and would tear the bar apart.
         let visible = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        let recent = Arc::new(Mutex::new(Recent::default()));
+        let shown = recent.clone();
         let bar = visible.then(|| {
             let bar = ProgressBar::with_draw_target(bytes_total, ProgressDrawTarget::hidden());
             let template = match bytes_total {
-                Some(_) => "{bar:40} {percent:>3} %  {msg} lines  {eta} left",
+                Some(_) => "{bar:40} {percent:>3} %  {msg} lines  {left} left",
                 None => "{spinner} {msg} lines  {elapsed}",
             };
-            bar.with_style(ProgressStyle::with_template(template).expect("the template is well-formed"))
+            let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+            bar.with_style(style.with_key("left", move |state: &ProgressState, text: &mut dyn fmt::Write| {
+                let recent = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let left = recent.left(Instant::now(), state.pos(), state.len().unwrap_or_default());
+                // Whoever draws cannot be told.
+                let _ = match left {
+                    Some(left) => write!(text, "{}", HumanDuration(left)),
+                    None => text.write_char('?'),
+                };
+            }))
         });
-        Progress { bar, lines: 0, bytes: 0, bytes_total }
+        Progress { bar, lines: 0, bytes: 0, bytes_total, recent }
     }
 
     /// One more line of so many bytes was taken.
@@ -38,13 +89,15 @@ impl Progress {
         let Some(bar) = &self.bar else { return };
         if self.lines == LINES_BEFORE {
             bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(DRAW_EVERY);
         }
         // indicatif limits how often it draws, not how often it is told.
         if self.lines >= LINES_BEFORE && self.lines.is_multiple_of(64) {
+            self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(Instant::now(), self.bytes);
             bar.set_message(self.lines.to_string());
-            match self.bytes_total {
-                Some(_) => bar.set_position(self.bytes),
-                None => bar.tick(),
+            // A bar without a length is drawn by itself.
+            if self.bytes_total.is_some() {
+                bar.set_position(self.bytes);
             }
         }
     }
@@ -54,5 +107,27 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_the_recent_rate() {
+        let begun = Instant::now();
+        let at = |seconds: f64| begun + Duration::from_secs_f64(seconds);
+        let mut recent = Recent::default();
+        assert_eq!(recent.left(at(0.0), 0, 1_000), None);
+        // Ten a second for a minute, and then one a second.
+        (0..=600u32).for_each(|n| recent.add(at(f64::from(n) / 10.0), n.into()));
+        let seconds = |left: Option<Duration>| left.expect("it moves").as_secs_f64();
+        assert!((39.0..=41.0).contains(&seconds(recent.left(at(60.0), 600, 1_000))));
+        (1..=10u32).for_each(|n| recent.add(at(60.0 + f64::from(n)), 600 + u64::from(n)));
+        assert!((380.0..=400.0).contains(&seconds(recent.left(at(70.0), 610, 1_000))));
+        // Where nothing moves it gets longer, and no sample comes.
+        assert!(seconds(recent.left(at(90.0), 610, 1_000)) > 1_000.0);
+        assert!(recent.0.len() < 60, "only what is recent is kept");
     }
 }

@@ -78,13 +78,13 @@ impl fmt::Display for Report {
             Report::Status(table) => table.fmt(f),
             Report::Killed { node } => write!(f, "{node} is down; its disk stays. `:restart {node}` opens it again"),
             Report::Restarted { node, wiped, was_up } => {
-                let closed = if *was_up { "was up, was closed, and " } else { "" };
+                let again = if *was_up { "was up: it was closed, and opened again" } else { "is up again" };
                 match wiped {
-                    false => write!(f, "{node} {closed}is up again on its disk"),
+                    false => write!(f, "{node} {again} on its disk"),
                     true => write!(
                         f,
-                        "{node} {closed}is up again with nothing on its disk: it joins as a new node; `:status` says \
-                         whether it has its vote"
+                        "{node} {again} with an empty disk. It joins as a new node and catches up; its vote it has once \
+                         `:status` calls it follower or leader"
                     ),
                 }
             }

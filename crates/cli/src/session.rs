@@ -1,7 +1,6 @@
 //! Lines onto a cluster: the heart of `dev`.
 
 use std::ops::ControlFlow;
-use std::pin::pin;
 use std::time::Duration;
 
 use conflux::json::{JsonNode, JsonPerform};
@@ -21,7 +20,7 @@ use crate::printer::Printer;
 use crate::report::Report;
 use crate::table::Table;
 
-/// How long an answer is waited for at a prompt before something is said.
+/// How long an answer is waited for at a prompt before another line can be given.
 const WAIT_QUIET: Duration = Duration::from_secs(1);
 
 /// A cluster that is talked to, a line at a time.
@@ -79,17 +78,15 @@ impl Session {
         match &self.prompt {
             None => self.printer.drain().await,
             Some(patience) if is_perform => {
-                let answered = async {
-                    let mut drained = pin!(self.printer.drain());
-                    if timeout(WAIT_QUIET, &mut drained).await.is_err() {
-                        tell!(
-                            "waiting for the answer; Ctrl-C ends the waiting, `:heal` and other commands can be given then"
-                        );
-                        drained.await;
-                    }
-                };
-                if !patience.wait(answered).await {
-                    tell!("not waited for any longer: its answer is shown when it comes");
+                let quiet = timeout(WAIT_QUIET, self.printer.drain());
+                let answered = async { drop(quiet.await) };
+                let patient = patience.wait(answered).await;
+                // Nobody is kept at a line that may wait for a majority: what it waits for may be another line.
+                if self.owes() {
+                    let told = if patient { "no answer yet" } else { "not waited for any longer" };
+                    tell!(
+                        "{told}: it is shown when it comes. Other lines can be given meanwhile, as `:status` or `:heal`"
+                    );
                 }
             }
             // What was asked for was shown already.

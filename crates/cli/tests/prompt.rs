@@ -36,6 +36,10 @@ impl Drop for Terminal {
 
 impl Terminal {
     fn open(name: &str) -> Terminal {
+        Terminal::open_with(name, &[])
+    }
+
+    fn open_with(name: &str, flags: &[&str]) -> Terminal {
         let keys =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("the system has terminals");
         grantpt(&keys).expect("it is ours");
@@ -47,6 +51,7 @@ impl Terminal {
         let child = Command::new(env!("CARGO_BIN_EXE_conflux"))
             .arg("dev")
             .arg(container("words.js"))
+            .args(flags)
             .env("TERM", "xterm")
             .env("XDG_DATA_HOME", directory(name))
             .stdin(clone())
@@ -150,21 +155,52 @@ fn an_interrupt_clears_the_line_and_two_end() {
 }
 
 #[test]
-fn an_interrupt_ends_the_waiting_and_not_the_program() {
+fn a_line_that_waits_keeps_nobody_from_the_next() {
     let mut terminal = Terminal::open("waiting");
     terminal.wait_for_prompt("lists the commands");
     terminal.key(":partition a b | c\r");
     terminal.wait_for_prompt("parted: ");
     terminal.key("@c append \"waits\"\r");
-    terminal.wait("word that it waits", |shown| shown.contains("waiting for the answer"));
-    // The terminal is not the program's own, so that no key of it is a signal.
-    let id = terminal.child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().expect("every Unix has it").success());
-    terminal.wait_for_prompt("not waited for any longer");
+    terminal.wait_for_prompt("no answer yet");
+    terminal.key(":state\r");
+    terminal.wait_for_prompt("at index 0");
     terminal.key(":heal\r");
     terminal.wait_for_prompt("all nodes hear each other");
     terminal.wait("answer of what had waited", |shown| shown.contains("\"word\":\"waits\""));
     terminal.key(":quit\r");
     let (shown, status) = terminal.end();
     assert_eq!(status, Some(0), "{shown}");
+}
+
+#[test]
+fn what_became_of_an_unknown_one_can_be_asked_for() {
+    let mut terminal = Terminal::open_with("unknown", &["--deadline", "300ms"]);
+    terminal.wait_for_prompt("lists the commands");
+    terminal.key(":kill b\r");
+    terminal.wait_for_prompt("b is down");
+    terminal.key(":kill c\r");
+    terminal.wait_for_prompt("c is down");
+    terminal.key("append \"lost\"\r");
+    terminal.wait_for_prompt("asks again what became of it");
+    let shown = terminal.screen.0.lock().unwrap().clone();
+    let id =
+        shown.rsplit_once("`:outcome ").and_then(|(_, rest)| rest.split_once('`')).expect("it was told").0.to_owned();
+    assert!(shown.contains(&format!("\"unknown\":\"{id}\"")), "{shown}");
+    terminal.key(":restart b\r");
+    terminal.wait_for_prompt("b is up again on its disk");
+    // Until there is a leader again, it is not known.
+    for times in 1.. {
+        terminal.key(&format!(":outcome {id}\r"));
+        let answers = |shown: &str| shown.matches("{\"outcome\":").count();
+        terminal.wait("answer to what was asked", |shown| answers(shown) == times);
+        terminal.wait_for_prompt("{\"outcome\":");
+        let shown = terminal.screen.0.lock().unwrap().clone();
+        let last = shown.rsplit_once("{\"outcome\":").expect("it is there").1;
+        if last.contains("\"index\":1") || last.contains("never_proposed") {
+            break;
+        }
+    }
+    terminal.key(":quit\r");
+    let (shown, _) = terminal.end();
+    assert!(shown.contains("digest at"), "{shown}");
 }

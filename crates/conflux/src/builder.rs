@@ -14,7 +14,7 @@ use crate::disk::{Disk, DiskError, MemoryDisk};
 use crate::founding::Founders;
 use crate::message::FOUNDERS_MAX;
 use crate::node::Node;
-use crate::options::{BadOption, Timing};
+use crate::options::{BadOption, Timing, written};
 use crate::raft::Compaction;
 use crate::stop::Stop;
 
@@ -251,14 +251,14 @@ impl<C: Container> NodeBuilder<C> {
         self.timing.check()?;
         if self.retention.session < SESSION_LIFE_MIN {
             let allowed = format!("a session must live for at least {SESSION_LIFE_MIN:?}");
-            return Err(BadOption::new("retention", self.retention.session, allowed));
+            return Err(BadOption::time("retention", self.retention.session, allowed));
         }
         if self.deadline.is_zero() || self.deadline > self.retention.session / 4 {
             let allowed = format!(
-                "it must be above zero and at most a quarter of a session's life, which is {:?}",
-                self.retention.session / 4
+                "it must be above zero and at most a quarter of a session's life, which is {}",
+                written(self.retention.session / 4)
             );
-            return Err(BadOption::new("default_deadline", self.deadline, allowed));
+            return Err(BadOption::time("default_deadline", self.deadline, allowed));
         }
         // Less than what a leader holds of a session: that includes calls whose answers have not been noticed yet.
         let most = conflux_core::session::OUTCOMES_MAX / 2;

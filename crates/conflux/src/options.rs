@@ -40,8 +40,23 @@ impl BadOption {
         BadOption { option, came: format!("{came:?}"), allowed: allowed.into() }
     }
 
+    /// The same for a time.
+    pub(crate) fn time(option: &'static str, came: Duration, allowed: impl Into<String>) -> Self {
+        BadOption { option, came: written(came), allowed: allowed.into() }
+    }
+
     pub(crate) fn missing(option: &'static str, allowed: impl Into<String>) -> Self {
         BadOption { option, came: "not given".into(), allowed: allowed.into() }
+    }
+}
+
+/// A time as people write it: 15m, not 900s.
+pub(crate) fn written(time: Duration) -> String {
+    match (time.as_secs(), time.subsec_nanos()) {
+        (0, 0) => "0".to_owned(),
+        (seconds, 0) if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        (seconds, 0) if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{time:?}"),
     }
 }
 
@@ -49,18 +64,22 @@ impl Timing {
     pub(crate) fn check(&self) -> Result<(), BadOption> {
         let Timing { election_timeout_min: min, election_timeout_max: max, heartbeat } = *self;
         if heartbeat < Duration::from_millis(1) {
-            return Err(BadOption::new("heartbeat_interval", heartbeat, "it must be at least 1 ms"));
+            return Err(BadOption::time("heartbeat_interval", heartbeat, "it must be at least 1 ms"));
         }
         if max > TIMEOUT_MAX {
-            return Err(BadOption::new("election_timeout_max", max, format!("it must be at most {TIMEOUT_MAX:?}")));
+            return Err(BadOption::time(
+                "election_timeout_max",
+                max,
+                format!("it must be at most {}", written(TIMEOUT_MAX)),
+            ));
         }
         if heartbeat >= min {
             let allowed = format!("it must be below the smallest election timeout, which is {min:?}");
-            return Err(BadOption::new("heartbeat_interval", heartbeat, allowed));
+            return Err(BadOption::time("heartbeat_interval", heartbeat, allowed));
         }
         if min >= max {
             let allowed = format!("it must be below the largest election timeout, which is {max:?}");
-            return Err(BadOption::new("election_timeout_min", min, allowed));
+            return Err(BadOption::time("election_timeout_min", min, allowed));
         }
         let (engine_min, engine_max) = self.engine_timeout_ms();
         if engine_min >= engine_max {
@@ -69,7 +88,7 @@ impl Timing {
                  election timeout less that half: the silence before a takeover is spent half on the old leader's \
                  lease, half on the lots that are drawn"
             );
-            return Err(BadOption::new("election_timeout_max", max, allowed));
+            return Err(BadOption::time("election_timeout_max", max, allowed));
         }
         Ok(())
     }
@@ -108,7 +127,14 @@ mod tests {
             }
         }
         let endless = Timing { election_timeout_max: Duration::MAX, ..Timing::default() };
-        assert!(endless.check().expect_err("it is too long").to_string().ends_with("it must be at most 3600s"));
+        assert!(endless.check().expect_err("it is too long").to_string().ends_with("it must be at most 1h"));
+    }
+
+    #[test]
+    fn times_are_told_as_people_write_them() {
+        let told = |millis| written(Duration::from_millis(millis));
+        assert_eq!([0, 300, 1_500, 45_000, 90_000].map(told), ["0", "300ms", "1.5s", "45s", "90s"]);
+        assert_eq!([60_000, 900_000, 5_400_000, 7_200_000].map(told), ["1m", "15m", "90m", "2h"]);
     }
 
     #[test]

@@ -263,7 +263,7 @@ async fn bad_options_are_named() {
         (Node::builder(Words, "a").cluster_size(3).open().await, "channel is"),
         (builder("a").cluster_size(3).heartbeat_interval(ms(300)).open().await, "heartbeat_interval is 300ms"),
         (builder("a").cluster_size(3).election_timeout(ms(500), ms(300)).open().await, "election_timeout_min is 500ms"),
-        (builder("a").cluster_size(3).default_deadline(Duration::ZERO).open().await, "default_deadline is 0ns"),
+        (builder("a").cluster_size(3).default_deadline(Duration::ZERO).open().await, "default_deadline is 0:"),
         (builder("a").cluster_size(3).in_flight_max(0).open().await, "in_flight_max is 0"),
         (builder("a").founders(["a", ""]).open().await, "founders is [\"a\", \"\"]: each name"),
         (builder("a").founders(["a", "a"]).open().await, "founders is [\"a\", \"a\"]: no node"),
@@ -432,15 +432,15 @@ async fn more_chosen_ids_than_are_remembered_are_never_proposed() {
     let with = |node: usize, id: &'static str, word| nodes[node].perform(append(word)).request_id(id);
     assert_eq!(with(0, "1", "one").await.expect("there is room").index, Index(1));
     assert_eq!(with(1, "2", "two").await.expect("there is room").index, Index(2));
-    for node in 0..3 {
+    for (node, at) in nodes.iter().enumerate() {
         let refused = with(node, "3", "three").await.expect_err("there is none");
         let PerformError::NeverProposed { reason } = &refused else { panic!("{refused:?}") };
         assert!(reason.contains("chosen_ids_max") && reason.contains("without an id of your own"), "{reason}");
         // Nothing was forgotten, and nobody else is kept out.
         assert_eq!(with(node, "1", "one").await.expect("it is remembered").index, Index(1));
-        let index = nodes[node].perform(append("more")).await.expect("it needs no room").index;
+        let index = at.perform(append("more")).await.expect("it needs no room").index;
         assert_eq!(index, Index(3 + node as u64));
-        let asked = nodes[node].outcome(&RequestId::parse("3")).await.expect("it serves");
+        let asked = at.outcome(&RequestId::parse("3")).await.expect("it serves");
         assert!(matches!(asked, Asked::Undecided | Asked::Forgotten), "{asked:?}");
     }
     assert_eq!(*nodes[0].linearizable_state().await.expect("it serves"), ["one", "two", "more", "more", "more"]);

@@ -10,7 +10,7 @@ use crate::input::Lines;
 async fn served(ground: &FakeGround, size: usize, text: &str) -> (Vec<String>, Exit) {
     let cluster = Cluster::open(Box::new(ground.clone()), size).await.expect("fakes open");
     let (mut reader, output) = tokio::io::duplex(1 << 24);
-    let session = Session::new(cluster, Printer::new(output, DEADLINE), None);
+    let session = Session::new(cluster, Printer::new(output, DEADLINE, Hint::Once), None);
     let (sender, lines) = mpsc::channel(1);
     let feed = async {
         for line in Lines::new(text.as_bytes()) {
@@ -165,7 +165,7 @@ async fn what_is_said_to_be_the_last_line_is() {
     for quit in [":quit", ":exit"] {
         let ground = FakeGround::new();
         let cluster = Cluster::open(Box::new(ground.clone()), 1).await.expect("fakes open");
-        let session = Session::new(cluster, Printer::new(tokio::io::sink(), DEADLINE), None);
+        let session = Session::new(cluster, Printer::new(tokio::io::sink(), DEADLINE, Hint::Once), None);
         let (sender, lines) = mpsc::channel(4);
         for line in Lines::new(format!("append \"a\"\n{quit}\nnonsense\n").as_bytes()) {
             sender.send(line).await.expect("there is room");

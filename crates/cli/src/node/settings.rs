@@ -380,9 +380,10 @@ fn tcp(id: &str, arguments: &NodeArguments, file: &File) -> Result<(Medium, Vec<
         (cert, key, ca) => {
             let parts = [("tls-cert", cert), ("tls-key", key), ("tls-ca", ca)];
             let lacking: Vec<_> = parts.iter().filter(|(_, part)| part.is_none()).map(|(name, _)| *name).collect();
-            let lacking = lacking.join(", --");
+            let are = if lacking.len() == 1 { "is" } else { "are" };
+            let lacking = lacking.join(" and --");
             return Err(Refusal::new(format!(
-                "a certificate goes with its key and its authority: --{lacking} is missing"
+                "a certificate goes with its key and its authority: --{lacking} {are} missing"
             )));
         }
     };
@@ -507,7 +508,7 @@ mod tests {
         assert!(error(&["--id", "a", "--listen", "x:1"], "").contains("--cluster-size 1"));
         assert_eq!(error(&["--id", "a", "--peers", "b=x:1,b=y:1"], ""), "--peers names \"b\" twice");
         let half = error(&["--id", "a", "--listen", "x:1", "--cluster-size", "1", "--tls-key", "k"], "");
-        assert_eq!(half, "a certificate goes with its key and its authority: --tls-cert, --tls-ca is missing");
+        assert_eq!(half, "a certificate goes with its key and its authority: --tls-cert and --tls-ca are missing");
         assert!(error(&[], "id = \"a\"\nidd = \"b\"\n").starts_with("line 2: unknown field `idd`"));
         assert!(error(&[], "deadline = \"5d\"").contains("\"5d\" is no time"));
         assert!(error(&[], "id = 7").starts_with("line 1: "));
