@@ -66,10 +66,11 @@ impl Caller {
     /// never will.
     pub(super) fn settle(&mut self, calls: &mut [Call]) {
         let now = self.world.begun.elapsed();
-        for call in calls.iter_mut().filter(|call| call.verdict().is_none()) {
+        for call in calls.iter_mut().filter(|call| call.verdict().is_none() && call.misuses.is_none()) {
             let own = call.id.as_ref().filter(|_| now - call.begun < ID_MEMORY);
             let Some(id) = own.or(call.given.as_ref()).cloned() else { continue };
-            let deadline = Instant::now() + GIVE_UP;
+            let deadline = Instant::now() + GIVE_UP_HEALED;
+            call.asked_in_the_end = true;
             let settled = |claim: &Claim| claim.is_verdict() || matches!(claim, Claim::Undecided | Claim::Forgotten);
             while Instant::now() < deadline && !self.world.is_interrupted() {
                 let world = self.world.clone();
@@ -80,6 +81,7 @@ impl Caller {
                 if done {
                     break;
                 }
+                self.world.sleep(Duration::from_millis(100));
             }
         }
     }
@@ -93,7 +95,17 @@ impl Caller {
         self.next += 1;
         let id = named.then(|| format!("{tag} of {}", self.world.seed).replace(' ', "-"));
         let begun = self.world.begun.elapsed();
-        Call { tag, method, id, given: None, misuses: None, begun, told_before: self.world.told(), answers: Vec::new() }
+        Call {
+            tag,
+            method,
+            id,
+            given: None,
+            misuses: None,
+            begun,
+            told_before: self.world.told(),
+            asked_in_the_end: false,
+            answers: Vec::new(),
+        }
     }
 
     /// Performs once, and tries until it is told what came of it, or gives up.

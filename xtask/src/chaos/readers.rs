@@ -65,8 +65,9 @@ fn read_once(world: &World, slot: &Slot, kind: ReadKind) -> Result<Option<Read>,
         world.tell(state.index);
     }
     let sum = state.sum();
+    let committed = if kind == ReadKind::Provisional { state.sum_to(told_by_node) } else { None };
     let (node, index) = (slot.name.clone(), state.index);
-    Ok(Some(Read { life: by, node, kind, index, sum, told_by_node, told_by_any }))
+    Ok(Some(Read { life: by, node, kind, index, sum, committed, told_by_node, told_by_any }))
 }
 
 /// Follows the log to its end, at any node; now and then it goes away, and another one begins somewhere in the past.

@@ -1,6 +1,6 @@
 //! What was seen from outside, for the checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub(super) struct Call {
     pub(super) begun: Duration,
     /// The highest place that anybody had been told when it began.
     pub(super) told_before: u64,
+    /// Whether it was asked about once nothing was broken any more, so that somebody must know.
+    pub(super) asked_in_the_end: bool,
     /// All that was said of it, in order.
     pub(super) answers: Vec<Answer>,
 }
@@ -194,6 +196,12 @@ impl State {
     pub(super) fn sum(&self) -> Sum {
         Sum::of(self.dropped, &self.entries)
     }
+
+    /// The same without what comes after a place, where that is not dropped.
+    pub(super) fn sum_to(&self, index: u64) -> Option<Sum> {
+        let length = usize::try_from(index.checked_sub(self.dropped)?).ok()?;
+        Some(Sum::of(self.dropped, self.entries.get(..length)?))
+    }
 }
 
 impl Sum {
@@ -235,6 +243,8 @@ pub(super) struct Read {
     pub(super) kind: ReadKind,
     pub(super) index: u64,
     pub(super) sum: Sum,
+    /// Of a provisional state: the part of it that was committed, up to `told_by_node`, unless that was dropped from it.
+    pub(super) committed: Option<Sum>,
     /// The highest place that this process had told when the read began.
     pub(super) told_by_node: u64,
     /// The highest place that anybody had been told when it began.
@@ -278,6 +288,10 @@ pub(super) struct Record {
     pub(super) reads: Vec<Read>,
     pub(super) listeners: Vec<Vec<Heard>>,
     pub(super) endings: Vec<Ending>,
+    /// Who led, by term, as nodes told.
+    pub(super) leaders: BTreeSet<(u64, String)>,
+    /// The nodes that hold a snapshot in the end.
+    pub(super) snapshots: Vec<&'static str>,
     /// Nodes that said that their state had parted from the others', and how often it had.
     pub(super) parted: BTreeMap<String, u64>,
     /// Lines of panics in what the nodes wrote.

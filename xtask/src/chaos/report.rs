@@ -16,8 +16,6 @@ pub(super) struct Seen {
     pub(super) terms: usize,
     /// The last place at which the nodes compared their states.
     pub(super) agreed: u64,
-    /// The nodes that hold a snapshot in the end.
-    pub(super) snapshots: Vec<&'static str>,
     pub(super) links: Counts,
     pub(super) elapsed: Duration,
 }
@@ -62,7 +60,8 @@ pub(super) fn table(options: &Options, tally: &Tally, record: &Record, seen: &Se
         *events.entry(word).or_default() += 1;
     }
     line(&mut text, "subscribers", record.listeners.len(), &events);
-    let Seen { terms, agreed, snapshots, links, elapsed } = seen;
+    let Seen { terms, agreed, links, elapsed } = seen;
+    let snapshots = &record.snapshots;
     let (actions, mega, elapsed) = (record.log.whole_to(), links.passed_bytes >> 20, seconds(*elapsed));
     let snapshots = if snapshots.is_empty() { "none".to_owned() } else { snapshots.join(", ") };
     let more = format!(

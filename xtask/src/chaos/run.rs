@@ -83,7 +83,8 @@ impl<'a> Run<'a> {
             self.cluster.end(&all)?;
         }
         self.cluster.stop();
-        let (snapshots, links) = (self.cluster.snapshots(), self.cluster.counts());
+        let links = self.cluster.counts();
+        record.snapshots = self.cluster.snapshots();
         record.endings = std::mem::take(&mut self.cluster.endings);
         record.panics = self.cluster.panics();
         let Run { options, directory, world, tally, prober, .. } = self;
@@ -93,7 +94,7 @@ impl<'a> Run<'a> {
             options,
             &tally,
             &record,
-            &Seen { terms: watched.leaders.len(), agreed: watched.agreed, snapshots, links, elapsed },
+            &Seen { terms: watched.leaders.len(), agreed: watched.agreed, links, elapsed },
         );
 
         let mut wrong: Vec<String> = Vec::new();
@@ -191,6 +192,7 @@ impl Clients {
         }
         let watched = joined(self.statuses);
         record.parted.clone_from(&watched.parted);
+        record.leaders.clone_from(&watched.leaders);
         prober.settle(&mut record.calls);
         finals(&mut record)?;
         let end = record.finals.iter().map(|(_, state)| state.index).max();

@@ -25,6 +25,12 @@ pub(super) fn nothing_lost(record: &Record, log: Log<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     for call in &record.calls {
         for answer in &call.answers {
+            if let (Claim::NotVisible { index }, Some(verdict)) = (&answer.claim, call.verdict())
+                && verdict.claim.index().is_some_and(|decided| decided != *index)
+            {
+                let what = format!("call {}, told by {} to be committed", call.tag, answer.node);
+                broken.push(Broken::new(DURABLE, what, &answer.claim, &verdict.claim));
+            }
             if let Claim::Done { index, entry: Some(entry) } = answer.claim {
                 let (expected, came) = (format!("{entry} at {index}"), at(log, index));
                 if expected != came || entry.tag != call.tag {
@@ -129,7 +135,8 @@ fn dishonest(call: &Call, claim: &Claim, end: u64) -> Option<(String, String)> {
     (judged != told).then(|| (format!("{judged:?} at {index}"), format!("{told:?}")))
 }
 
-/// Every answer is one that there may be: no "not the leader", no page of a proxy.
+/// Every answer is one that there may be: no "not the leader", no page of a proxy. Once nothing is broken any more,
+/// somebody knows of each call.
 pub(super) fn answered(record: &Record, _: Log<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     for call in &record.calls {
@@ -142,6 +149,15 @@ pub(super) fn answered(record: &Record, _: Log<'_>) -> Vec<Broken> {
             };
             let what = format!("what {} told of call {}", answer.node, call.tag);
             broken.push(Broken::new(ANSWERED, what, expected, &answer.claim));
+        }
+        let last = call.answers.last().map(|answer| &answer.claim);
+        if call.asked_in_the_end
+            && call.verdict().is_none()
+            && let Some(last) = last
+            && !matches!(last, Claim::Undecided | Claim::Forgotten)
+        {
+            let what = format!("what became of call {}, when nothing was broken any more", call.tag);
+            broken.push(Broken::new(ANSWERED, what, "what it came to, or that no log knows it", last));
         }
     }
     broken
@@ -171,6 +187,9 @@ mod tests {
         assert_broken(&lost, "durable", &["call 0.4", "0.4@3 at 4", "nothing at 4, the log ends at 3"]);
         let moved = with_log(&[entry(1, 1), entry(0, 2), entry(2, 3), entry(4, 4)]);
         assert_broken(&moved, "durable", &["call 0.0", "0.0@0 at 1", "0.1@0 at 1"]);
+        let mut twice_decided = record();
+        twice_decided.calls[1].answers.insert(0, answer(Claim::NotVisible { index: 1 }));
+        assert_broken(&twice_decided, "durable", &["call 0.1", "not visible at 1", "done at 2"]);
     }
 
     #[test]
@@ -233,6 +252,11 @@ mod tests {
         let mut doctored = record();
         doctored.calls[3].misuses = Some(Tag { caller: 0, number: 2 });
         assert_broken(&doctored, "nothing to retry", &["0.3", "a conflict"]);
+        let mut doctored = record();
+        doctored.calls[5].answers = vec![answer(Claim::Unknown), answer(Claim::Lost)];
+        assert_eq!(super::super::all(&doctored), []);
+        doctored.calls[5].asked_in_the_end = true;
+        assert_broken(&doctored, "nothing to retry", &["became of call 0.5", "came:     lost"]);
         assert_eq!(doctored.calls[3].method, Method::Judge);
     }
 }

@@ -29,14 +29,14 @@ pub(super) fn one_history(record: &Record, log: Log<'_>) -> Vec<Broken> {
         broken.push(Broken::new(ONE, format!("what was read at {place}, twice"), held, other));
     }
     for (node, state) in &record.finals {
-        broken.extend(differs(&format!("the last state of {node}"), log, state.index, &state.sum()));
+        broken.extend(differs(ONE, &format!("the last state of {node}"), log, state.index, &state.sum()));
         let newest = record.finals.iter().map(|(_, state)| state.index).max().unwrap_or(0);
         if state.index != newest {
             broken.push(Broken::new(ONE, format!("the last place of {node}"), newest, state.index));
         }
     }
     for read in record.reads.iter().filter(|read| read.kind != ReadKind::Provisional) {
-        broken.extend(differs(&format!("a state that {} showed", read.node), log, read.index, &read.sum));
+        broken.extend(differs(ONE, &format!("a state that {} showed", read.node), log, read.index, &read.sum));
     }
     for (listener, heard) in record.listeners.iter().enumerate() {
         for heard in heard {
@@ -47,7 +47,7 @@ pub(super) fn one_history(record: &Record, log: Log<'_>) -> Vec<Broken> {
                 }
                 Heard::Reset { index, sum } => {
                     let what = format!("the state that subscriber {listener} was given");
-                    broken.extend(differs(&what, log, *index, sum));
+                    broken.extend(differs(ONE, &what, log, *index, sum));
                 }
                 _ => {}
             }
@@ -56,13 +56,13 @@ pub(super) fn one_history(record: &Record, log: Log<'_>) -> Vec<Broken> {
     broken
 }
 
-fn differs(what: &str, log: Log<'_>, index: u64, sum: &Sum) -> Option<Broken> {
+pub(super) fn differs(promise: &'static str, what: &str, log: Log<'_>, index: u64, sum: &Sum) -> Option<Broken> {
     let expected = part(log, sum.dropped, index).map(|entries| Sum::of(sum.dropped, entries));
     if expected.as_ref() == Some(sum) {
         return None;
     }
     let expected = expected.map_or_else(|| at(log, index), |sum| format!("{sum:?}"));
-    Some(Broken::new(ONE, format!("{what} at {index}"), expected, format!("{sum:?}")))
+    Some(Broken::new(promise, format!("{what} at {index}"), expected, format!("{sum:?}")))
 }
 
 /// Each action says which place its method saw, and its method comes to an action there.
@@ -101,6 +101,13 @@ pub(super) fn none_parted(record: &Record, _: Log<'_>) -> Vec<Broken> {
     parted.map(|(node, times)| Broken::new(ONE, format!("how often the state of {node} parted"), 0, times)).collect()
 }
 
+/// A term has one leader.
+pub(super) fn one_leader(record: &Record, _: Log<'_>) -> Vec<Broken> {
+    let pairs = record.leaders.iter().zip(record.leaders.iter().skip(1));
+    let twice = pairs.filter(|((term, _), (next, _))| term == next);
+    twice.map(|((term, one), (_, other))| Broken::new(ONE, format!("who led in term {term}"), one, other)).collect()
+}
+
 /// All nodes name one digest for one place.
 pub(super) fn digests(record: &Record, _: Log<'_>) -> Vec<Broken> {
     let (index, all) = &record.digests;
@@ -132,6 +139,13 @@ mod tests {
         let mut record = record();
         record.parted.extend([("a".to_owned(), 0), ("b".to_owned(), 2)]);
         assert_broken(&record, "one history", &["the state of b parted", "came:     2"]);
+    }
+
+    #[test]
+    fn two_leaders_of_one_term_are_found() {
+        let mut record = record();
+        record.leaders.insert((3, "c".to_owned()));
+        assert_broken(&record, "one history", &["who led in term 3", "expected: b", "came:     c"]);
     }
 
     #[test]

@@ -46,12 +46,13 @@ type Log<'a> = &'a [Entry];
 /// All that is broken.
 pub(super) fn all(record: &Record) -> Vec<Broken> {
     let log = record.log.entries();
-    let checks: [fn(&Record, Log<'_>) -> Vec<Broken>; 13] = [
+    let checks: [fn(&Record, Log<'_>) -> Vec<Broken>; 14] = [
         history::whole,
         history::one_history,
         history::exact_validation,
         history::digests,
         history::none_parted,
+        history::one_leader,
         calls::nothing_lost,
         calls::exactly_once,
         calls::in_order,
@@ -117,6 +118,7 @@ mod sample {
             misuses: None,
             begun: Duration::ZERO,
             told_before,
+            asked_in_the_end: false,
             answers,
         }
     }
@@ -145,9 +147,15 @@ mod sample {
         let life = Some(Life { node: "a".into(), number: 1 });
         let read = |kind, index: u64, dropped: u64, told_by_node, told_by_any| {
             let state = state(&log[..usize::try_from(index).expect("it is small")], dropped);
-            Read { life: life.clone(), node: "a".into(), kind, index, sum: state.sum(), told_by_node, told_by_any }
+            let (sum, provisional) = (state.sum(), kind == ReadKind::Provisional);
+            let committed = if provisional { state.sum_to(told_by_node) } else { None };
+            Read { life: life.clone(), node: "a".into(), kind, index, sum, committed, told_by_node, told_by_any }
         };
-        let reads = vec![read(ReadKind::Committed, 2, 0, 2, 3), read(ReadKind::Linearizable, 3, 1, 2, 3)];
+        let reads = vec![
+            read(ReadKind::Committed, 2, 0, 2, 3),
+            read(ReadKind::Linearizable, 3, 1, 2, 3),
+            read(ReadKind::Provisional, 4, 0, 2, 3),
+        ];
         let change =
             |place: u64| Heard::Change { index: place, entry: log[usize::try_from(place).expect("small") - 1] };
         let heard = vec![
@@ -161,7 +169,19 @@ mod sample {
         whole.take(&state(&log, 0));
         let finals = ["a", "b", "c"].map(|node| (node.to_owned(), state(&log, 1))).into();
         let digests = (4, ["a", "b", "c"].map(|node| (node.to_owned(), "1f".to_owned())).into());
-        Record { calls, reads, listeners: vec![heard], log: whole, finals, digests, ..Record::default() }
+        let leaders = [(1, "a".to_owned()), (3, "b".to_owned())].into();
+        let listeners = vec![heard];
+        Record {
+            calls,
+            reads,
+            listeners,
+            log: whole,
+            finals,
+            digests,
+            leaders,
+            snapshots: vec!["b"],
+            ..Record::default()
+        }
     }
 
     /// The promises that are broken.

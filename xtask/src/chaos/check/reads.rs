@@ -1,14 +1,16 @@
 //! Promises 6 and 8: what reads showed.
 
 use super::super::record::{ReadKind, Record};
+use super::history::differs;
 use super::{Broken, Log};
 
 const READS: &str = "promise 6, reads";
 const PROVISIONAL: &str = "promise 8, provisional state";
 const ODD: &str = "promise 11, answers";
 
-/// A linearizable read is as new as anything that was told before it; no node shows less than it told.
-pub(super) fn check(record: &Record, _: Log<'_>) -> Vec<Broken> {
+/// A linearizable read is as new as anything that was told before it; no node shows less than it told. A provisional state
+/// begins with all that is committed, as it is.
+pub(super) fn check(record: &Record, log: Log<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     for read in &record.reads {
         let index = read.index;
@@ -27,6 +29,10 @@ pub(super) fn check(record: &Record, _: Log<'_>) -> Vec<Broken> {
             let what = format!("a {kind} state of {life}");
             let expected = format!("{} or later, as it told that itself before", read.told_by_node);
             broken.push(Broken::new(promise, what, expected, index));
+        }
+        if let Some(committed) = &read.committed {
+            let what = format!("the committed part of a provisional state of {}", read.node);
+            broken.extend(differs(PROVISIONAL, &what, log, read.told_by_node, committed));
         }
         if index != read.sum.dropped + read.sum.length {
             let what = format!("the place of a state of {}", read.node);
@@ -68,6 +74,11 @@ mod tests {
         doctored.reads[0].kind = ReadKind::Provisional;
         doctored.reads[0].told_by_node = 3;
         assert_broken(&doctored, "provisional", &["3 or later"]);
+        let mut doctored = record();
+        let mut other = state(&[entry(0, 1), entry(7, 2), entry(2, 3)], 0);
+        other.entries.truncate(2);
+        doctored.reads[2].committed = other.sum_to(2);
+        assert_broken(&doctored, "provisional", &["the committed part of a provisional state of a at 2", "0.7@1"]);
     }
 
     #[test]

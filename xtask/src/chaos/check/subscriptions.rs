@@ -1,4 +1,4 @@
-//! Promise 7: every committed action in order, or a reset with the state and the place.
+//! Promise 7: every committed action in order, or a reset with the state and the place, where the actions are gone.
 
 use super::super::record::{Heard, Record};
 use super::{Broken, Log};
@@ -27,6 +27,11 @@ pub(super) fn check(record: &Record, log: Log<'_>) -> Vec<Broken> {
                     last = *index;
                 }
                 Heard::Reset { index, .. } => {
+                    // Nodes forget actions that a snapshot holds, and no others: there are never so many here.
+                    if record.snapshots.is_empty() {
+                        let what = format!("the reset of subscriber {listener} at {at}");
+                        broken.push(Broken::new(HOLES, what, "none: no node has a snapshot", index));
+                    }
                     if *index < last {
                         let what = format!("the reset of subscriber {listener} at {at}");
                         broken.push(Broken::new(HOLES, what, format!("{last} or later"), index));
@@ -70,6 +75,13 @@ mod tests {
         let back = Heard::Reset { index: 2, sum: state(&[entry(0, 1), entry(1, 2)], 0).sum() };
         doctored.listeners[0].push(back);
         assert_broken(&doctored, "no holes", &["the reset of subscriber 0 at b", "4 or later"]);
+    }
+
+    #[test]
+    fn a_reset_without_a_cause_is_found() {
+        let mut doctored = record();
+        doctored.snapshots.clear();
+        assert_broken(&doctored, "no holes", &["the reset of subscriber 0 at b", "no node has a snapshot"]);
     }
 
     #[test]
