@@ -104,12 +104,12 @@ pub trait Container: Send + Sync + 'static {
         Self::Method::from_call(name, arguments)
     }
 
-    /// Appends a state, for a snapshot.
+    /// Appends a state, for a snapshot, and gives the state's digest.
     ///
     /// # Errors
     /// When the state refuses to be written.
-    fn save(&self, state: &Self::State, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
-        state.encode(bytes)
+    fn save(&self, state: &Self::State, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
+        state.encode_digested(bytes)
     }
 
     /// Reads what [`save`](Self::save) wrote. A container that lives elsewhere (a script engine) makes it there.

@@ -59,6 +59,16 @@ pub trait Payload: Sized + Send + Sync + 'static {
     /// When the value refuses to be written.
     fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), PayloadError>;
 
+    /// Appends the value's bytes, and gives its [`digest`](Self::digest). A large value is written once for both where that
+    /// can be.
+    ///
+    /// # Errors
+    /// When the value refuses to be written.
+    fn encode_digested(&self, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
+        self.encode(bytes)?;
+        self.digest()
+    }
+
     /// Reads what [`encode`](Self::encode) wrote. The bytes may come from the network: no panic, no unbounded memory.
     ///
     /// # Errors
@@ -101,6 +111,12 @@ where
         check_nesting(&bytes[from..])
     }
 
+    fn encode_digested(&self, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
+        let from = bytes.len();
+        self.encode(bytes)?;
+        message_pack::digest(&bytes[from..])
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, PayloadError> {
         check_nesting(bytes)?;
         let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
@@ -120,8 +136,7 @@ where
 
     fn digest(&self) -> Result<Digest, PayloadError> {
         let mut bytes = Vec::new();
-        self.encode(&mut bytes)?;
-        let digest = message_pack::digest(&bytes);
+        let digest = self.encode_digested(&mut bytes);
         release(bytes);
         digest
     }

@@ -51,7 +51,7 @@ impl<C: Container> Container for Arc<C> {
         (**self).method(name, arguments)
     }
 
-    fn save(&self, state: &C::State, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
+    fn save(&self, state: &C::State, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
         (**self).save(state, bytes)
     }
 

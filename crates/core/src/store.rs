@@ -414,15 +414,17 @@ impl<C: Container> Store<C> {
         bytes.put_batch_id(self.head);
         bytes.put_u64(self.stamps.time_ms);
         crate::batch::put_elapsed(&mut bytes, self.stamps.elapsed);
-        bytes.put_digest(self.state.digest()?);
+        let digest_at = bytes.len();
+        bytes.put_digest(Digest(0));
         self.sessions.encode(&mut bytes)?;
         self.roster.encode(&mut bytes);
-        // In place, behind a length that is known only then: it may be large.
+        // In place, and once, behind a length and a digest that are known only then: it may be large.
         let at = bytes.len();
         bytes.put_u64(0);
-        self.container.save(&self.state, &mut bytes)?;
+        let digest = self.container.save(&self.state, &mut bytes)?;
         let length = (bytes.len() - at - 8) as u64;
         bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        bytes[digest_at..digest_at + 16].copy_from_slice(&digest.0.to_le_bytes());
         Ok(bytes)
     }
 
