@@ -154,7 +154,8 @@ impl<C: Container> NodeBuilder<C> {
         self
     }
 
-    /// How many committed actions are held for slow subscribers and earlier states; 16,384 unless given.
+    /// How many committed actions are held for slow subscribers and earlier states; 16,384 unless given. Each half of them
+    /// is one more copy of the state, where that is no persistent collection: with very few, or 0, nearly each batch is.
     pub fn history(mut self, actions: usize) -> Self {
         self.history_max = actions;
         self

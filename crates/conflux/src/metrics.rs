@@ -166,8 +166,8 @@ pub struct Metrics {
     pub disk: Option<DiskMetrics>,
     /// How long each snapshot took that was built here, in microseconds: [`TIME_BOUNDS_US`].
     pub snapshot_build_us: Distribution,
-    /// How long batches took to be applied, in microseconds, that found the state held by somebody: a snapshot, a comparison,
-    /// a change that was kept. Then it is copied first, which takes long for a large state that is no persistent collection.
+    /// How long batches took, in microseconds, that had to copy the state before they changed it, because somebody held it: a
+    /// snapshot, a comparison, a change that was kept. A copy takes long where a large state is no persistent collection.
     pub held_apply_us: Distribution,
     /// How long each took to be taken up that came from the leader, in microseconds: [`TIME_BOUNDS_US`].
     pub snapshot_install_us: Distribution,

@@ -274,8 +274,7 @@ impl<C: Container> Local<C> {
                 *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
                 self.sampled.notify_one();
             }
-            // The copy in the sample just made is one, too.
-            let held = (Arc::strong_count(store.state()) > 1).then(Instant::now);
+            let (before, applying) = (Arc::as_ptr(store.state()), Instant::now());
             let applied = store.apply(batch, |session, number, outcome| {
                 if Some(session) == mine {
                     resolved.push((number, outcome.clone()));
@@ -284,8 +283,9 @@ impl<C: Container> Local<C> {
             let applied = applied.inspect_err(|_| {
                 self.put_back(&mut store);
             })?;
-            if let Some(begun) = held {
-                self.tell_of_copy(begun.elapsed());
+            // It was held by somebody, the sample just made included.
+            if before != Arc::as_ptr(store.state()) {
+                self.tell_of_copy(applying.elapsed());
             }
             bytes += length;
             verdicts.push(match applied {
@@ -321,8 +321,8 @@ impl<C: Container> Local<C> {
         if took >= COPY_TOLD {
             tracing::warn!(
                 node = &**self.origin.node(),
-                "the state was copied, because somebody holds it (a snapshot, a comparison, a change that was kept): nothing \
-                 was answered for {took:?}. Persistent collections make a copy cheap"
+                "nobody was answered for {took:?}: the state was held by somebody (a snapshot, a comparison, a change that was \
+                 kept), so it was copied before the next actions were reduced. Persistent collections make a copy cheap"
             );
         }
     }
