@@ -313,14 +313,22 @@ impl Faults<'_> {
     }
 
     fn transfer(&mut self) -> Result<(), Halt> {
-        let members = self.cluster.world.members();
-        let client = &self.cluster.world.slots[members[0]].client;
-        // It may be refused, say where nobody has caught up.
-        let reply = client.post("/transfer", &json!({}), Duration::from_secs(15));
-        let done = reply.is_ok_and(|reply| reply.status == 200);
-        self.tally.count(Kind::Transfer, if done { "handed over" } else { "refused or too late" }, 1);
-        self.hit(Kind::Transfer, done);
-        Ok(())
+        let deadline = Instant::now() + MEMBER_PATIENCE;
+        // It may be refused, say where nobody has caught up yet.
+        while Instant::now() < deadline {
+            for at in self.cluster.world.members() {
+                let client = &self.cluster.world.slots[at].client;
+                let reply = client.post("/transfer", &json!({}), Duration::from_secs(15));
+                if reply.is_ok_and(|reply| reply.status == 200) {
+                    self.tally.count(Kind::Transfer, "handed over", 1);
+                    self.hit(Kind::Transfer, true);
+                    return Ok(());
+                }
+                self.tally.count(Kind::Transfer, "refused or too late", 1);
+                self.pause(LOOK_EVERY * 5)?;
+            }
+        }
+        Err(Halt::Failed(format!("promise 10: nobody handed leadership over in {MEMBER_PATIENCE:?}")))
     }
 
     fn incarnation(&self, at: usize) -> Option<String> {
