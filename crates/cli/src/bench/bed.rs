@@ -8,7 +8,7 @@ use conflux::channel::tcp::{TcpChannel, TcpOptions};
 use conflux::{FileDisk, Node, Status};
 use conflux_core::{Container, NodeName};
 use futures_util::future;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::members::Member;
 use crate::arguments::{BenchAt, BenchChannel, BenchOptions};
@@ -19,6 +19,9 @@ use crate::ground::{MemoryGround, NodeOptions};
 
 /// How long a cluster may take to elect its first leader.
 const LEADER_WAIT: Duration = Duration::from_secs(30);
+
+/// Before a node that may not lead yet is asked again.
+const TRANSFER_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many calls a node takes at once however few the callers are: the library's own default.
 const IN_FLIGHT_MIN: usize = 65_536;
@@ -113,8 +116,12 @@ impl<C: Container> Bed<C> {
             };
             match found {
                 Some(node) => return Some(node.clone()),
-                // It may have to catch up first.
-                None => drop(first.transfer_leadership(Some(wanted)).await),
+                None => {
+                    // It may have to catch up first.
+                    if first.transfer_leadership(Some(wanted)).await.is_err() {
+                        sleep(TRANSFER_PAUSE).await;
+                    }
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use conflux::channel::tcp::{TcpChannel, TcpOptions};
 use conflux::{FileDisk, Node};
@@ -16,6 +17,12 @@ use crate::cluster::name_of;
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
 use crate::output::say;
+
+/// How long a member may take to end.
+const END_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What precedes the address that a member says.
 const LISTENS: &str = "listens at ";
@@ -68,7 +75,11 @@ impl Member {
     /// Has it end, and waits for that. Blocks.
     pub(super) fn end(mut self) {
         self.input = None;
-        let _ = self.process.wait();
+        let deadline = Instant::now() + END_WAIT;
+        // Whoever does not end is killed.
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::arguments::{BenchAt, BenchChannel, BenchOptions};
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
+use crate::interrupt::Interrupt;
 use crate::line::{Body, Line};
 
 use self::bed::Bed;
@@ -60,10 +61,11 @@ pub(crate) async fn run<F: Factory>(
     if options.at == BenchAt::Follower && options.nodes == 1 {
         return Err(Refusal::new("--at follower needs two nodes at least, and --nodes is 1"));
     }
+    let mut interrupt = Interrupt::listen();
     tokio::select! {
         biased;
         // What was started ends with what it was started by, and the disks go.
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        () = interrupt.happened() => Ok(interrupt.exit().unwrap_or(Exit::Interrupted)),
         done = rows(Arc::new(factory), method, options) => done,
     }
 }
