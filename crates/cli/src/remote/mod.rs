@@ -7,7 +7,7 @@ mod table;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use conflux::{Backup, Incident, JsonChange, JsonEvent};
@@ -145,9 +145,12 @@ fn show_state(state: Result<State, ClientError>) -> Result<Exit, End> {
 
 fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
     if let Some(from) = from {
-        let reached = client.state(false)?.index;
+        let reached = client.status()?.index;
         if from > reached {
-            eprintln!("{from} has not been reached, the node is at {reached}: it is waited for");
+            eprintln!(
+                "the node is at {reached}, and not at {from} yet: it is waited for, or the state comes, where no node has \
+                 been there"
+            );
         }
     }
     for event in client.subscribe(from)? {
@@ -195,11 +198,12 @@ fn keep(
             path.display()
         )));
     }
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    // Before anything is asked: a directory that is not there costs the nodes nothing.
-    let mut file = File::create(&part).map_err(|error| Refusal::of_file(path, &error))?;
+    let of_file = |error| Refusal::of_file(path, &error);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Before anything is asked: a directory that is not there costs the nodes nothing. It goes if it is not kept, and is
+    // for its owner only.
+    let mut part =
+        tempfile::Builder::new().prefix(".conflux-").suffix(".part").tempfile_in(directory).map_err(of_file)?;
     let taken = ask(client).map_err(End::Client).and_then(|bytes| {
         // What came is what was sent, or it is no use to keep it.
         look(&bytes).map(|said| (bytes, said)).map_err(|problem| {
@@ -209,13 +213,13 @@ fn keep(
     });
     let (bytes, said) = match taken {
         Ok(taken) => taken,
-        Err(error) => {
-            drop(std::fs::remove_file(&part));
-            return end(name, Err(error));
-        }
+        Err(error) => return end(name, Err(error)),
     };
-    let written = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&part, path));
-    written.map_err(|error| Refusal::of_file(path, &error))?;
+    part.write_all(&bytes).and_then(|()| part.as_file().sync_all()).map_err(of_file)?;
+    part.persist_noclobber(path).map_err(|kept| of_file(kept.error))?;
+    if cfg!(unix) {
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(of_file)?;
+    }
     eprintln!("{}: {said}, {} bytes", path.display(), bytes.len());
     Ok(Exit::Good)
 }
