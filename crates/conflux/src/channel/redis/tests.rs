@@ -141,7 +141,10 @@ async fn channels_keep_apart_and_other_publishers_do_no_harm() {
     timeout(PATIENCE, heard).await.expect("it comes");
     reach(&a, &mut b).await;
     assert!(words.status().iter().all(|status| status.connected && status.refused >= 2), "{words:?}");
-    assert!(other_b.inbox.try_recv().is_none());
+    // What came late of the others in its own channel is no matter.
+    while let Some(message) = other_b.inbox.try_recv() {
+        assert_eq!(&*message.from, "c", "{message:?}");
+    }
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -60,6 +61,9 @@ use super::{Attachment, Channel, ChannelError, Name};
 
 /// Where a node says its name to the relay, in hexadecimal digits: so the relay need not send it what is for others.
 const NODE_HEADER: &str = "conflux-node";
+
+/// How long one of several addresses of a relay may take to answer.
+const ADDRESS_TIME: Duration = Duration::from_secs(3);
 
 /// The longest path of a room.
 const ROOM_BYTES_MAX: usize = 256;
@@ -220,6 +224,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 type Socket = WebSocketStream<Box<dyn Stream>>;
 
+/// Connects to the first that answers. One that says nothing must not use up the time of all.
+async fn connect(found: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::AddrNotAvailable, "it resolves to nothing");
+    for address in found {
+        failed = match timeout(ADDRESS_TIME, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, format!("{address} did not answer in {ADDRESS_TIME:?}")),
+        };
+    }
+    Err(failed)
+}
+
 impl Room {
     async fn dial(&self, name: &Name) -> Result<Socket, String> {
         let address = &self.address;
@@ -227,7 +244,7 @@ impl Room {
             Ok(found) => found.collect(),
             Err(error) => return Err(format!("{address} cannot be resolved: {error}")),
         };
-        let stream = TcpStream::connect(&*found).await.map_err(|error| format!("{address}: {error}"))?;
+        let stream = connect(&found).await.map_err(|error| format!("{address}: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(stream),
