@@ -116,6 +116,7 @@ mod raft;
 mod reads;
 mod recover;
 mod replica;
+pub mod secret;
 mod sequencer;
 pub mod status;
 pub mod stop;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use conflux::secret;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// The shortest token: what is shorter can be guessed.
@@ -84,14 +85,6 @@ pub enum TokenError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The file is no list of tokens.
-    #[error("{}: it has {bytes} bytes, at most {FILE_BYTES_MAX} are read", path.display())]
-    TooLarge {
-        /// Which one.
-        path: PathBuf,
-        /// How long it is.
-        bytes: u64,
-    },
     /// A line is no role and token.
     #[error("line {line} of the tokens: {problem}; a line is `ROLE TOKEN`, where ROLE is read, perform or admin")]
     Line {
@@ -112,18 +105,8 @@ impl Tokens {
     /// When the file cannot be read, or a line of it.
     pub fn load(path: &Path) -> Result<Tokens, TokenError> {
         let of_file = |cause| TokenError::File { path: path.to_owned(), cause };
-        let file = std::fs::File::open(path).map_err(of_file)?;
-        let metadata = file.metadata().map_err(of_file)?;
-        if metadata.len() > FILE_BYTES_MAX {
-            return Err(TokenError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
-        }
-        if let Some(mode) = open_mode(&metadata) {
-            tracing::warn!(
-                "{}: others than its owner can read the tokens (mode {mode:o}); `chmod 600` it",
-                path.display()
-            );
-        }
-        let text = std::io::read_to_string(std::io::Read::take(file, FILE_BYTES_MAX)).map_err(of_file)?;
+        let bytes = secret::read(path, FILE_BYTES_MAX).map_err(of_file)?;
+        let text = String::from_utf8(bytes).map_err(std::io::Error::other).map_err(of_file)?;
         Tokens::parse(&text)
     }
 
@@ -190,17 +173,6 @@ impl Tokens {
     }
 }
 
-#[cfg(unix)]
-fn open_mode(metadata: &std::fs::Metadata) -> Option<u32> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
-}
-
-#[cfg(not(unix))]
-fn open_mode(_: &std::fs::Metadata) -> Option<u32> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,21 +208,6 @@ mod tests {
         for text in [format!("root {A}"), format!("read {A} {B}"), format!("read {A}\nread {A}")] {
             assert!(!error(&text).contains(A));
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_that_others_can_read_is_noticed() {
-        use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("conflux-tokens-{}", std::process::id()));
-        std::fs::write(&path, format!("read {A}\n")).expect("the directory is writable");
-        let mode = |mode| {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
-            open_mode(&path.metadata().expect("it is there"))
-        };
-        assert_eq!((mode(0o600), mode(0o400), mode(0o640), mode(0o604)), (None, None, Some(0o640), Some(0o604)));
-        assert_eq!(Tokens::load(&path).expect("it is read all the same").strongest(), A);
-        std::fs::remove_file(&path).expect("it is ours");
     }
 
     #[test]

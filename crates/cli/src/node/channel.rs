@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
-use conflux::NodeBuilder;
 use conflux::channel::redis::{RedisChannel, RedisOptions};
 use conflux::channel::shared::ClusterKey;
 use conflux::channel::tcp::{TcpChannel, TcpOptions, TlsFiles};
 use conflux::channel::websocket::{WebsocketChannel, WebsocketOptions};
+use conflux::{NodeBuilder, secret};
 use conflux_core::Container;
 
 use super::settings::{Medium, Settings};
@@ -112,12 +112,9 @@ impl fmt::Display for NodeChannel {
 /// The token in a file: one line.
 fn token(file: &Path) -> Result<String, Refusal> {
     let of_file = |error| Refusal::of_file(file, &error);
-    let bytes = std::fs::metadata(file).map_err(of_file)?.len();
     let bad = |what: &str| Refusal::new(format!("{}: {what}", file.display()));
-    if bytes > TOKEN_BYTES_MAX {
-        return Err(bad("it is too long for a token: is it the right file?"));
-    }
-    let text = std::fs::read_to_string(file).map_err(of_file)?;
+    let bytes = secret::read(file, TOKEN_BYTES_MAX).map_err(of_file)?;
+    let text = String::from_utf8(bytes).map_err(|_| bad("it is no text: is it the right file?"))?;
     match text.trim() {
         "" => Err(bad("there is no token in it")),
         token if token.lines().count() > 1 => Err(bad("there is more than one line in it, and a token is one")),

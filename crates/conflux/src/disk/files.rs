@@ -83,7 +83,11 @@ impl Files for RealFiles {
     }
 
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(directory)
+        let mut builder = std::fs::DirBuilder::new();
+        // The state may be nobody else's business.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.recursive(true).create(directory)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -97,6 +101,8 @@ impl Files for RealFiles {
         options.read(true);
         if how == Open::Create {
             options.write(true).create(true).truncate(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         }
         Ok(Arc::new(RealFile(Mutex::new(options.open(file)?))))
     }

@@ -1,8 +1,10 @@
 //! The secret that the nodes of a cluster share.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::secret;
 
 /// The shortest key.
 const KEY_BYTES_MIN: usize = 16;
@@ -28,20 +30,18 @@ impl ClusterKey {
         Ok(ClusterKey(bytes))
     }
 
-    /// The key in a file: all its bytes, without white space around them.
+    /// The key in a file: all its bytes, without white space around them. Warns in the log when others than its owner may
+    /// read it.
     ///
     /// # Errors
     /// When the file cannot be read, or is too short or too long for a key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<ClusterKey, KeyError> {
         let path = path.as_ref();
         let in_file = |error| KeyError::File { file: path.into(), error: Box::new(error) };
-        let mut bytes = Vec::new();
-        let opened = std::fs::File::open(path);
-        let read = opened.and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-        read.map_err(|error| in_file(KeyError::Read(error)))?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(in_file(KeyError::TooLong));
-        }
+        let bytes = secret::read(path, FILE_BYTES_MAX).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => in_file(KeyError::TooLong),
+            _ => in_file(KeyError::Read(error)),
+        })?;
         ClusterKey::new(bytes.trim_ascii()).map_err(in_file)
     }
 

@@ -24,6 +24,7 @@ use super::rooms::{Rooms, Seat};
 use super::{NODE_HEADER, ROOM_BYTES_MAX, limits};
 use crate::channel::shared::{BEAT, SILENCE_MAX};
 use crate::channel::{Inbox, NAME_BYTES_MAX, Name};
+use crate::secret;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -39,6 +40,9 @@ const GUESTS_MAX: usize = 64;
 
 /// How much may wait for all guests together, unless told otherwise.
 const WAITING_BYTES_MAX: usize = 1 << 30;
+
+/// The longest file of rooms and tokens.
+const ROOMS_BYTES_MAX: u64 = 1 << 20;
 
 /// How long to wait when the system gives no more sockets.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -85,7 +89,9 @@ impl RelayOptions {
     pub fn rooms_from_file(mut self, path: impl AsRef<Path>) -> Result<Self, RelayError> {
         let path = path.as_ref();
         let file = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| RelayError::Read { file: file(), error })?;
+        let text = secret::read(path, ROOMS_BYTES_MAX)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
+            .map_err(|error| RelayError::Read { file: file(), error })?;
         self.tokens.get_or_insert_default();
         for (at, line) in text.lines().enumerate() {
             let bad = |what| RelayError::BadLine { file: file(), line: at + 1, what };

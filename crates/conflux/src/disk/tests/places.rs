@@ -120,3 +120,22 @@ fn real_directories_are_told_apart() {
     let Err(error) = FileDisk::new(&file).open("a") else { panic!("a file was taken for a directory") };
     assert!(matches!(error, DiskError::Foreign { .. }), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_a_node_holds_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("there is a place for temporary files");
+    let data = directory.path().join("a");
+    let (_, journal) = FileDisk::new(&data).open("a").expect("it is new");
+    journal.write_now(Change::Vote(Bytes::from_static(b"a vote"))).expect("nothing fails");
+    drop(journal);
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o077;
+    assert_eq!(mode(&data), 0);
+    let files: Vec<_> =
+        std::fs::read_dir(&data).expect("it is ours").map(|entry| entry.expect("it is ours").path()).collect();
+    assert!(!files.is_empty());
+    for file in files.iter().filter(|file| !file.ends_with("lock")) {
+        assert_eq!(mode(file), 0, "{}", file.display());
+    }
+}
