@@ -170,7 +170,7 @@ impl<C: Container> NodeBuilder<C> {
     }
 
     /// When the log is made into a snapshot: with more batches, or more bytes, than this. 8,192 and 16 MiB unless
-    /// given.
+    /// given. Beside a large snapshot the log may grow to a quarter of its bytes, up to eight times these limits.
     pub fn compaction(mut self, batches: usize, bytes: usize) -> Self {
         self.compaction = Compaction { batches_max: batches, bytes_max: bytes };
         self

@@ -17,6 +17,23 @@ pub(crate) struct Compaction {
     pub(crate) bytes_max: usize,
 }
 
+/// The log may have the bytes of this part of a snapshot, where that is more than it may have anyway.
+const SNAPSHOT_PART: u64 = 4;
+
+/// How many times its limits the log may have for the sake of a large snapshot: memory holds it, and a start goes through it.
+const SCALE_MAX: u64 = 8;
+
+impl Compaction {
+    /// The limits where a snapshot has so many bytes. A large one is not written again for every few actions.
+    fn beside(self, snapshot_bytes: u64) -> Compaction {
+        let scale = (snapshot_bytes / SNAPSHOT_PART / self.bytes_max.max(1) as u64).clamp(1, SCALE_MAX) as usize;
+        Compaction {
+            batches_max: self.batches_max.saturating_mul(scale),
+            bytes_max: self.bytes_max.saturating_mul(scale),
+        }
+    }
+}
+
 /// How long to wait for a snapshot before the engine is asked for one again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -25,7 +42,7 @@ impl Engine {
     pub(crate) async fn compact(&self) {
         let _alone = self.compacting.lock().await;
         let (entries, bytes) = self.log.size();
-        let Compaction { batches_max, bytes_max } = self.compaction;
+        let Compaction { batches_max, bytes_max } = self.limits();
         if (entries <= batches_max && bytes <= bytes_max) || self.is_parted() {
             return;
         }
@@ -58,8 +75,15 @@ impl Engine {
             // The engine may put it off for a follower that is late.
             let _ = tokio::time::timeout(ASK_AGAIN, purged).await;
         }
-        let bytes = self.log.journal().snapshot().map_or(0, |kept| kept.bytes.length());
-        Ok((bytes, self.log.size().0, seen))
+        Ok((self.snapshot_bytes(), self.log.size().0, seen))
+    }
+
+    fn snapshot_bytes(&self) -> u64 {
+        self.log.journal().snapshot().map_or(0, |kept| kept.bytes.length())
+    }
+
+    fn limits(&self) -> Compaction {
+        self.compaction.beside(self.snapshot_bytes())
     }
 
     /// Sees to it that the disk's snapshot holds everything up to an entry that is applied. Whoever calls it holds
@@ -88,8 +112,27 @@ impl Engine {
 
     /// A tail stays behind for followers that are only a little late: half of what the limits allow.
     async fn purge(&self, built: LogId) -> Option<u64> {
-        let Compaction { batches_max, bytes_max } = self.compaction;
+        let Compaction { batches_max, bytes_max } = self.limits();
         let upto = self.log.purgeable(built, batches_max / 2, bytes_max / 2)?;
         self.raft.trigger().purge_log(upto).await.is_ok().then_some(upto)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_snapshot_is_made_less_often() {
+        let compaction = Compaction { batches_max: 100, bytes_max: 1_000 };
+        let beside = |bytes| {
+            let Compaction { batches_max, bytes_max } = compaction.beside(bytes);
+            (batches_max, bytes_max)
+        };
+        assert_eq!([0, 7_999].map(beside), [(100, 1_000); 2]);
+        assert_eq!([8_000, 20_000].map(beside), [(200, 2_000), (500, 5_000)]);
+        assert_eq!([32_000, u64::MAX].map(beside), [(800, 8_000); 2]);
+        let none = Compaction { batches_max: usize::MAX, bytes_max: 0 }.beside(1 << 40);
+        assert_eq!((none.batches_max, none.bytes_max), (usize::MAX, 0));
     }
 }
