@@ -302,6 +302,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
     fn broken(&mut self, id: EntryId, before: Index, failure: &Failure, known: bool) -> Result<End<F>, Refusal> {
         match self.again(id) {
             Some(broken) => self.broken_at(id, *broken, known),
+            None if self.interrupt.exit().is_some() => Ok(End { index: before, state: None, why: Why::Interrupted }),
             None => Ok(End {
                 index: before,
                 state: None,
