@@ -85,6 +85,18 @@ pub(crate) enum ProgramCommand {
         #[arg(long)]
         changed: bool,
     },
+    /// Go through what an incident holds once more, action by action
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay {
+        /// What `conflux incident` wrote, or a node that stopped by itself
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: PathBuf,
+        #[command(flatten)]
+        options: ReplayOptions,
+    },
     /// Ask running nodes
     #[command(flatten)]
     Remote(RemoteCommand),
@@ -188,6 +200,15 @@ pub(crate) enum OwnCommand {
         #[arg(long)]
         changed: bool,
     },
+    /// Go through what an incident holds once more, action by action
+    #[command(after_help = OWN_REPLAY_HELP)]
+    Replay {
+        /// What `incident` wrote, or a node that stopped by itself
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        options: ReplayOptions,
+    },
     /// Ask running nodes
     #[command(flatten)]
     Remote(RemoteCommand),
@@ -251,6 +272,27 @@ const RESTORE_EXAMPLES: &str = "\
 Example:
   conflux restore monday.backup app.js --id a --data ./a
   conflux restore monday.backup new.js --id a --data ./a --changed     the container was changed since";
+
+const REPLAY_EXAMPLES: &str = "\
+Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did. Prints
+{\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
+the state with the one that was recorded. With an APP.js that was changed it shows what that makes of the same actions.
+
+Examples:
+  conflux replay monday.incident app.js
+  conflux replay monday.incident app.js --to 41 --state     the state as it was after action 41
+  conflux replay a/incident-0001764040200000 app.js | tail -n 3
+
+Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
+2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C.";
+
+const OWN_REPLAY_HELP: &str = "\
+Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did. Prints
+{\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
+the state with the one that was recorded.
+
+Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
+2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C.";
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again in a fresh heap; state hidden in variables, mutation and unordered iteration show as differences.
@@ -378,6 +420,23 @@ pub(crate) struct CheckOptions {
     pub(crate) lines: Option<PathBuf>,
 }
 
+/// Options of `replay`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayOptions {
+    /// Stop after the action at this index [go through all that was committed]
+    #[arg(long, value_name = "INDEX", allow_negative_numbers = true, value_parser = index)]
+    pub(crate) to: Option<u64>,
+    /// Print the actions after this index only
+    #[arg(long, value_name = "INDEX", allow_negative_numbers = true, value_parser = index, conflicts_with = "state")]
+    pub(crate) from: Option<u64>,
+    /// Print the state at the end, in place of the actions
+    #[arg(long)]
+    pub(crate) state: bool,
+    /// Go on through what the node held and did not know to be committed
+    #[arg(long)]
+    pub(crate) uncommitted: bool,
+}
+
 /// Options of `bench`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchOptions {
@@ -480,6 +539,11 @@ fn nodes(text: &str) -> Result<usize, String> {
 
 fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
+}
+
+/// A place in the history.
+pub(crate) fn index(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
 }
 
 fn callers(text: &str) -> Result<usize, String> {

@@ -18,7 +18,7 @@ use crate::input::{self, InputLine};
 use crate::interrupt::Interrupt;
 use crate::output::{say, tell};
 use crate::printer::{Hint, Printer, Tally};
-use crate::progress::Progress;
+use crate::progress::{Beside, Progress};
 use crate::prompt::{self, Vocabulary};
 use crate::session::Session;
 use crate::table::Table;
@@ -66,7 +66,7 @@ pub(crate) async fn run<F: Factory>(
         say!("{}", vocabulary.banner(&name))?;
         (prompt::read(vocabulary, session.default_node()), None)
     } else {
-        (input::read_stdin(), Some(Progress::new(input::stdin_bytes())))
+        (input::read_stdin(), Some(Progress::new(input::stdin_bytes(), "lines", Beside::Answers)))
     };
     Ok(serve(session, lines, progress, &interrupt).await)
 }
@@ -92,7 +92,7 @@ async fn serve(
             Some(ControlFlow::Break(())) | None => break,
         }
         if let Some(progress) = &mut progress {
-            progress.advance(bytes);
+            progress.advance(1, bytes);
         }
     }
     let Session { cluster, printer, .. } = session;

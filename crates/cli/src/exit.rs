@@ -12,7 +12,8 @@ use crate::output;
 pub enum Exit {
     /// Everything was answered; rejections are answers.
     Good = 0,
-    /// A line was bad, a call failed, the development check found something, or the output could not be written.
+    /// A line was bad, a call failed, the development check found something, a replay stopped, or the output could not be
+    /// written.
     BadLines = 1,
     /// The command line, a file or an option was wrong: nothing ran.
     Usage = 2,
@@ -22,7 +23,7 @@ pub enum Exit {
     Unknown = 4,
     /// No node could be reached.
     Unreachable = 5,
-    /// Nodes hold different states at the same place.
+    /// Nodes hold different states at the same place, or a replay came to another state than the node.
     Diverged = 6,
     /// SIGHUP ended it: the terminal is gone.
     HungUp = 129,

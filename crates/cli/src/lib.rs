@@ -56,6 +56,7 @@ mod prompt;
 mod recover;
 mod relay;
 mod remote;
+mod replay;
 mod report;
 mod session;
 mod table;
@@ -116,6 +117,10 @@ pub fn program() -> ExitCode {
         ProgramCommand::Restore { file, app, place: Place { id, data }, changed } => {
             Ok(recover::restore(&ScriptFactory::load(&app, false)?, &id, &data, &file, changed)?)
         }
+        ProgramCommand::Replay { file, app, options } => {
+            let incident = replay::read(&file)?;
+            block_on(None, replay::run(ScriptFactory::load(&app, false)?, incident, options))
+        }
         ProgramCommand::Check { app, options } => {
             // The check here does what the container's own would do, and knows the lines.
             Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
@@ -158,6 +163,10 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         }
         OwnCommand::Restore { file, place: Place { id, data }, changed } => {
             Ok(recover::restore(&factory, &id, &data, &file, changed)?)
+        }
+        OwnCommand::Replay { file, options } => {
+            let incident = replay::read(&file)?;
+            block_on(None, replay::run(factory, incident, options))
         }
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
         OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),

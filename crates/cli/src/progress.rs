@@ -1,4 +1,4 @@
-//! How far a long input is.
+//! How far a long work is.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,8 +8,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// Shorter inputs are done before a bar could be read.
-const LINES_BEFORE: u64 = 2_000;
+/// What is shorter is done before a bar could be read...
+const COUNT_BEFORE: u64 = 2_000;
+
+/// ...unless it takes so long.
+const TIME_BEFORE: Duration = Duration::from_secs(2);
+
+/// How much is counted between two looks at the bar, unless that takes longer than from one drawing to the next.
+const COUNT_EVERY: u64 = 64;
 
 /// What is left is told by the rate of so long. A container may get slower as its state grows, and a partition be healed.
 const RECENT: Duration = Duration::from_secs(5);
@@ -49,26 +55,39 @@ impl Recent {
 /// A bar on standard error; nothing where it would be in the way.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
-    lines: u64,
+    shown: bool,
+    count: u64,
     bytes: u64,
     bytes_total: Option<u64>,
+    begun: Instant,
+    /// When the bar was told last.
+    told: Instant,
     recent: Arc<Mutex<Recent>>,
 }
 
+/// What is written to standard output meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Answers,
+    Nothing,
+}
+
 impl Progress {
-    /// A bar that shows itself once the input proves long. `bytes_total` is the input's length if known.
-    pub(crate) fn new(bytes_total: Option<u64>) -> Progress {
+    /// A bar that shows itself once the work proves long. `bytes_total` is how much it is, if known; `unit` is what is
+    /// counted.
+    pub(crate) fn new(bytes_total: Option<u64>, unit: &str, beside: Beside) -> Progress {
         // Answers on the same terminal say themselves how far it is, and would tear the bar apart.
-        let visible = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        let torn = beside == Beside::Answers && std::io::stdout().is_terminal();
+        let visible = std::io::stderr().is_terminal() && !torn;
         let recent = Arc::new(Mutex::new(Recent::default()));
         let shown = recent.clone();
         let bar = visible.then(|| {
             let bar = ProgressBar::with_draw_target(bytes_total, ProgressDrawTarget::hidden());
             let template = match bytes_total {
-                Some(_) => "{bar:40} {percent:>3} %  {msg} lines  {left} left",
-                None => "{spinner} {msg} lines  {elapsed}",
+                Some(_) => format!("{{bar:40}} {{percent:>3}} %  {{msg}} {unit}  {{left}} left"),
+                None => format!("{{spinner}} {{msg}} {unit}  {{elapsed}}"),
             };
-            let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+            let style = ProgressStyle::with_template(&template).expect("the template is well-formed");
             bar.with_style(style.with_key("left", move |state: &ProgressState, text: &mut dyn fmt::Write| {
                 let recent = shown.lock().unwrap_or_else(PoisonError::into_inner);
                 let left = recent.left(Instant::now(), state.pos(), state.len().unwrap_or_default());
@@ -79,22 +98,29 @@ impl Progress {
                 };
             }))
         });
-        Progress { bar, lines: 0, bytes: 0, bytes_total, recent }
+        let now = Instant::now();
+        Progress { bar, shown: false, count: 0, bytes: 0, bytes_total, begun: now, told: now, recent }
     }
 
-    /// One more line of so many bytes was taken.
-    pub(crate) fn advance(&mut self, bytes: u64) {
-        self.lines += 1;
+    /// So many more were taken, of so many bytes together.
+    pub(crate) fn advance(&mut self, count: u64, bytes: u64) {
+        let before = self.count;
+        self.count += count;
         self.bytes += bytes;
         let Some(bar) = &self.bar else { return };
-        if self.lines == LINES_BEFORE {
+        let now = Instant::now();
+        if !self.shown && (self.count >= COUNT_BEFORE || now.saturating_duration_since(self.begun) >= TIME_BEFORE) {
+            self.shown = true;
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.enable_steady_tick(DRAW_EVERY);
         }
         // indicatif limits how often it draws, not how often it is told.
-        if self.lines >= LINES_BEFORE && self.lines.is_multiple_of(64) {
-            self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(Instant::now(), self.bytes);
-            bar.set_message(self.lines.to_string());
+        let is_due =
+            before / COUNT_EVERY != self.count / COUNT_EVERY || now.saturating_duration_since(self.told) >= DRAW_EVERY;
+        if self.shown && is_due {
+            self.told = now;
+            self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(now, self.bytes);
+            bar.set_message(self.count.to_string());
             // A bar without a length is drawn by itself.
             if self.bytes_total.is_some() {
                 bar.set_position(self.bytes);

@@ -1,6 +1,7 @@
 //! What commands show: JSON for programs, text for people.
 
 use std::fmt;
+use std::io::IsTerminal;
 
 use conflux::json::JsonChange;
 use conflux_core::Index;
@@ -66,8 +67,16 @@ fn path(difference: &Difference) -> String {
     format!("state{}", difference.path)
 }
 
-fn change_value(change: &JsonChange) -> Value {
-    json!({"index": change.index, "action": change.action, "origin": change.origin, "time": change.time_ms})
+/// A committed action, as every command shows it.
+pub(crate) fn change_value(change: &JsonChange) -> Value {
+    let JsonChange { index, action, origin, time_ms } = change;
+    json!({"index": index, "action": action, "origin": origin, "time_ms": time_ms})
+}
+
+/// A state and its place, as `state` shows it: on one line for programs, on several for people.
+pub(crate) fn state_text(index: Index, state: &Value) -> String {
+    let shown = json!({"index": index, "state": state});
+    if std::io::stdout().is_terminal() { format!("{shown:#}") } else { shown.to_string() }
 }
 
 impl fmt::Display for Report {
@@ -146,7 +155,7 @@ mod tests {
         let change = JsonChange { index: Index(1), action: json!({"type": "A"}), origin: "b".into(), time_ms: 5 };
         assert_eq!(
             Report::Log(vec![change]).to_json().to_string(),
-            r#"{"log":[{"index":1,"action":{"type":"A"},"origin":"b","time":5}]}"#
+            r#"{"log":[{"index":1,"action":{"type":"A"},"origin":"b","time_ms":5}]}"#
         );
         let difference = Difference { path: "[1]".into(), left: None, right: Some(json!("b")) };
         let difference = Report::Difference { from: Index(1), to: Index(3), differences: vec![difference] };

@@ -449,7 +449,10 @@ impl<C: Container> Core<C> {
                 let told = match recorded.unwrap_or_else(|_| Err("recording it broke".into())) {
                     Ok(file) => {
                         let file = file.display();
-                        format!("{stop}; what it held is in {file}: look at it with `conflux replay {file}`")
+                        format!(
+                            "{stop}; what it held is in {file}: go through it by `conflux replay {file} APP.js`, or by \
+                             `replay {file}` of a program with its own container"
+                        )
                     }
                     Err(why) => {
                         tracing::error!("what {} held was not recorded: {why}", core.me());

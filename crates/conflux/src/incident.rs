@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conflux_core::codec::{CodecError, Reader, Writer};
-use conflux_core::{Batch, Container, Digest, Halt, Incarnation, Index, NodeName, RestoreError, Store};
+use conflux_core::{Batch, Code, Container, Digest, Halt, Incarnation, Index, NodeName, RestoreError, Store};
 use serde_json::json;
 
 use crate::core::Core;
@@ -150,6 +150,16 @@ pub enum IncidentError {
         at: u64,
         /// What is wrong with it.
         error: CodecError,
+    },
+    /// What a replay would begin with is not what its log follows.
+    #[error(
+        "the incident has a hole: its log begins at entry {first}, and nothing in it has the effect of entry {missing}"
+    )]
+    Hole {
+        /// The index of the first entry that is there.
+        first: u64,
+        /// That of the first one that is not.
+        missing: u64,
     },
     /// It is of another container, or its snapshot does not give back what it was taken from.
     #[error("the incident's snapshot cannot be used: {0}")]
@@ -294,10 +304,29 @@ impl Incident {
     /// The store that a replay begins with: that of the snapshot, or a new one.
     ///
     /// # Errors
-    /// When it is of another container, or its state comes out another than it went in.
+    /// When it is of another container, or its state comes out another than it went in; or when there is no way from it to
+    /// the log.
     pub fn store<C: Container>(&self, container: Arc<C>) -> Result<Store<C>, IncidentError> {
+        self.store_by(container, Code::Same)
+    }
+
+    /// The same for a container that may be other code than the node's, to see what that makes of the same actions: go on
+    /// with [`Store::apply_by`].
+    ///
+    /// # Errors
+    /// As [`store`](Self::store); of a state that other code wrote no digest is compared.
+    pub fn store_by<C: Container>(&self, container: Arc<C>, code: Code) -> Result<Store<C>, IncidentError> {
+        let last = self.snapshot.as_ref().and_then(|snapshot| snapshot.last);
+        let missing = last.map_or(0, |last| last.index.saturating_add(1));
+        let purged = self.purged.map(|purged| purged.index.saturating_add(1));
+        // Batches behind a hole would all be skipped, as they do not follow on what is there.
+        if let Some(first) = self.entries.first().map(|entry| entry.id.index).or(purged)
+            && first > missing
+        {
+            return Err(IncidentError::Hole { first, missing });
+        }
         match &self.snapshot {
-            Some(snapshot) => Ok(Store::restore(container, &snapshot.store)?),
+            Some(snapshot) => Ok(Store::restore_by(container, &snapshot.store, code)?),
             None => Ok(Store::new(container)),
         }
     }

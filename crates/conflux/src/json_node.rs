@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use conflux_core::{CallError, Container, Digest, Index, NodeName, Origin, Payload, RequestId, Stamps};
+use conflux_core::{CallError, Committed, Container, Digest, Index, NodeName, Payload, RequestId};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
@@ -55,8 +55,17 @@ fn prediction<C: Container>(prediction: Prediction<C>) -> JsonPrediction {
     }
 }
 
-fn json_change(index: Index, action: &impl Payload, origin: &Origin, stamps: Stamps) -> JsonChange {
-    JsonChange { index, action: json(action), origin: origin.node.to_string(), time_ms: stamps.time_ms }
+impl JsonChange {
+    /// An action that was committed, in JSON; one that JSON cannot hold is `{"unprintable": why}`.
+    #[must_use]
+    pub fn of<C: Container>(committed: &Committed<C>) -> JsonChange {
+        JsonChange {
+            index: committed.index,
+            action: json(&*committed.action),
+            origin: committed.origin.node.to_string(),
+            time_ms: committed.stamps().time_ms,
+        }
+    }
 }
 
 /// A perform that was not started yet.
@@ -158,8 +167,7 @@ impl<C: Container> JsonNode for Node<C> {
     }
 
     fn log(&self, count: usize) -> Vec<JsonChange> {
-        let changes = Node::log(self, count).into_iter();
-        changes.map(|change| json_change(change.index, &*change.action, &change.origin, change.stamps())).collect()
+        Node::log(self, count).iter().map(JsonChange::of).collect()
     }
 
     fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
@@ -168,9 +176,7 @@ impl<C: Container> JsonNode for Node<C> {
         let actions = futures_util::stream::poll_fn(move |context| actions.poll_next(context));
         let events = actions.then(|next| async move {
             match next {
-                Next::Action(action) => {
-                    Some(JsonEvent::Change(json_change(action.index, &*action.action, &action.origin, action.stamps())))
-                }
+                Next::Action(action) => Some(JsonEvent::Change(JsonChange::of(&action))),
                 Next::Reset { state, index } => {
                     // It may be large: not on a thread that carries messages. It is not told only when the runtime ends.
                     let told = move || JsonEvent::Reset { index, state: json(&*state) };

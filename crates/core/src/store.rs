@@ -348,6 +348,22 @@ impl<C: Container> Store<C> {
         Ok(Applied::Changes(changes))
     }
 
+    /// The actions that a batch would take this store through, in order, without doing so; none if it would be skipped. By
+    /// [`Committed::reduce`] a state goes through them one by one: so one finds out which of them a batch breaks at, or
+    /// goes through a part of it.
+    ///
+    /// # Errors
+    /// When the batch contradicts the session table.
+    pub fn actions_in(&self, batch: &Batch<C>) -> Result<Vec<Committed<C>>, Corrupt> {
+        if batch.header.prev != self.head {
+            return Ok(Vec::new());
+        }
+        if batch.header.base != self.index {
+            return Err(Corrupt::Place { came: batch.header.base, is: self.index });
+        }
+        self.clone().advance(batch, &mut |_, _, _| {})
+    }
+
     /// Takes everything but the state through a batch: the part that a store and a fork do alike.
     pub(crate) fn advance(
         &mut self,

@@ -90,7 +90,7 @@ async fn commands_see_what_the_lines_before_them_did() {
         [
             r#"{"state":["a","b"],"index":2}"#,
             r#"{"state":["a"],"index":1}"#,
-            r#"{"log":[{"index":2,"action":{"type":"APPEND","word":"b"},"origin":"a","time":0}]}"#,
+            r#"{"log":[{"index":2,"action":{"type":"APPEND","word":"b"},"origin":"a","time_ms":0}]}"#,
             r#"{"provisional":["a","b"]}"#,
             r#"{"state":["a","b"],"index":2}"#,
         ]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::arguments::duration;
+use crate::arguments::{duration, index};
 
 const AT_HELP: &str = "\
 Where the nodes are: --at, else the environment's CONFLUX_AT (addresses with commas), else http://127.0.0.1:8001.
@@ -250,10 +250,6 @@ fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("nothing is done in no time; give it 1ms or more".to_owned()),
         time => Ok(time),
     }
-}
-
-fn index(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
 }
 
 fn request_id(text: &str) -> Result<String, String> {

@@ -6,11 +6,11 @@ mod status;
 mod table;
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use bytes::Bytes;
-use conflux::{Backup, Incident, JsonChange, JsonEvent};
+use conflux::{Backup, Incident, JsonEvent};
 use conflux_core::Index;
 use conflux_http::client::{Client, ClientError, PerformOptions, Performed, State};
 use conflux_http::{SnapshotReport, Tokens};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Refusal};
 use crate::line;
+use crate::report::{change_value, state_text};
 
 use self::arguments::{At, LeaderCommand};
 
@@ -134,12 +135,7 @@ fn tell(performed: Result<Performed, ClientError>) -> Result<Exit, End> {
 
 fn show_state(state: Result<State, ClientError>) -> Result<Exit, End> {
     let State { index, state } = state?;
-    let shown = json!({"index": index, "state": state});
-    if io::stdout().is_terminal() {
-        print(&format!("{shown:#}"))?
-    } else {
-        print(&shown)?
-    }
+    print(&state_text(index, &state))?;
     Ok(Exit::Good)
 }
 
@@ -155,9 +151,7 @@ fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
     }
     for event in client.subscribe(from)? {
         let shown: Value = match event? {
-            JsonEvent::Change(JsonChange { index, action, origin, time_ms }) => {
-                json!({"index": index, "action": action, "origin": origin, "time_ms": time_ms})
-            }
+            JsonEvent::Change(change) => change_value(&change),
             JsonEvent::Reset { index, state } => json!({"index": index, "reset": state}),
         };
         print(&shown)?;

@@ -1,7 +1,8 @@
 //! Incidents that a node leaves beside its data when it stops.
 //!
 //! ```text
-//! incident-0001764040000000    what `conflux replay` reads; the number is when it was taken, in milliseconds since 1970
+//! incident-0001764040000000    what `conflux replay FILE APP.js` reads; the number is when it was taken, in milliseconds
+//!                              since 1970
 //! ```
 
 use std::path::{Path, PathBuf};
