@@ -1,10 +1,11 @@
 //! What a node holds: the store, its recent past, and whoever waits for news of it.
 
 use std::any::Any;
+use std::io::Read;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use conflux_core::{Applied, Batch, Committed, Container, History, Index, Owed, Roster, Store};
+use conflux_core::{Applied, Batch, Code, Committed, Container, History, Index, Owed, RestoreError, Roster, Store};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -234,13 +235,19 @@ impl<C: Container> Replica for Local<C> {
 
     fn save(&self) -> Saved {
         let store = self.store().clone();
-        Box::new(move || Ok(store.save()?))
+        Box::new(move |output| Ok(store.save_to(output)?))
     }
 
-    fn restore(self: Arc<Self>, bytes: &[u8]) -> Result<Install, Stop> {
+    fn restore(self: Arc<Self>, input: &mut dyn Read, length: u64) -> Result<Install, Stop> {
         let container = self.store().container().clone();
-        let restored = Store::restore(container, bytes).map_err(Stop::from).inspect_err(|stop| {
-            let _ = self.stopped.set(stop.clone());
+        let restored = Store::restore_from(container, input, length, Code::Same).map_err(|error| {
+            // What cannot be got from the disk is no fault of what is in it: the disk says that in its own words.
+            let is_unfit = !matches!(error, RestoreError::Input(_));
+            let stop = Stop::from(error);
+            if is_unfit {
+                let _ = self.stopped.set(stop.clone());
+            }
+            stop
         })?;
         Ok(Box::new(move || self.install(restored)))
     }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt::{Debug, Display};
+use std::io::{Read, Write};
 
 use crate::call::CallError;
 use crate::context::{Context, Origin, Stamps, Stream, stream_seed};
@@ -104,20 +105,20 @@ pub trait Container: Send + Sync + 'static {
         Self::Method::from_call(name, arguments)
     }
 
-    /// Appends a state, for a snapshot, and gives the state's digest.
+    /// Writes a state, for a snapshot, and gives the state's digest.
     ///
     /// # Errors
-    /// When the state refuses to be written.
-    fn save(&self, state: &Self::State, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
-        state.encode_digested(bytes)
+    /// When the state refuses to be written, or `output` to be written to.
+    fn save(&self, state: &Self::State, output: &mut dyn Write) -> Result<Digest, PayloadError> {
+        state.write(output)
     }
 
     /// Reads what [`save`](Self::save) wrote. A container that lives elsewhere (a script engine) makes it there.
     ///
     /// # Errors
     /// When the bytes are no such state.
-    fn restore(&self, bytes: &[u8]) -> Result<Self::State, PayloadError> {
-        Self::State::decode(bytes)
+    fn restore(&self, input: &mut dyn Read) -> Result<Self::State, PayloadError> {
+        Self::State::read(input)
     }
 
     /// Decides calls in order, each on the state that the calls before it left, and takes `state` along.

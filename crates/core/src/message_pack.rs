@@ -10,8 +10,11 @@ use crate::payload::PayloadError;
 /// must be readable on the others.
 pub(crate) const NESTING_MAX: usize = 256;
 
-/// A short scalar is hashed at once, from a buffer on the stack.
+/// A short scalar is hashed at once, from a buffer on the stack. The head of a value is shorter, too.
 const SHORT: usize = 128;
+
+/// What precedes the bytes of a scalar where they are hashed.
+const SCALAR: &[u8; 6] = b"scalar";
 
 enum Kind {
     Scalar,
@@ -29,6 +32,16 @@ struct Head {
 }
 
 impl Head {
+    /// How many bytes behind a marker say how long the value is.
+    fn width(marker: u8) -> usize {
+        match marker {
+            0xc4 | 0xc7 | 0xd9 => 1,
+            0xc5 | 0xc8 | 0xda | 0xdc | 0xde => 2,
+            0xc6 | 0xc9 | 0xdb | 0xdd | 0xdf => 4,
+            _ => 0,
+        }
+    }
+
     /// Of a byte that no value begins with it says: a scalar of that byte.
     fn read(marker: u8, after: &[u8]) -> Head {
         let number = |width: usize| after.iter().take(width).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
@@ -94,66 +107,197 @@ pub(crate) fn check_nesting(bytes: &[u8]) -> Result<(), PayloadError> {
     Ok(())
 }
 
-/// The digest of a value in which the order of a map's entries does not count: a `HashMap` has another order on every node,
-/// and that is no divergence. The order of sequences counts. The value was written here, and its nesting was checked.
-pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, PayloadError> {
-    let mut rest = bytes;
-    let digest = next_digest(&mut rest, 0)?;
-    if rest.is_empty() { Ok(digest) } else { Err(PayloadError("there is more than one value".into())) }
+/// Follows a value that is written or read piece by piece: how deep it nests, and its digest. In that the order of a map's
+/// entries does not count: a `HashMap` has another order on every node, and that is no divergence. The order of sequences
+/// counts.
+#[derive(Default)]
+pub(crate) struct Outline {
+    /// What encloses the next value, from the outside in.
+    levels: Vec<Level>,
+    /// The beginning of a value that is not whole yet: its head, or a short scalar.
+    part: Vec<u8>,
+    /// A long scalar, and how much of it is still to come.
+    long: Option<(Box<Xxh3>, u64)>,
+    digest: Option<Digest>,
 }
 
-fn next_digest(rest: &mut &[u8], depth: usize) -> Result<Digest, PayloadError> {
-    let cut = || PayloadError("a value is cut".into());
-    let whole = *rest;
-    let (&marker, after) = whole.split_first().ok_or_else(cut)?;
-    let Head { kind, skip, values } = Head::read(marker, after);
-    let skip = usize::try_from(skip).map_err(|_| cut())?;
-    *rest = after.get(skip..).ok_or_else(cut)?;
-    if depth > NESTING_MAX {
-        return Err(PayloadError(format!("a value nests deeper than {NESTING_MAX} levels")));
+/// A sequence or a map that is not whole yet.
+struct Level {
+    /// How many values are still to come: of a map, keys and values.
+    left: u64,
+    of: Of,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there are few levels, and each is used a million times")]
+enum Of {
+    Array(Xxh3),
+    /// A commutative sum stands for the set of entries.
+    Map {
+        entries: u64,
+        sum: u128,
+        key: Option<u128>,
+    },
+}
+
+impl Level {
+    fn array(values: u64) -> Level {
+        let mut hasher = Xxh3::new();
+        hasher.update(b"array");
+        hasher.update(&values.to_le_bytes());
+        Level { left: values, of: Of::Array(hasher) }
     }
-    Ok(Digest(match kind {
-        Kind::Scalar => scalar_digest(&whole[..=skip]),
-        Kind::Array => {
-            let mut hasher = Xxh3::new();
-            hasher.update(b"array");
-            hasher.update(&values.to_le_bytes());
-            for _ in 0..values {
-                hasher.update(&next_digest(rest, depth + 1)?.0.to_le_bytes());
-            }
-            hasher.digest128()
+
+    fn map(values: u64) -> Level {
+        Level { left: values, of: Of::Map { entries: values / 2, sum: 0, key: None } }
+    }
+
+    fn take(&mut self, value: u128) {
+        self.left -= 1;
+        match &mut self.of {
+            Of::Array(hasher) => hasher.update(&value.to_le_bytes()),
+            Of::Map { sum, key, .. } => match key.take() {
+                None => *key = Some(value),
+                Some(key) => {
+                    let mut pair = [0u8; 32];
+                    pair[..16].copy_from_slice(&key.to_le_bytes());
+                    pair[16..].copy_from_slice(&value.to_le_bytes());
+                    *sum = sum.wrapping_add(xxh3_128(&pair));
+                }
+            },
         }
-        Kind::Map => {
-            let entries = values / 2;
-            // A commutative sum stands for the set of entries.
-            let mut sum = 0u128;
-            for _ in 0..entries {
-                let mut pair = [0u8; 32];
-                pair[..16].copy_from_slice(&next_digest(rest, depth + 1)?.0.to_le_bytes());
-                pair[16..].copy_from_slice(&next_digest(rest, depth + 1)?.0.to_le_bytes());
-                sum = sum.wrapping_add(xxh3_128(&pair));
+    }
+
+    fn digest(&self) -> u128 {
+        match &self.of {
+            Of::Array(hasher) => hasher.digest128(),
+            Of::Map { entries, sum, .. } => {
+                let mut bytes = [0u8; 27];
+                bytes[..3].copy_from_slice(b"map");
+                bytes[3..11].copy_from_slice(&entries.to_le_bytes());
+                bytes[11..].copy_from_slice(&sum.to_le_bytes());
+                xxh3_128(&bytes)
             }
-            let mut bytes = [0u8; 27];
-            bytes[..3].copy_from_slice(b"map");
-            bytes[3..11].copy_from_slice(&entries.to_le_bytes());
-            bytes[11..].copy_from_slice(&sum.to_le_bytes());
-            xxh3_128(&bytes)
         }
-    }))
+    }
 }
 
+impl Outline {
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// When the value nests deeper than [`NESTING_MAX`], or is followed by another one.
+    pub(crate) fn follow(&mut self, mut bytes: &[u8]) -> Result<(), PayloadError> {
+        while !bytes.is_empty() {
+            if self.part.is_empty() {
+                match self.next(bytes)? {
+                    0 => {
+                        self.part.extend_from_slice(bytes);
+                        return Ok(());
+                    }
+                    taken => bytes = &bytes[taken..],
+                }
+            } else {
+                let mut part = std::mem::take(&mut self.part);
+                let before = part.len();
+                part.extend_from_slice(&bytes[..bytes.len().min(SHORT - before)]);
+                let taken = self.next(&part)?;
+                if taken == 0 {
+                    self.part = part;
+                    return Ok(());
+                }
+                bytes = &bytes[taken - before..];
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the head of a value, a whole short scalar, or a piece of a long one, and says how many bytes that were; 0 when it
+    /// is not all there.
+    fn next(&mut self, bytes: &[u8]) -> Result<usize, PayloadError> {
+        if let Some((hasher, left)) = &mut self.long {
+            let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            hasher.update(&bytes[..taken]);
+            *left -= taken as u64;
+            if *left == 0 {
+                let digest = hasher.digest128();
+                self.long = None;
+                self.value(digest);
+            }
+            return Ok(taken);
+        }
+        if self.digest.is_some() {
+            return Err(PayloadError("there is more than one value".into()));
+        }
+        let (&marker, after) = bytes.split_first().expect("whoever calls it has some");
+        let width = Head::width(marker);
+        if after.len() < width {
+            return Ok(0);
+        }
+        let Head { kind, skip, values } = Head::read(marker, after);
+        let level = match kind {
+            Kind::Scalar => return Ok(self.scalar(bytes, skip.saturating_add(1))),
+            Kind::Array => Level::array(values),
+            Kind::Map => Level::map(values),
+        };
+        if values == 0 {
+            self.value(level.digest());
+        } else if self.levels.len() == NESTING_MAX {
+            return Err(PayloadError(format!("a value nests deeper than {NESTING_MAX} levels")));
+        } else {
+            self.levels.push(level);
+        }
+        Ok(1 + width)
+    }
+
+    fn scalar(&mut self, bytes: &[u8], length: u64) -> usize {
+        match usize::try_from(length) {
+            Ok(length) if length <= SHORT && length <= bytes.len() => {
+                self.value(scalar_digest(&bytes[..length]));
+                length
+            }
+            Ok(length) if length <= SHORT => 0,
+            _ => {
+                let mut hasher = Box::new(Xxh3::new());
+                hasher.update(SCALAR);
+                let taken = usize::try_from(length).map_or(bytes.len(), |length| length.min(bytes.len()));
+                hasher.update(&bytes[..taken]);
+                match length - taken as u64 {
+                    0 => self.value(hasher.digest128()),
+                    left => self.long = Some((hasher, left)),
+                }
+                taken
+            }
+        }
+    }
+
+    /// A value is whole, and with it what it was the last one of.
+    fn value(&mut self, mut digest: u128) {
+        while let Some(level) = self.levels.last_mut() {
+            level.take(digest);
+            if level.left > 0 {
+                return;
+            }
+            digest = level.digest();
+            self.levels.pop();
+        }
+        self.digest = Some(Digest(digest));
+    }
+
+    /// The digest of the value.
+    ///
+    /// # Errors
+    /// When it is not whole.
+    pub(crate) fn end(&self) -> Result<Digest, PayloadError> {
+        self.digest.ok_or_else(|| PayloadError("a value is cut".into()))
+    }
+}
+
+/// Of a short one.
 fn scalar_digest(bytes: &[u8]) -> u128 {
-    const NAME: &[u8; 6] = b"scalar";
-    if bytes.len() <= SHORT {
-        let mut buffer = [0u8; NAME.len() + SHORT];
-        buffer[..NAME.len()].copy_from_slice(NAME);
-        buffer[NAME.len()..NAME.len() + bytes.len()].copy_from_slice(bytes);
-        return xxh3_128(&buffer[..NAME.len() + bytes.len()]);
-    }
-    let mut hasher = Xxh3::new();
-    hasher.update(NAME);
-    hasher.update(bytes);
-    hasher.digest128()
+    let mut buffer = [0u8; SCALAR.len() + SHORT];
+    buffer[..SCALAR.len()].copy_from_slice(SCALAR);
+    buffer[SCALAR.len()..SCALAR.len() + bytes.len()].copy_from_slice(bytes);
+    xxh3_128(&buffer[..SCALAR.len() + bytes.len()])
 }
 
 #[cfg(test)]
@@ -174,6 +318,12 @@ mod tests {
         assert_eq!(Payload::digest(&hashed), Payload::digest(&sorted));
         assert_ne!(Payload::digest(&vec![1, 2]), Payload::digest(&vec![2, 1]));
         assert_ne!(Payload::digest(&vec![vec![1], vec![]]), Payload::digest(&vec![vec![], vec![1]]));
+    }
+
+    fn digest(bytes: &[u8]) -> Result<Digest, PayloadError> {
+        let mut outline = Outline::default();
+        outline.follow(bytes)?;
+        outline.end()
     }
 
     /// The same, over a tree of values.
@@ -233,6 +383,13 @@ mod tests {
             let mut bytes = Vec::new();
             rmpv::encode::write_value(&mut bytes, &value).expect("memory takes it");
             prop_assert_eq!(digest(&bytes), Ok(of_tree(&value)));
+            for piece in [1, 2, 3, 7, 127, 128, 129] {
+                let mut outline = Outline::default();
+                for piece in bytes.chunks(piece) {
+                    prop_assert_eq!(outline.follow(piece), Ok(()));
+                }
+                prop_assert_eq!(outline.end(), Ok(of_tree(&value)), "in pieces of {}", piece);
+            }
             for end in 0..bytes.len() {
                 prop_assert!(digest(&bytes[..end]).is_err());
             }

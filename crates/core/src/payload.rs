@@ -3,14 +3,21 @@
 //! Everything serde can write has all of this for free. A container whose values live elsewhere (in another language's
 //! heap) implements [`Payload`] itself.
 
+use std::io::{Read, Write};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::call::{self, CallError};
 use crate::digest::Digest;
-use crate::message_pack::{self, NESTING_MAX, check_nesting};
+use crate::message_pack::{NESTING_MAX, check_nesting};
+use crate::outlined::{OutlinedReader, OutlinedWriter};
 use crate::release::release;
+
+/// The reader's own limit does not count enums, so it is set to where our own has refused already: an empty array may be one
+/// deeper.
+const DEPTH_MAX: usize = NESTING_MAX + 2;
 
 /// A value could not be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,13 +66,16 @@ pub trait Payload: Sized + Send + Sync + 'static {
     /// When the value refuses to be written.
     fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), PayloadError>;
 
-    /// Appends the value's bytes, and gives its [`digest`](Self::digest). A large value is written once for both where that
-    /// can be.
+    /// Writes what [`encode`](Self::encode) appends, and gives the value's [`digest`](Self::digest). A large value is written
+    /// a piece at a time where that can be, and once for both.
     ///
     /// # Errors
-    /// When the value refuses to be written.
-    fn encode_digested(&self, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
-        self.encode(bytes)?;
+    /// When the value refuses to be written, or `output` to be written to.
+    fn write(&self, output: &mut dyn Write) -> Result<Digest, PayloadError> {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes)?;
+        output.write_all(&bytes).map_err(PayloadError::new)?;
+        release(bytes);
         self.digest()
     }
 
@@ -74,6 +84,18 @@ pub trait Payload: Sized + Send + Sync + 'static {
     /// # Errors
     /// When the bytes are not such a value.
     fn decode(bytes: &[u8]) -> Result<Self, PayloadError>;
+
+    /// Reads a value that is all there is in `input`, a piece at a time where that can be.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), or when `input` cannot be read.
+    fn read(input: &mut dyn Read) -> Result<Self, PayloadError> {
+        let mut bytes = Vec::new();
+        input.read_to_end(&mut bytes).map_err(PayloadError::new)?;
+        let value = Self::decode(&bytes);
+        release(bytes);
+        value
+    }
 
     /// The value as JSON, for programs and people.
     ///
@@ -111,18 +133,24 @@ where
         check_nesting(&bytes[from..])
     }
 
-    fn encode_digested(&self, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
-        let from = bytes.len();
-        self.encode(bytes)?;
-        message_pack::digest(&bytes[from..])
+    fn write(&self, output: &mut dyn Write) -> Result<Digest, PayloadError> {
+        let mut writer = OutlinedWriter::new(output);
+        let written = self.serialize(&mut rmp_serde::Serializer::new(&mut writer).with_struct_map());
+        writer.end(written)
+    }
+
+    fn read(input: &mut dyn Read) -> Result<Self, PayloadError> {
+        let mut reader = OutlinedReader::new(input);
+        let mut deserializer = rmp_serde::Deserializer::new(&mut reader);
+        deserializer.set_max_depth(DEPTH_MAX);
+        let value = T::deserialize(&mut deserializer);
+        reader.end(value)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, PayloadError> {
         check_nesting(bytes)?;
         let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
-        // The reader's own limit does not count enums, so it is set to where the check above has refused already: an
-        // empty array may be one deeper.
-        deserializer.set_max_depth(NESTING_MAX + 2);
+        deserializer.set_max_depth(DEPTH_MAX);
         let value = T::deserialize(&mut deserializer).map_err(PayloadError::new)?;
         match bytes.len() as u64 - deserializer.position() {
             0 => Ok(value),
@@ -135,10 +163,7 @@ where
     }
 
     fn digest(&self) -> Result<Digest, PayloadError> {
-        let mut bytes = Vec::new();
-        let digest = self.encode_digested(&mut bytes);
-        release(bytes);
-        digest
+        self.write(&mut std::io::sink())
     }
 
     fn variants() -> Vec<String> {

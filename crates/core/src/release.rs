@@ -5,7 +5,7 @@ const STEP: usize = 8 << 20;
 
 /// Drops bytes, many of them a piece at a time: while an allocator gives hundreds of megabytes back to the system, other
 /// threads of the process that need memory wait for it (60 ms for 534 MB, measured).
-pub fn release(mut bytes: Vec<u8>) {
+pub(crate) fn release(mut bytes: Vec<u8>) {
     while bytes.capacity() > STEP {
         let rest = bytes.capacity() - STEP;
         bytes.truncate(rest);

@@ -1,5 +1,6 @@
 //! A container behind an `Arc` is a container: several nodes of one process can share one.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use crate::call::CallError;
@@ -51,12 +52,12 @@ impl<C: Container> Container for Arc<C> {
         (**self).method(name, arguments)
     }
 
-    fn save(&self, state: &C::State, bytes: &mut Vec<u8>) -> Result<Digest, PayloadError> {
-        (**self).save(state, bytes)
+    fn save(&self, state: &C::State, output: &mut dyn Write) -> Result<Digest, PayloadError> {
+        (**self).save(state, output)
     }
 
-    fn restore(&self, bytes: &[u8]) -> Result<C::State, PayloadError> {
-        (**self).restore(bytes)
+    fn restore(&self, input: &mut dyn Read) -> Result<C::State, PayloadError> {
+        (**self).restore(input)
     }
 
     fn decide_batch(&self, state: &mut C::State, batch: &BatchContext, calls: Vec<Call<C::Method>>) -> Decided<Self> {

@@ -1,10 +1,8 @@
 //! What every node holds, and the one function that takes it forward.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::batch::{Batch, BatchError, Record, Verdict};
-use crate::codec::{CodecError, Reader, Writer};
+use crate::batch::{Batch, Record, Verdict};
 use crate::container::{BatchContext, Container, Failure, Reduction};
 use crate::context::{Origin, Stamps};
 use crate::digest::Digest;
@@ -12,9 +10,6 @@ use crate::ids::{BatchId, CallNumber, Index, SessionKey};
 use crate::payload::{Payload, PayloadError};
 use crate::roster::Roster;
 use crate::session::{Corrupt, Outcome, Sessions};
-
-/// The version of the layout of [`Store::save`].
-const LAYOUT: u8 = 2;
 
 /// The largest generation: what every language's numbers hold exactly.
 pub const GENERATION_MAX: u64 = (1 << 53) - 1;
@@ -31,20 +26,9 @@ pub enum Code {
     Changed,
 }
 
-/// What a snapshot says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origins {
-    /// The version of the container that it was taken from.
-    pub version: u32,
-    /// Its code.
-    pub code: Digest,
-    /// The place of the state in it.
-    pub index: Index,
-}
-
 /// The committed state, its place in the history, and the session table.
 pub struct Store<C: Container> {
-    container: Arc<C>,
+    pub(crate) container: Arc<C>,
     pub(crate) state: Arc<C::State>,
     pub(crate) index: Index,
     /// The last batch that was applied: only a batch that names it as its predecessor is.
@@ -53,7 +37,7 @@ pub struct Store<C: Container> {
     pub(crate) sessions: Sessions<C>,
     pub(crate) roster: Roster,
     /// Which of its lives this history is in: see [`Store::generation`].
-    generation: u64,
+    pub(crate) generation: u64,
 }
 
 impl<C: Container> Clone for Store<C> {
@@ -415,114 +399,4 @@ impl<C: Container> Store<C> {
     pub fn put_back(&mut self, index: Index, state: Arc<C::State>) {
         (self.index, self.state) = (index, state);
     }
-
-    /// Everything as bytes, for a snapshot. Without the head, a node that starts from it would skip everything after.
-    ///
-    /// # Errors
-    /// When a value refuses to be written.
-    pub fn save(&self) -> Result<Vec<u8>, PayloadError> {
-        let mut bytes = Vec::new();
-        bytes.put_u8(LAYOUT);
-        bytes.put_u32(self.container.version());
-        bytes.put_digest(self.container.code());
-        bytes.put_u64(self.generation);
-        bytes.put_u64(self.index.0);
-        bytes.put_batch_id(self.head);
-        bytes.put_u64(self.stamps.time_ms);
-        crate::batch::put_elapsed(&mut bytes, self.stamps.elapsed);
-        let digest_at = bytes.len();
-        bytes.put_digest(Digest(0));
-        self.sessions.encode(&mut bytes)?;
-        self.roster.encode(&mut bytes);
-        // In place, and once, behind a length and a digest that are known only then: it may be large.
-        let at = bytes.len();
-        bytes.put_u64(0);
-        let digest = self.container.save(&self.state, &mut bytes)?;
-        let length = (bytes.len() - at - 8) as u64;
-        bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
-        bytes[digest_at..digest_at + 16].copy_from_slice(&digest.0.to_le_bytes());
-        Ok(bytes)
-    }
-
-    /// Reads what [`save`](Self::save) wrote.
-    ///
-    /// # Errors
-    /// When the bytes are damaged, of another layout or version, or do not give the state they were taken from.
-    pub fn restore(container: Arc<C>, bytes: &[u8]) -> Result<Self, RestoreError> {
-        Self::restore_by(container, bytes, Code::Same)
-    }
-
-    /// The same for what other code may have saved. Of that no digest is compared: the same state in another shape has
-    /// another one. Whoever keeps the bytes guards them.
-    ///
-    /// # Errors
-    /// When the bytes are damaged or of another layout, or hold what this container cannot read.
-    pub fn restore_by(container: Arc<C>, bytes: &[u8], code: Code) -> Result<Self, RestoreError> {
-        let mut reader = Reader::new(bytes);
-        let (Origins { version, code: came, index }, generation) = origins(&mut reader)?;
-        if code == Code::Same {
-            Halt::check_code(&*container, version, came)?;
-        }
-        let head = reader.batch_id()?;
-        let time_ms = reader.u64("the time of a snapshot")?;
-        let elapsed: Duration = crate::batch::elapsed(&mut reader)?;
-        let came = reader.digest("the digest of a snapshot")?;
-        let sessions = Sessions::decode(&mut reader)?;
-        let roster = Roster::decode(&mut reader)?;
-        let length = reader.u64("the length of a state")?;
-        let length = usize::try_from(length).map_err(|_| CodecError::invalid("the length of a state", length))?;
-        let state = container
-            .restore(reader.take("the state of a snapshot", length)?)
-            .map_err(|error| BatchError::Payload { what: "a state", error })?;
-        reader.end()?;
-        let stamps = Stamps { time_ms, elapsed };
-        let store = Store { container, state: Arc::new(state), index, head, stamps, sessions, roster, generation };
-        let is = store.digest()?;
-        if code == Code::Same && is != came {
-            return Err(RestoreError::Halt(Halt::Diverged { index, came, is }));
-        }
-        Ok(store)
-    }
-}
-
-impl Origins {
-    /// Reads only what a snapshot says of itself.
-    ///
-    /// # Errors
-    /// When the bytes are too short or of another layout.
-    pub fn of_snapshot(bytes: &[u8]) -> Result<Origins, RestoreError> {
-        Ok(origins(&mut Reader::new(bytes))?.0)
-    }
-}
-
-/// The beginning of a snapshot, and its generation.
-fn origins(reader: &mut Reader<'_>) -> Result<(Origins, u64), CodecError> {
-    match reader.u8("the layout of a snapshot")? {
-        LAYOUT => {}
-        other => return Err(CodecError::invalid("the layout of a snapshot", other)),
-    }
-    let (version, code) = (reader.u32("the container's version")?, reader.digest("the container's code")?);
-    let generation = match reader.u64("the generation of a snapshot")? {
-        generation if generation <= GENERATION_MAX => generation,
-        generation => return Err(CodecError::invalid("the generation of a snapshot", generation)),
-    };
-    let index = match reader.u64("the index of a snapshot")? {
-        index if index >> 63 == 0 => Index(index),
-        index => return Err(CodecError::invalid("the index of a snapshot", index)),
-    };
-    Ok((Origins { version, code, index }, generation))
-}
-
-/// A snapshot that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// Its layout is broken.
-    #[error("a snapshot is not in the layout of version {LAYOUT}: {0}")]
-    Layout(#[from] CodecError),
-    /// Something inside cannot be read.
-    #[error("a snapshot cannot be read: {0}")]
-    Payload(#[from] BatchError),
-    /// It is not of this container, or its state came out another than it went in.
-    #[error("a snapshot cannot be used: {0}")]
-    Halt(#[from] Halt),
 }

@@ -107,7 +107,7 @@ fn a_state_of_other_code_is_refused_unless_it_is_meant() {
     let (snapshot, batch) = made(5, 6);
     let refused = Store::restore(Arc::new(After), &snapshot).err();
     assert_eq!(refused, Some(RestoreError::Halt(Halt::Version { came: 1, is: 2 })));
-    let origins = store::Origins::of_snapshot(&snapshot).expect("it has one");
+    let origins = conflux_core::Origins::of_snapshot(&snapshot).expect("it has one");
     assert_eq!(origins, Origins { version: 1, code: Digest::default(), index: Index(1) });
 
     let mut store = Store::restore_by(Arc::new(After), &snapshot, Code::Changed).expect("it is meant");

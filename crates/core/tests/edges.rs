@@ -378,15 +378,10 @@ struct Snapshot {
 
 impl Snapshot {
     fn restore(&self) -> Result<Store<Counter>, RestoreError> {
-        let mut bytes = vec![2];
-        bytes.put_u32(1);
-        bytes.put_digest(Digest::default());
-        bytes.put_u64(0);
-        bytes.put_u64(self.index);
+        let mut bytes = Vec::new();
         bytes.put_batch_id(BatchId::ROOT);
         bytes.put_u64(0);
         bytes.put_u64(0);
-        bytes.put_digest(Payload::digest(&0u64).expect("a number has a digest"));
         bytes.put_varint(self.opened);
         bytes.put_u64(0);
         bytes.put_varint(self.sessions.len() as u64);
@@ -407,9 +402,15 @@ impl Snapshot {
         }
         // The roster: no seats were named, nobody was removed.
         bytes.extend([0, 0]);
-        let state = bytes_of(&0u64);
-        bytes.put_u64(state.len() as u64);
-        bytes.put(&state);
+        let table = std::mem::replace(&mut bytes, vec![3]);
+        bytes.put_u32(1);
+        bytes.put_digest(Digest::default());
+        bytes.put_u64(0);
+        bytes.put_u64(self.index);
+        bytes.put_u64(table.len() as u64);
+        bytes.put(&table);
+        bytes.put(&bytes_of(&0u64));
+        bytes.put_digest(Payload::digest(&0u64).expect("a number has a digest"));
         Store::restore(Arc::new(Counter), &bytes)
     }
 }

@@ -1,5 +1,6 @@
 //! A script as a container.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -133,7 +134,7 @@ impl ScriptContainer {
     fn state_here(&self, state: &ScriptState) -> Result<ScriptState, PayloadError> {
         match state.slot_in(&self.engine) {
             Some(_) => Ok(state.clone()),
-            None => self.restore(state.json()?.as_bytes()),
+            None => self.restore(&mut state.json()?.as_bytes()),
         }
     }
 
@@ -201,8 +202,10 @@ impl Container for ScriptContainer {
         Ok(Method::new(name, arguments))
     }
 
-    fn restore(&self, bytes: &[u8]) -> Result<ScriptState, PayloadError> {
-        Ok(self.kept(self.engine.read(json::text(bytes)?)?))
+    fn restore(&self, input: &mut dyn Read) -> Result<ScriptState, PayloadError> {
+        let mut bytes = Vec::new();
+        input.read_to_end(&mut bytes).map_err(PayloadError::new)?;
+        Ok(self.kept(self.engine.read(json::text(&bytes)?)?))
     }
 
     fn decide_batch(&self, state: &mut ScriptState, batch: &BatchContext, calls: Vec<Call<Method>>) -> Decided<Self> {

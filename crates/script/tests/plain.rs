@@ -56,12 +56,12 @@ fn words_go_through_a_batch() {
 
     let saved = saved(&follower, &state);
     let third = words.another().unwrap();
-    let mut restored = third.restore(&saved).unwrap();
+    let mut restored = third.restore(&mut &*saved).unwrap();
     assert_eq!(restored.to_json().unwrap(), json!(["foo", "bar"]));
     apply(&third, &mut restored, &actions[..1], 2).unwrap();
     assert_eq!(&*restored.json().unwrap(), r#"["foo","bar","foo"]"#);
     assert_eq!(third.invariant(&restored), Some(Ok(())));
-    let too_long = third.restore(json!(["x".repeat(99)]).to_string().as_bytes()).unwrap();
+    let too_long = third.restore(&mut json!(["x".repeat(99)]).to_string().as_bytes()).unwrap();
     assert_eq!(third.invariant(&too_long), Some(Err("the invariant does not hold".into())));
 
     assert_eq!(words.code(), third.code());
@@ -112,7 +112,7 @@ fn a_state_of_another_heap_is_taken() {
 fn hostile_bytes_are_errors() {
     let words = example("words.js");
     for bytes in [&b""[..], b"\xff\xfe", b"[1,", b"\"\\ud800\"", b"1e999", "[".repeat(1 << 20).as_bytes()] {
-        assert!(words.restore(bytes).is_err());
+        assert!(words.restore(&mut &*bytes).is_err());
         assert!(Action::decode(bytes).is_err());
         assert!(conflux_script::Method::decode(bytes).is_err());
     }

@@ -34,7 +34,7 @@ fn a_bundled_toolkit_slice_and_combine_reducers_run() {
 
         // On a follower, from a snapshot.
         let follower = container.another().unwrap();
-        let mut restored = follower.restore(&saved(&container, &state)).unwrap();
+        let mut restored = follower.restore(&mut &*saved(&container, &state)).unwrap();
         let toggle = Action::decode(br#"{"type":"todos/toggled","payload":0}"#).unwrap();
         apply(&follower, &mut restored, &[toggle], 4).unwrap();
         assert_eq!(restored.to_json().unwrap()["todos"]["done"], json!(2));

@@ -98,7 +98,7 @@ fn depth_counts_through_what_was_checked_before() {
     );
     // What passes can be shown and restored.
     assert!(conflux_core::Payload::to_json(&state).is_ok());
-    assert!(container.restore(&saved(&container, &state)).is_ok());
+    assert!(container.restore(&mut &*saved(&container, &state)).is_ok());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn keys_keep_their_order() {
     assert_eq!(action(common::decide(&container, &mut state, "go", &json!([]))), r#"{"z":1,"a":{"y":1,"b":2}}"#);
     assert_eq!(&*state.json().unwrap(), r#"{"second":{"z":1,"a":{"y":1,"b":2}},"first":0}"#);
     let again = container.another().unwrap();
-    assert_eq!(again.restore(&saved(&container, &state)).unwrap(), state);
+    assert_eq!(again.restore(&mut &*saved(&container, &state)).unwrap(), state);
 }
 
 #[test]

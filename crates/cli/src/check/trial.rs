@@ -196,7 +196,7 @@ impl<'a, F: Factory> Trial<'a, F> {
 
     fn again(&mut self) -> Result<(), Refusal> {
         let fresh = self.factory.make()?;
-        let mut state = fresh.restore(&self.saved).map_err(|error| unusable("the saved state", &error))?;
+        let mut state = fresh.restore(&mut &*self.saved).map_err(|error| unusable("the saved state", &error))?;
         let steps = std::mem::take(&mut self.steps);
         for step in steps.iter().rev().take(PRIMING) {
             let call = Call { method: step.method.clone(), origin: self.origin.clone() };

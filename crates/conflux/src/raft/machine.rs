@@ -1,20 +1,21 @@
 //! The engine's state machine: hands batches to the replica, makes snapshots and installs them.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::time::Instant;
 
 use super::log::{self, Log, head_of, meta_of};
 use super::types::{Entry, LogId, Payload, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, Verdict};
-use crate::disk::{DiskError, Finished, Journal, KeptSnapshot, SnapshotBytes, SnapshotHead};
+use crate::disk::{DiskError, Draft, Finished, Journal, KeptSnapshot, SnapshotBytes, SnapshotHead};
 use crate::stop::Stop;
 use crate::watch;
 
-/// A saved state on its way to be written: made under the lock, written outside it.
-pub(crate) type Saved = Box<dyn FnOnce() -> Result<Vec<u8>, Stop> + Send + Sync>;
+/// A saved state on its way to be written: made under the lock, written outside it, a piece at a time.
+pub(crate) type Saved = Box<dyn FnOnce(&mut dyn Write) -> Result<(), Stop> + Send + Sync>;
 
 /// Puts a store that was read in place of the present one.
 pub(crate) type Install = Box<dyn FnOnce() + Send>;
@@ -27,9 +28,12 @@ pub(crate) trait Replica: Send + Sync + 'static {
     /// The present store, to be written for a snapshot.
     fn save(&self) -> Saved;
 
-    /// Reads a store. It takes the place of the present one when the result is called, which takes no time.
-    fn restore(self: Arc<Self>, bytes: &[u8]) -> Result<Install, Stop>;
+    /// Reads a store of so many bytes. It takes the place of the present one when the result is called, which takes no time.
+    fn restore(self: Arc<Self>, input: &mut dyn Read, length: u64) -> Result<Install, Stop>;
 }
+
+/// So many bytes of a snapshot are read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// How many batches are applied before the result is published.
 const RUN_MAX: usize = 64;
@@ -60,7 +64,7 @@ impl Machine {
         let mut position = Position::default();
         if let Some(KeptSnapshot { head, bytes }) = log.journal().snapshot() {
             let meta = meta_of(&head)?;
-            (replica.clone().restore(&bytes.read_all()?)?)();
+            restored(replica.clone(), &*bytes)?();
             position.stand_at(&meta);
         }
         Ok(Machine { replica, log, position: Arc::new(Mutex::new(position)), parted })
@@ -148,9 +152,74 @@ pub(crate) async fn off_task<R: Send + 'static>(
     if journal.blocks() { tokio::task::spawn_blocking(act).await.map_err(io::Error::other) } else { Ok(act()) }
 }
 
-fn write_snapshot(journal: &dyn Journal, head: SnapshotHead, content: &[u8]) -> Result<Arc<dyn Finished>, DiskError> {
+/// What writes to a draft. A write that fails is kept: whoever writes cannot say so.
+struct Drafted {
+    draft: Box<dyn Draft>,
+    failed: Option<DiskError>,
+}
+
+impl Write for Drafted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.draft.write(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                self.failed.get_or_insert_with(|| error.clone());
+                Err(log::io_error(error))
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What reads a snapshot. A read that fails is kept, as above.
+struct Opened<'a> {
+    bytes: &'a dyn SnapshotBytes,
+    offset: u64,
+    piece: Bytes,
+    failed: Option<DiskError>,
+}
+
+impl Read for Opened<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = self.bytes.read(self.offset, PIECE_BYTES).map_err(|error| {
+                self.failed.get_or_insert_with(|| error.clone());
+                log::io_error(error)
+            })?;
+            self.offset += self.piece.len() as u64;
+        }
+        let taken = self.piece.split_to(into.len().min(self.piece.len()));
+        into[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
+    }
+}
+
+/// Reads a snapshot's store into a replica: a piece at a time, so that only what comes of it is held.
+pub(super) fn restored(replica: Arc<dyn Replica>, bytes: &dyn SnapshotBytes) -> Result<Install, Stop> {
+    let mut opened = Opened { bytes, offset: 0, piece: Bytes::new(), failed: None };
+    let restored = replica.restore(&mut opened, bytes.length());
+    opened.failed.map_or(restored, |error| Err(error.into()))
+}
+
+/// Writes what a replica saves as a snapshot, a piece at a time.
+fn write_saved(journal: &dyn Journal, head: SnapshotHead, saved: Saved) -> Result<Arc<dyn Finished>, Stop> {
+    let mut drafted = Drafted { draft: journal.draft(head)?, failed: None };
+    let written = saved(&mut drafted);
+    drafted.failed.map_or(written, |error| Err(error.into()))?;
+    Ok(drafted.draft.finish()?)
+}
+
+fn copy(journal: &dyn Journal, head: SnapshotHead, bytes: &dyn SnapshotBytes) -> Result<Arc<dyn Finished>, DiskError> {
     let mut draft = journal.draft(head)?;
-    draft.write(content)?;
+    let mut offset = 0;
+    while offset < bytes.length() {
+        let piece = bytes.read(offset, PIECE_BYTES)?;
+        draft.write(&piece)?;
+        offset += piece.len() as u64;
+    }
     draft.finish()
 }
 
@@ -215,14 +284,13 @@ impl RaftStateMachine<Types> for Machine {
         let (replica, journal, head) = (self.replica.clone(), self.log.journal().clone(), head_of(meta));
         let begun = Instant::now();
         // First it must be one that can be read, then durable; then it is shown. All but that may take long.
-        let restored = off_task(self.log.journal(), move || {
-            let content = bytes.read_all().map_err(log::io_error)?;
-            let install = replica.restore(&content).map_err(io_error)?;
-            let finished = finished.map_or_else(|| write_snapshot(&*journal, head, &content), Ok);
+        let installed = off_task(self.log.journal(), move || {
+            let install = restored(replica, &*bytes).map_err(io_error)?;
+            let finished = finished.map_or_else(|| copy(&*journal, head, &*bytes), Ok);
             finished.and_then(|finished| finished.keep()).map_err(log::io_error)?;
             Ok::<_, io::Error>(install)
         });
-        let install = restored.await??;
+        let install = installed.await??;
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         install();
         // Whatever it held before is gone, and with it what it may have parted by.
@@ -257,28 +325,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (journal, head) = (self.log.journal().clone(), head_of(&meta));
         let begun = Instant::now();
         let bytes = off_task(self.log.journal(), move || {
-            let content = saved().map_err(io_error)?;
-            let finished = write_snapshot(&*journal, head, &content)?;
-            conflux_core::release(content);
-            finished.keep()?;
-            Ok::<_, SnapshotError>(finished.bytes())
+            let finished = write_saved(&*journal, head, saved).map_err(io_error)?;
+            finished.keep().map_err(log::io_error)?;
+            Ok::<_, io::Error>(finished.bytes())
         });
-        let bytes = bytes.await?.map_err(|SnapshotError(error)| error)?;
+        let bytes = bytes.await??;
         self.log.snapshot_meters().built_time.record_time(begun.elapsed());
         Ok(Snapshot { meta, snapshot: SnapshotData { bytes, finished: None } })
-    }
-}
-
-struct SnapshotError(io::Error);
-
-impl From<io::Error> for SnapshotError {
-    fn from(error: io::Error) -> Self {
-        SnapshotError(error)
-    }
-}
-
-impl From<DiskError> for SnapshotError {
-    fn from(error: DiskError) -> Self {
-        SnapshotError(log::io_error(error))
     }
 }

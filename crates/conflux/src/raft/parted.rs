@@ -10,7 +10,7 @@ use openraft::EmptyNode;
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 
 use super::log;
-use super::machine::{SnapshotData, off_task};
+use super::machine::{SnapshotData, off_task, restored};
 use super::types::{LogId, Member, Snapshot, SnapshotMeta};
 use super::{Engine, NotLeading, Refusal};
 use crate::disk::Draft;
@@ -87,8 +87,7 @@ impl Engine {
         let parted = self.parted.clone();
         let put = off_task(self.log.journal(), move || {
             let finished = draft.finish()?;
-            let content = finished.bytes().read_all()?;
-            let install = replica.clone().restore(&content).map_err(|error| Refusal(error.to_string()))?;
+            let install = restored(replica.clone(), &*finished.bytes()).map_err(|error| Refusal(error.to_string()))?;
             let mut there = position.lock().unwrap_or_else(PoisonError::into_inner);
             // What was published is not taken back.
             if there.applied() > meta.last_log_id {
