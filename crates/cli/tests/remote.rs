@@ -6,49 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use common::{Ran, conflux, container, directory};
+use common::{Node, conflux, container, directory};
 use serde_json::{Value, json};
-
-/// A node in a process of its own, which goes with the test.
-struct Node {
-    child: Child,
-    at: String,
-}
-
-impl Node {
-    /// A cluster of one.
-    fn start(options: &[&str]) -> Node {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_conflux"))
-            .arg("node")
-            .arg(container("words.js"))
-            .args(["--id", "a", "--cluster-size", "1", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program was built for this test");
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let said = lines.find_map(|line| {
-            let line = line.expect("it is text");
-            Some(line.split_once("serves http://")?.1.split(',').next()?.to_owned())
-        });
-        // What it says later has to go somewhere.
-        std::thread::spawn(move || lines.for_each(drop));
-        Node { child, at: said.expect("it says where it serves") }
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Ran {
-        conflux(&[arguments, &["--at", &self.at]].concat(), "")
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 /// An address at which nobody listens.
 fn nobody() -> String {
@@ -58,7 +17,7 @@ fn nobody() -> String {
 
 #[test]
 fn a_perform_ends_as_it_went() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     let done = node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
     assert_eq!(done.answers(), [json!({"index": 1, "action": {"type": "APPEND", "word": "foo"}})]);
     assert_eq!(done.stderr, "");
@@ -81,7 +40,7 @@ fn a_perform_ends_as_it_went() {
 
 #[test]
 fn a_wrong_command_line_performs_nothing() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     node.ask(&["perform", "apend", "\"foo\""]).refused_with(&["there is no method \"apend\"", "did you mean append?"]);
     node.ask(&["perform", "append", "foo"])
         .refused_with(&["argument 1, foo, is not JSON", "\"foo\" inside the shell's"]);
@@ -97,7 +56,7 @@ fn a_wrong_command_line_performs_nothing() {
 
 #[test]
 fn the_same_request_id_is_performed_once_and_asked_for() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     let first = node.ask(&["perform", "append", "\"foo\"", "--request-id", "order-17"]).ended_with(0);
     let again = node.ask(&["perform", "append", "\"foo\"", "--request-id", "order-17"]).ended_with(0);
     let asked = node.ask(&["outcome", "order-17"]).ended_with(0);
@@ -110,7 +69,7 @@ fn the_same_request_id_is_performed_once_and_asked_for() {
 
 #[test]
 fn states_and_methods_are_shown() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
     for command in [&["state"][..], &["state", "--linearizable"], &["provisional"]] {
         assert_eq!(node.ask(command).ended_with(0).answers(), [json!({"index": 1, "state": ["foo"]})]);
@@ -120,7 +79,7 @@ fn states_and_methods_are_shown() {
 
 #[test]
 fn status_shows_every_node_that_is_named() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
     let gone = nobody();
     let shown = node.ask(&["status", "--at", &gone]).ended_with(0);
@@ -153,7 +112,7 @@ impl Drop for Program {
 
 #[test]
 fn a_watched_status_goes_on_with_the_nodes_and_ends_with_its_reader() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     node.ask(&["perform", "append", "\"one\""]).ended_with(0);
     let watch = |more: &[&str]| {
         let mut watch = Command::new(env!("CARGO_BIN_EXE_conflux"))
@@ -198,7 +157,7 @@ fn a_watched_status_goes_on_with_the_nodes_and_ends_with_its_reader() {
 
 #[test]
 fn nodes_that_are_gone_are_passed_over_and_said_when_all_are() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     let gone = nobody();
     let done = conflux(&["perform", "append", "\"foo\"", "--at", &gone, "--at", &node.at], "").ended_with(0);
     assert_eq!(done.answers()[0]["index"], 1);
@@ -213,7 +172,7 @@ fn nodes_that_are_gone_are_passed_over_and_said_when_all_are() {
 
 #[test]
 fn the_environment_says_where_nodes_are() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     let output = Command::new(env!("CARGO_BIN_EXE_conflux"))
         .args(["perform", "append", "\"foo\""])
         .env("CONFLUX_AT", format!("{}, {}", nobody(), node.at))
@@ -224,7 +183,7 @@ fn the_environment_says_where_nodes_are() {
 
 #[test]
 fn watching_prints_each_action_and_ends_with_its_reader() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     for word in ["\"one\"", "\"two\""] {
         node.ask(&["perform", "append", word]).ended_with(0);
     }
@@ -259,7 +218,7 @@ fn tokens_come_from_a_file() {
     let mut file = std::fs::File::create(&path).expect("the directory is there");
     write!(file, "# ours\nread rrrrrrrrrrrrrrrrrrrr\nperform pppppppppppppppppppp\n").expect("it is writable");
     let path = path.to_str().expect("the path is UTF-8");
-    let node = Node::start(&["--token-file", path]);
+    let node = Node::start(&container("words.js"), &["--token-file", path]);
     node.ask(&["state"]).refused_with(&["the header Authorization is missing", "--token-file"]);
     node.ask(&["perform", "append", "\"foo\"", "--token-file", path]).ended_with(0);
     let weak = directory("weak").join("tokens");
@@ -271,7 +230,7 @@ fn tokens_come_from_a_file() {
 
 #[test]
 fn members_are_shown_and_what_cannot_be_is_refused() {
-    let node = Node::start(&["--deadline", "500ms"]);
+    let node = Node::start(&container("words.js"), &["--deadline", "500ms"]);
     // It listens for others before it founds alone, for longer than the deadline that the rest of this wants.
     node.ask(&["perform", "append", "\"foo\"", "--timeout", "10s"]).ended_with(0);
     let shown = node.ask(&["member", "list"]).ended_with(0);
@@ -297,7 +256,7 @@ fn members_are_shown_and_what_cannot_be_is_refused() {
 
 #[test]
 fn a_backup_is_whole_and_overwrites_nothing() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
     let directory = directory("backups");
     let file = directory.join("monday.backup");
@@ -346,7 +305,7 @@ fn a_backup_is_whole_and_overwrites_nothing() {
 
 #[test]
 fn a_snapshot_is_taken_and_an_incident_is_kept() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     for word in ["\"one\"", "\"two\""] {
         node.ask(&["perform", "append", word]).ended_with(0);
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use common::{Method, Words, append};
 use conflux::disk::SimulatedFiles;
+use conflux::incident::{IncidentError, ReplayError};
 use conflux::{Container, Context, Disk, FileDisk, Incident, Index, MemoryChannel, Never, Node};
-use conflux_core::Batch;
+use conflux_core::{Batch, Code};
 
 /// As it comes back from a file.
 async fn recorded(node: &Node<Words>) -> Incident {
@@ -63,6 +64,74 @@ async fn it_is_gone_through_from_the_beginning_or_from_a_snapshot() {
     let last = recorded(&node).await;
     comes_to_the_same(&last, &["one", "two", "three"]);
     assert!(last.status.contains("\"role\": \"stopped\""), "{}", last.status);
+}
+
+#[tokio::test]
+async fn other_code_goes_through_the_same_and_a_hole_is_not_passed_over() {
+    let builder = Node::builder(Words, "a").cluster_size(1).channel(MemoryChannel::new());
+    let node = builder.compaction(4, 1 << 20).open().await.expect("the options are good");
+    node.perform(append("one")).await.expect("it serves");
+    let beginning = recorded(&node).await;
+    node.compact().await.expect("it is open");
+    node.perform(append("two")).await.expect("it serves");
+    let mut incident = recorded(&node).await;
+    node.close().await;
+
+    let newer = Arc::new(Newer);
+    let refused = incident.replay(newer.clone()).err().expect("it is of another version").to_string();
+    assert!(refused.contains("version 1") && refused.contains("version 2"), "{refused}");
+    let mut store = incident.store_by(newer, Code::Changed).expect("the state has the same shape");
+    for (_, bytes) in incident.batches() {
+        let batch = Batch::decode(bytes).expect("so have the actions");
+        store.apply_by(&batch, Code::Changed, |_, _, _| {}).expect("it is taken");
+    }
+    assert_eq!(**store.state(), ["one", "TWO"]);
+
+    // Without the snapshot there is no way to what came behind it.
+    incident.snapshot = None;
+    let error = incident.replay(Arc::new(Words)).err().expect("what it begins with is gone");
+    assert!(matches!(error, ReplayError::Incident(IncidentError::Hole { missing: 0, .. })), "{error}");
+    incident.entries.clear();
+    let error = incident.store(Arc::new(Words)).err().expect("nor is there with nothing").to_string();
+    assert!(error.contains("nothing in it has the effect of entry 0"), "{error}");
+    let mut late = beginning;
+    late.entries.remove(0);
+    let error = late.store(Arc::new(Words)).err().expect("the first one is missing");
+    assert_eq!(error, IncidentError::Hole { first: 1, missing: 0 });
+}
+
+/// The same actions mean something else.
+struct Newer;
+
+impl Container for Newer {
+    type State = Vec<String>;
+    type Method = Method;
+    type Action = <Words as Container>::Action;
+    type Rejection = <Words as Container>::Rejection;
+
+    fn version(&self) -> u32 {
+        2
+    }
+
+    fn initial(&self) -> Vec<String> {
+        Words.initial()
+    }
+
+    fn decide(
+        &self,
+        state: &Vec<String>,
+        method: Method,
+        context: &Context<'_>,
+    ) -> Result<Option<Self::Action>, Self::Rejection> {
+        Words.decide(state, method, context)
+    }
+
+    fn reduce(&self, state: &mut Vec<String>, action: &Self::Action, context: &Context<'_>) {
+        Words.reduce(state, action, context);
+        if let Some(word) = state.last_mut() {
+            *word = word.to_uppercase();
+        }
+    }
 }
 
 #[tokio::test]

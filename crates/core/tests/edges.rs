@@ -68,6 +68,33 @@ fn corrupt<C: Container>(store: &Store<C>, batch: &Batch<C>) -> Corrupt {
 }
 
 #[test]
+fn a_batch_can_be_gone_through_action_by_action() {
+    quiet_planned_panics();
+    let mut store = opened(Board);
+    let methods = [Method::Claim(1), Method::Claim(1), Method::Panic, Method::Claim(2), Method::Release(1)];
+    let calls = (1..).zip(methods).map(|(number, method)| call(number, 1, None, method)).collect();
+    let batch = fork(&store, Retention::default()).batch(2, at(Duration::ZERO), 5, calls, false);
+    let batch = batch.expect("sound").expect("something to log");
+
+    let before = (store.index(), store.head(), bytes_of(&**store.state()));
+    let actions = store.actions_in(&batch).expect("it fits");
+    assert_eq!((store.index(), store.head(), bytes_of(&**store.state())), before);
+    assert_eq!(actions.iter().map(|action| action.index.0).collect::<Vec<_>>(), [1, 2, 3]);
+    let mut state = (**store.state()).clone();
+    for action in &actions {
+        action.reduce(&Board, &mut state).expect("it passed on the leader");
+    }
+    let Ok(Applied::Changes(changes)) = store.apply(&batch, |_, _, _| {}) else { panic!("it fits") };
+    assert_eq!((&state, changes.len()), (&**store.state(), 3));
+
+    // Now it follows on something else, as any other does that is to be skipped.
+    assert!(store.actions_in(&batch).expect("it is skipped").is_empty());
+    let mut misplaced = self::batch(&store, 9, vec![]);
+    misplaced.header.base = Index(7);
+    assert!(matches!(store.actions_in(&misplaced), Err(Corrupt::Place { came: Index(7), is: Index(3) })));
+}
+
+#[test]
 fn a_session_opens_however_long_the_cluster_was_idle() {
     // Nothing was logged, so the clock of every store stands still, and the leader's goes on.
     let mut store = Store::new(Arc::new(Counter));

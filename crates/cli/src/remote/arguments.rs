@@ -171,8 +171,8 @@ Nodes do so by themselves when the log has outgrown its limits. Asks the first a
 Example:
   conflux incident --at 127.0.0.1:8002 -o monday.incident
 
-What to keep when something went wrong, before it is restarted. It holds the whole state, and every call in the log. The
-file is checksummed; an existing one is never overwritten.
+What to keep when something went wrong, before it is restarted; `replay` goes through it again. It holds the whole state,
+and every call in the log. The file is checksummed; an existing one is never overwritten.
 {AT_HELP}
 {STATUS_HELP}"))]
     Incident {

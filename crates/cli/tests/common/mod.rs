@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -86,6 +86,48 @@ pub(crate) fn conflux_into<A: AsRef<std::ffi::OsStr>>(arguments: &[A], input: &s
         stdout: String::new(),
         stderr: String::from_utf8(output.stderr).expect("messages are UTF-8"),
         status: output.status.code().expect("the program is not killed by a signal"),
+    }
+}
+
+/// A node in a process of its own, which goes with the test.
+pub(crate) struct Node {
+    child: Child,
+    /// Where it serves HTTP.
+    pub(crate) at: String,
+}
+
+impl Node {
+    /// A cluster of one.
+    pub(crate) fn start(app: &Path, options: &[&str]) -> Node {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_conflux"))
+            .arg("node")
+            .arg(app)
+            .args(["--id", "a", "--cluster-size", "1", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built for this test");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let said = lines.find_map(|line| {
+            let line = line.expect("it is text");
+            Some(line.split_once("serves http://")?.1.split(',').next()?.to_owned())
+        });
+        // What it says later has to go somewhere.
+        std::thread::spawn(move || lines.for_each(drop));
+        Node { child, at: said.expect("it says where it serves") }
+    }
+
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Ran {
+        conflux(&[arguments, &["--at", &self.at]].concat(), "")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
