@@ -310,6 +310,8 @@ impl<C: Container> Core<C> {
     async fn write_down(&self, change: RosterChange) -> Asked {
         let mut roster = self.local.watch_roster();
         let until = Instant::now() + self.options.timing.election_timeout_max * 3;
+        // A new leader has heard nobody yet.
+        let heard_by = Instant::now() + self.options.timing.election_timeout_max;
         let mut asked = false;
         let mut incarnations = BTreeSet::new();
         loop {
@@ -346,7 +348,14 @@ impl<C: Container> Core<C> {
                 Ok(next) if next == known => return Asked::Done,
                 Ok(next) => {
                     if let Err(why) = self.leaves_a_majority(&next, &view) {
-                        return Asked::Refused(why);
+                        if Instant::now() >= heard_by {
+                            return Asked::Refused(why);
+                        }
+                        self.engine.progressed(heard_by).await;
+                        if self.engine.leading().is_none() {
+                            return Asked::NotLeading(format!("{} leads no more", self.me().name));
+                        }
+                        continue;
                     }
                 }
             }
@@ -380,24 +389,30 @@ impl<C: Container> Core<C> {
     }
 
     async fn hand_over_to(&self, name: Option<&str>) -> Asked {
-        let view = self.engine.view();
         if name.is_some_and(|name| *name == *self.me().name) {
             return Asked::Done;
         }
-        let voters = names(&view.voters);
-        match self.successor(&view.voters, name) {
-            Some(member) => match self.engine.hand_over(&member).await {
-                Ok(()) => Asked::Done,
-                Err(error) => Asked::NotLeading(error.0),
-            },
-            None => Asked::Refused(match name {
-                Some(name) if !voters.contains(name) => {
-                    let voters: Vec<&str> = voters.iter().map(|name| &**name).collect();
-                    format!("{name} does not vote, so it cannot lead; the voters are {}", voters.join(", "))
-                }
-                Some(name) => format!("{name} has not caught up, or cannot be heard: it could not lead now"),
-                None => "no other voter has caught up and can be heard".into(),
-            }),
+        let until = Instant::now() + self.options.timing.election_timeout_max;
+        loop {
+            let view = self.engine.view();
+            if let Some(member) = self.successor(&view.voters, name) {
+                return match self.engine.hand_over(&member).await {
+                    Ok(()) => Asked::Done,
+                    Err(error) => Asked::NotLeading(error.0),
+                };
+            }
+            // Under load a voter is always a little late, and a new leader has heard nobody yet.
+            let may_come = match name {
+                Some(name) => view.voters.iter().any(|voter| *voter.name == *name),
+                None => view.voters.iter().any(|voter| voter != self.me() && self.is_heard(voter)),
+            };
+            if !may_come || Instant::now() >= until {
+                return Asked::Refused(unfit(&names(&view.voters), name));
+            }
+            self.engine.progressed(until).await;
+            if self.engine.leading().is_none() {
+                return Asked::NotLeading(format!("{} leads no more", self.me().name));
+            }
         }
     }
 
@@ -582,6 +597,18 @@ impl<C: Container> Core<C> {
 /// The names that are meant to vote.
 fn seats(roster: &Roster, view: &View) -> BTreeSet<NodeName> {
     roster.seats().cloned().unwrap_or_else(|| names(&view.voters))
+}
+
+/// Why nobody can take leadership over, or not the one that is named.
+fn unfit(voters: &BTreeSet<NodeName>, name: Option<&str>) -> String {
+    match name {
+        Some(name) if !voters.contains(name) => {
+            let voters: Vec<&str> = voters.iter().map(|name| &**name).collect();
+            format!("{name} does not vote, so it cannot lead; the voters are {}", voters.join(", "))
+        }
+        Some(name) => format!("{name} has not caught up, or cannot be heard: it could not lead now"),
+        None => "no other voter has caught up and can be heard".into(),
+    }
 }
 
 fn names(members: &BTreeSet<Member>) -> BTreeSet<NodeName> {

@@ -317,6 +317,15 @@ impl Engine {
         Some(Progress { caught_up: matched.is_some() && matched >= committed, silent })
     }
 
+    /// Waits until somebody answered this leader, or until then.
+    pub(crate) async fn progressed(&self, until: tokio::time::Instant) {
+        let mut metrics = self.raft.data_metrics();
+        // What there is was looked at already.
+        metrics.borrow_and_update();
+        // An error says that the engine has stopped, which others see.
+        let _ = tokio::time::timeout_at(until, metrics.changed()).await;
+    }
+
     /// What is in the log and on the disk, and what `look` sees while nothing is applied.
     pub(crate) fn record<R>(&self, look: impl FnOnce() -> R) -> (Recorded, R) {
         let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
