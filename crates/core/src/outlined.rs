@@ -172,10 +172,10 @@ mod tests {
         for value in [large(), Vec::new()] {
             assert_eq!(value.write(&mut Full).expect_err("it cannot be").to_string(), "the disk is full");
         }
-        assert_eq!(Vec::<String>::read(&mut Full).err().expect("it cannot be").to_string(), "the disk is gone");
+        assert_eq!(Vec::<String>::read(&mut Full).expect_err("it cannot be").to_string(), "the disk is gone");
         let bytes = written(&large());
         assert_eq!(
-            Vec::<String>::read(&mut bytes[..PIECE_BYTES].chain(Full)).err().expect("it cannot be").to_string(),
+            Vec::<String>::read(&mut bytes[..PIECE_BYTES].chain(Full)).expect_err("it cannot be").to_string(),
             "the disk is gone"
         );
     }

@@ -139,7 +139,7 @@ fn deep_recursion_fails_also_on_a_small_stack() {
                 "{go_text}: {failure}"
             );
             let mut state = container.initial();
-            assert!(conflux_core::Container::restore(&container, b"{\"n\":5}").is_ok());
+            assert!(conflux_core::Container::restore(&container, &mut &b"{\"n\":5}"[..]).is_ok());
             drop(decide(&container, &mut state, "go", &json!([])));
         }
         // Too deep for JSON, with no recursion in the script.
