@@ -60,9 +60,10 @@
 //! ```
 //!
 //! # Who may
-//! Without tokens ([`Access::Loopback`], the default) a router answers only requests that name this machine in their
-//! `Host`, and [`serve`] refuses to listen anywhere else. So a page that some site shows in a browser here can neither
-//! read nor perform. With [`Access::Tokens`] every request carries a bearer token of a [`Role`].
+//! Without tokens ([`Access::Loopback`], the default) a router answers only requests that come from this machine and name
+//! it in their `Host`, and [`serve`] refuses to listen anywhere else. Where axum serves it, that has to be with
+//! `into_make_service_with_connect_info::<SocketAddr>()`: without, nobody knows who asks, and all is refused. A page that
+//! some site shows in a browser here can neither read nor perform. With [`Access::Tokens`] every request carries a bearer token of a [`Role`].
 //! An application that has users of its own says [`Access::Application`] and guards the router itself.
 //!
 //! # Costs

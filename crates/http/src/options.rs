@@ -35,8 +35,11 @@ impl std::fmt::Debug for Options {
 /// Who may ask.
 #[derive(Clone, Debug, Default)]
 pub enum Access {
-    /// Programs of this machine: everybody who reaches it, as long as `Host` names this machine and `Origin`, if there is
-    /// one, does so too. [`serve`](crate::serve) listens on loopback addresses only.
+    /// Programs of this machine: whose connection comes from a loopback address, by no proxy that says so, as long as
+    /// `Host` names this machine and `Origin`, if there is one, does so too. [`serve`](crate::serve) listens on loopback
+    /// addresses only. Another server has to say where a request comes from (`ConnectInfo<SocketAddr>`: axum's does with
+    /// `into_make_service_with_connect_info`), or nothing is answered. A proxy on this machine that says nothing of
+    /// itself is a program of this machine, whoever is behind it: use tokens there.
     #[default]
     Loopback,
     /// Who carries one of these tokens.

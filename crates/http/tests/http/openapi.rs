@@ -121,6 +121,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         }
         walk.ask(&server, path, &actual(path), &[("host", "evil.example")], "").await;
         walk.ask(&server, path, &actual(path), &[("origin", "http://evil.example")], "").await;
+        walk.ask(&server, path, &actual(path), &[("x-forwarded-for", "192.0.2.1")], "").await;
     }
     let outcomes = [
         "committed",
