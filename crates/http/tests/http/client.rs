@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conflux::{Index, JsonChange, JsonEvent};
 use conflux_http::client::{Client, ClientError, PerformOptions, Performed};
@@ -49,6 +49,10 @@ enum Mood {
     Drop,
     /// Something else answers.
     Answer(&'static str),
+    /// The same, when the time is over that the node was told.
+    Late(&'static str),
+    /// It is taken, and nothing comes of it.
+    Hang,
 }
 
 /// Something between a client and a node.
@@ -65,12 +69,22 @@ impl Between {
         let count: Arc<AtomicUsize> = Arc::default();
         let counted = count.clone();
         let task = tokio::spawn(async move {
+            let mut held = Vec::new();
             loop {
                 let (mut client, _) = listener.accept().await.expect("it listens");
                 counted.fetch_add(1, Ordering::Relaxed);
                 let request = read_request(&mut client).await;
                 match mood {
                     Mood::Drop => {}
+                    Mood::Hang => held.push(client),
+                    Mood::Late(text) => {
+                        let request = String::from_utf8(request).expect("it is text");
+                        let (_, body) = request.split_once("\r\n\r\n").expect("it has a body");
+                        let body: Value = serde_json::from_str(body).expect("it is JSON");
+                        let told = body["timeout_ms"].as_u64().expect("a number");
+                        tokio::time::sleep(Duration::from_millis(told + 1)).await;
+                        drop(client.write_all(text.as_bytes()).await);
+                    }
                     Mood::Answer(text) => drop(client.write_all(text.as_bytes()).await),
                     Mood::Lose => {
                         let mut node = TcpStream::connect(target).await.expect("the node listens");
@@ -199,6 +213,47 @@ async fn nodes_that_cannot_be_reached_are_passed_over() {
     })
     .await;
     world.close().await;
+}
+
+#[tokio::test]
+async fn an_address_that_hangs_leaves_time_for_the_others() {
+    let world = World::one().await;
+    let hung = Between::start(world.server().address, Mood::Hang).await;
+    let client = Client::new([hung.url(), world.server().url()]).expect("the addresses are good");
+    let begun = Instant::now();
+    let asked = client.clone();
+    let done = aside(move || {
+        let options = PerformOptions { timeout: Some(Duration::from_secs(4)), ..PerformOptions::default() };
+        asked.perform("append", append("foo"), &options)
+    });
+    assert_eq!(done.await.expect("the second one answers").index, Index(1));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(hung.count.load(Ordering::Relaxed), 1);
+
+    let begun = Instant::now();
+    let read = client.within(Duration::from_secs(4));
+    assert_eq!(aside(move || read.state(true)).await.expect("the second one answers").index, Index(1));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    world.close().await;
+}
+
+/// Nodes without a leader say so when their part of the time is over, and the rest of it is used.
+#[tokio::test]
+async fn what_no_node_proposes_in_its_share_is_tried_for_all_of_the_time() {
+    let answer = "HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 57\r\n\r\n\
+        {\"error\":{\"code\":\"never_proposed\",\"message\":\"no leader\"}}";
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let first = Between::start(nobody, Mood::Late(answer)).await;
+    let second = Between::start(nobody, Mood::Late(answer)).await;
+    let client = Client::new([first.url(), second.url()]).expect("the addresses are good");
+    let begun = Instant::now();
+    let error = aside(move || {
+        let options = PerformOptions { timeout: Some(Duration::from_millis(2500)), ..PerformOptions::default() };
+        client.perform("append", append("foo"), &options)
+    });
+    assert_eq!(error.await.expect_err("there is no leader").code(), Some("never_proposed"));
+    assert!(begun.elapsed() >= Duration::from_millis(2400), "{:?}", begun.elapsed());
+    assert!(first.count.load(Ordering::Relaxed) > 1, "it was asked again");
 }
 
 #[tokio::test]
