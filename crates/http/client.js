@@ -239,7 +239,9 @@ class Client {
         return await answerOf(response)
       } catch (error) {
         const known = error instanceof ConfluxError
-        const passing = !known || PASSING.has(error.code) || (error.status >= 500 && error.code === 'bad_answer')
+        // A success that cannot be read is one, and what stands in front of a node may have passed the call on.
+        const spoiled = error.code === 'bad_answer' && (error.status < 300 || error.status >= 500)
+        const passing = !known || spoiled || PASSING.has(error.code)
         if (!passing && (!arrived || FINAL.has(error.code))) throw error
         arrived ||= known ? error.code === 'unknown' || error.code === 'bad_answer' : !neverLeft(error)
         last = error

@@ -20,6 +20,7 @@
 mod address;
 mod error;
 mod events;
+mod json;
 mod perform;
 
 use std::time::{Duration, Instant};
@@ -445,7 +446,8 @@ impl Client {
 fn may_go_on(error: &ClientError) -> bool {
     match error {
         ClientError::Refused { refusal, .. } => refusal.is_of_the_node(),
-        ClientError::NotVisible { .. } => true,
+        // It could not ask a leader, or not hear it in time.
+        ClientError::NotVisible { .. } | ClientError::Unknown { .. } => true,
         _ => false,
     }
 }
@@ -458,7 +460,7 @@ fn read_good<T: DeserializeOwned>(address: &Address, answer: &Answer) -> Result<
 }
 
 fn parse<T: DeserializeOwned>(address: &Address, body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|error| ClientError::BadAnswer {
+    json::read(body).map_err(|error| ClientError::BadAnswer {
         address: address.to_string(),
         problem: format!("what it answered is not what was asked for: {error}"),
     })

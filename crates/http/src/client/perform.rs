@@ -82,10 +82,15 @@ impl Client {
                 let begun = Instant::now();
                 match answer_of(request.send(&bytes[..])) {
                     Ok(answer) => match self.performed(address, &answer) {
-                        // Of something between here and the node: the call may have gone through.
-                        Err(ClientError::BadAnswer { address, problem }) if answer.status.is_server_error() => {
-                            lost = Some(format!("{address}: {problem}"));
+                        // A success that cannot be read is one; and what stands between here and the node may have
+                        // passed the call on.
+                        Err(error @ ClientError::BadAnswer { .. })
+                            if answer.status.is_success() || answer.status.is_server_error() =>
+                        {
+                            lost = Some(error.to_string());
                         }
+                        // The node heard nothing of the call in time, and another one may, or the same one later.
+                        Err(ClientError::Unknown { why, .. }) => lost = Some(why),
                         Err(error) if may_go_on(&error) || (lost.is_some() && !is_final(&error)) => {
                             waited |= error.code() == Some("never_proposed") && begun.elapsed() >= told;
                             refused = Some(error);
@@ -145,7 +150,7 @@ fn is_final(error: &ClientError) -> bool {
         ClientError::Refused { refusal, .. } => {
             matches!(refusal.code.as_str(), "rejected" | "failed" | "conflict" | "forgotten")
         }
-        error => matches!(error, ClientError::Unknown { .. }),
+        _ => false,
     }
 }
 

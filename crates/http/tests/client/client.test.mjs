@@ -305,6 +305,15 @@ test('a perform that does not get through is tried elsewhere', async () => {
   lost.close()
 })
 
+test('a success that cannot be read is none, and no failure either', async () => {
+  const spoiled = await proxy(nodes[0], () => 200)
+  const error = await connect(spoiled.url).perform('append', ['spoiled'], 300).catch((error) => error)
+  assert.equal(error.code, 'unknown')
+  assert.ok(spoiled.seen.length > 1)
+  assert.deepEqual(await connect([spoiled.url, nodes[0]]).perform('append', ['spoiled']), { appended: 'spoiled' })
+  spoiled.close()
+})
+
 test('a perform that stays unanswered is unknown, and can be asked for', async () => {
   const between = await proxy(nodes[0], () => 'lose')
   const client = connect(between.url)
