@@ -35,7 +35,9 @@ const BACKOFF_MS_MAX = 5_000
 /** Codes that tell what became of a call, wherever else it was sent. */
 const FINAL = new Set(['rejected', 'failed', 'conflict', 'forgotten'])
 /** Codes of a node that cannot just now: another one may, or the same one later. */
-const PASSING = new Set(['busy', 'closed', 'never_proposed', 'not_readable', 'not_visible', 'unknown', 'too_slow'])
+const PASSING = new Set([
+  'busy', 'closed', 'never_proposed', 'not_readable', 'not_ready', 'not_visible', 'too_slow', 'unknown',
+])
 
 /**
  * Why something was not done.

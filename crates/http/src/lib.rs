@@ -77,6 +77,7 @@ pub mod client;
 mod cluster;
 mod guard;
 mod metrics;
+mod opening;
 mod options;
 mod perform;
 mod read;
@@ -87,6 +88,7 @@ mod stall;
 mod subscribe;
 mod tokens;
 
+pub use opening::Opening;
 pub use options::{Access, Cors, Limits, MoreMetrics, Options};
 pub use report::{MemberReport, SnapshotReport, StatusReport};
 pub use routes::router;

@@ -103,7 +103,7 @@ impl Refusal {
 
     /// Whether another node may do better.
     pub(super) fn is_of_the_node(&self) -> bool {
-        matches!(self.code.as_str(), "busy" | "closed" | "never_proposed" | "not_readable")
+        matches!(self.code.as_str(), "busy" | "closed" | "never_proposed" | "not_readable" | "not_ready")
     }
 }
 

@@ -112,6 +112,10 @@ impl Client {
                 // Nothing is under way, and there is time to begin again.
                 (Some(_), None) if waited && !left.is_zero() => {}
                 (Some(_), None) if waited && end < deadline => end = deadline.min(Instant::now() + self.under_way),
+                // A node that is being opened is soon another one.
+                (Some(error), None) if error.code() == Some("not_ready") && !left.is_zero() => {
+                    std::thread::sleep(backoff.next().min(left));
+                }
                 // A refusal says nothing of a try that may have arrived elsewhere, unless it knows the call.
                 (Some(error @ ClientError::NotVisible { .. }), _) | (Some(error), None) => return Err(error),
                 (None, None) => return Err(ClientError::Unreachable { tried }),

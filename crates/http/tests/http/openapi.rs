@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use conflux::Role;
-use conflux_http::{Access, Limits, OPENAPI, Options, Tokens};
+use conflux_http::{Access, Limits, OPENAPI, Opening, Options, Tokens};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::schema::check;
 use crate::scripted::Scripted;
@@ -221,6 +221,13 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         walk.check(&actual(path), "post", &response);
     }
     narrow.end().await;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let opening = Server::of(listener, Opening::new(&Options::default()).router(), Options::default());
+    for path in &operations {
+        walk.ask(&opening, path, &actual(path), &headers, "{}").await;
+    }
+    opening.end().await;
 
     let missing: Vec<&Seen> = promised.difference(&walk.seen).collect();
     assert!(missing.is_empty(), "described, and never seen: {missing:#?}");

@@ -76,9 +76,14 @@ impl Server {
     }
 
     pub(crate) fn start_on(listener: TcpListener, node: Arc<dyn JsonNode>, options: Options) -> Server {
+        let router = router(node, &options);
+        Server::of(listener, router, options)
+    }
+
+    /// A server of any routes.
+    pub(crate) fn of(listener: TcpListener, router: axum::Router, options: Options) -> Server {
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = router(node, &options);
         let served =
             tokio::spawn(async move { serve(listener, router, &options, async { drop(stopped.await) }).await });
         Server { address, stop: Some(stop), served }
