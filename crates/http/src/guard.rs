@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
@@ -10,7 +11,7 @@ use axum::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, FORWARDED, HOST, ORIGIN, VARY, VIA,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use tokio::sync::Semaphore;
 
@@ -259,18 +260,46 @@ fn pass<'a>(
     need: Need,
     headers: &HeaderMap,
 ) -> Result<Option<tokio::sync::SemaphorePermit<'a>>, Refused> {
-    if let (Access::Tokens(tokens), Some(needed)) = (&front.options.access, need.role) {
-        let role = bearer(headers)?;
-        let role =
-            tokens.role_of(role).ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
-        if role < needed {
-            let message = format!("the token is for {role}, and this needs {needed}");
-            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
-        }
+    if let Some(needed) = need.role {
+        check_role(&front.options.access, headers, needed)?;
     }
     let Some(place) = need.place else { return Ok(None) };
     let busy = || Refused::busy("too many requests are under way; try again in a moment");
     front.in_flight.of(place).try_acquire().map(Some).map_err(|_| busy())
+}
+
+/// Whether a request carries a token of such a role, where there are tokens.
+fn check_role(access: &Access, headers: &HeaderMap, needed: Role) -> Result<(), Refused> {
+    let Access::Tokens(tokens) = access else { return Ok(()) };
+    let role = tokens.role_of(bearer(headers)?);
+    let role = role.ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
+    if role < needed {
+        let message = format!("the token is for {role}, and this needs {needed}");
+        return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
+    Ok(())
+}
+
+/// Guards an application's own routes as [`router`](crate::router) guards those of a node: what changes a container by
+/// another way should not be open to more people. `role` is what they need where there are tokens; without any, only
+/// programs of this machine are answered, and no page of another site.
+///
+/// # Panics
+/// When there is no route yet: those that are added later would not be guarded.
+pub fn guard<S: Clone + Send + Sync + 'static>(routes: Router<S>, role: Role, options: &Options) -> Router<S> {
+    let (door_state, access) = (Door::new(options), options.access.clone());
+    let check = move |request: Request, next: Next| {
+        let refused = check_role(&access, request.headers(), role).err();
+        async move {
+            match refused {
+                Some(refused) => refused.into_response(),
+                None => next.run(request).await,
+            }
+        }
+    };
+    routes
+        .route_layer(from_fn(check))
+        .route_layer(from_fn(move |request, next| door(door_state.clone(), request, next)))
 }
 
 /// Whether a request may be told how the node is, at a path that asks for no token.

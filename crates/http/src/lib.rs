@@ -64,7 +64,8 @@
 //! it in their `Host`, and [`serve`] refuses to listen anywhere else. Where axum serves it, that has to be with
 //! `into_make_service_with_connect_info::<SocketAddr>()`: without, nobody knows who asks, and all is refused. A page that
 //! some site shows in a browser here can neither read nor perform. With [`Access::Tokens`] every request carries a bearer token of a [`Role`].
-//! An application that has users of its own says [`Access::Application`] and guards the router itself.
+//! An application that has users of its own says [`Access::Application`] and guards the router itself. Its own routes are its
+//! own affair; [`guard`](fn@guard) guards those that need it in the same way.
 //!
 //! # Costs
 //! Performs that wait at the same time travel in one batch, as ever; a request is one task. A state is turned into JSON
@@ -88,6 +89,7 @@ mod stall;
 mod subscribe;
 mod tokens;
 
+pub use guard::guard;
 pub use opening::Opening;
 pub use options::{Access, Cors, Limits, MoreMetrics, Options};
 pub use report::{MemberReport, SnapshotReport, StatusReport};

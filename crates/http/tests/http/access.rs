@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use conflux::Role;
-use conflux_http::{Access, Cors, Options, ServeError, Tokens, router, serve};
+use conflux_http::{Access, Cors, Options, ServeError, Tokens, guard, router, serve};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -260,6 +260,33 @@ async fn a_router_that_axum_serves_answers_when_it_is_told_who_asks() {
         assert_eq!(response.status, status, "{response:?}");
         server.abort();
     }
+}
+
+/// An application's own route beside those of the node.
+#[tokio::test]
+async fn an_application_may_guard_its_own_routes_alike() {
+    let serve = async |access| {
+        let options = Options { access, ..Options::default() };
+        let own = axum::Router::new().route("/launch", axum::routing::post(async || "launched"));
+        let open = axum::Router::new().route("/", axum::routing::get(async || "for everybody"));
+        let application = open.merge(guard(own, conflux_http::Role::Perform, &options));
+        Server::of(TcpListener::bind("127.0.0.1:0").await.expect("a port is free"), application, options)
+    };
+    let local = serve(Access::Loopback).await;
+    assert_eq!(local.post("/launch", "").await.body, "launched");
+    local.ask("POST", "/launch", &[("origin", "http://evil.example")], "").await.error(403, "origin_refused");
+    local.ask("POST", "/launch", &[("host", "evil.example")], "").await.error(403, "host_refused");
+    assert_eq!(local.ask("GET", "/", &[("host", "shop.example")], "").await.body, "for everybody");
+    assert_eq!(local.ask("GET", "/nothing", &[("host", "shop.example")], "").await.status, 404);
+    local.end().await;
+    let guarded = serve(tokens()).await;
+    guarded.post("/launch", "").await.error(401, "unauthorized");
+    let bearer = |token| [("authorization", format!("Bearer {token}"))];
+    let weak = bearer(READ);
+    guarded.ask("POST", "/launch", &[(weak[0].0, &weak[0].1)], "").await.error(403, "forbidden");
+    let strong = bearer(PERFORM);
+    assert_eq!(guarded.ask("POST", "/launch", &[(strong[0].0, &strong[0].1)], "").await.body, "launched");
+    guarded.end().await;
 }
 
 #[tokio::test]
