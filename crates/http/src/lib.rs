@@ -69,7 +69,7 @@
 //!
 //! # Costs
 //! Performs that wait at the same time travel in one batch, as ever; a request is one task. A state is turned into JSON
-//! whole, on a thread for blocking work. A subscriber holds a connection, and the node runs the reducer once more for
+//! whole, on a thread for blocking work, and shared by those who read it at the same time. A subscriber holds a connection, and the node runs the reducer once more for
 //! each of them.
 
 mod answer;
@@ -85,6 +85,7 @@ mod read;
 mod report;
 mod routes;
 mod serve;
+mod shown;
 mod stall;
 mod subscribe;
 mod tokens;

@@ -72,6 +72,9 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Subscribers at once; more are told `busy`. 1,024.
     pub subscribers_max: usize,
+    /// Bytes of states that are on their way to readers and subscribers at once; more wait for [`Limits::stall_time`], and
+    /// are told `busy` then. Those who are shown the same state share it. A larger state goes alone. 256 MiB.
+    pub states_bytes_max: usize,
     /// How long the head of a request may take, counted from the connection or the last answer on it. 15 s. For
     /// [`serve`](crate::serve).
     pub head_time: Duration,
@@ -92,6 +95,7 @@ impl Default for Limits {
             connections_max: 4_096,
             in_flight_max: 1_024,
             subscribers_max: 1_024,
+            states_bytes_max: 256 << 20,
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(30),

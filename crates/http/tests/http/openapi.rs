@@ -258,7 +258,8 @@ async fn events_are_as_described() {
     assert_eq!(frames[0], "retry: 1000\nid: ffffffffffffffff.0-3");
     let schemas = [
         ("id: ffffffffffffffff.0-4\nevent: change\ndata: ", "Change"),
-        ("id: ffffffffffffffff.0-14\nevent: reset\ndata: ", "State"),
+        // A reset tells the state of now.
+        ("id: ffffffffffffffff.0-3\nevent: reset\ndata: ", "State"),
     ];
     for (frame, (before, schema)) in frames[1..].iter().zip(schemas) {
         let data = frame.strip_prefix(before).unwrap_or_else(|| panic!("{frame:?} does not begin with {before:?}"));

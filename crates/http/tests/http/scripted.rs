@@ -23,6 +23,9 @@ pub(crate) struct Scripted {
     pub(crate) is_mending: bool,
     /// What is committed, and the state, instead of small ones.
     pub(crate) action: Option<Value>,
+    /// How often the state was shown, and how long that takes.
+    pub(crate) shown: Arc<AtomicUsize>,
+    pub(crate) show_time: Duration,
     /// Whether showing the state breaks.
     pub(crate) broken: bool,
     /// What a backup gives; without one, no leader can be asked.
@@ -120,6 +123,8 @@ impl JsonNode for Scripted {
     }
 
     fn state(&self) -> (Index, Value) {
+        self.shown.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.show_time);
         assert!(!self.broken, "the state is broken");
         (Index(3), self.action.clone().unwrap_or_else(|| json!(["foo"])))
     }
@@ -133,7 +138,8 @@ impl JsonNode for Scripted {
     }
 
     fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
-        Box::pin(async { Ok(Index(3)) })
+        let time = Duration::from_secs(10);
+        Box::pin(async move { Err(ReadError::Deadline(time, "there was no leader".into())) })
     }
 
     fn state_at(&self, _: Index) -> Option<Value> {

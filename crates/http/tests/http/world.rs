@@ -249,6 +249,7 @@ pub(crate) fn tight() -> Limits {
         connections_max: 64,
         in_flight_max: 4,
         subscribers_max: 2,
+        states_bytes_max: 1 << 20,
         head_time: Duration::from_millis(500),
         body_time: Duration::from_millis(500),
         stall_time: Duration::from_millis(200),
