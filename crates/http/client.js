@@ -16,6 +16,12 @@
 const TIMEOUT_MS = 10_000
 /** How long an answer may take beyond the time that the node was given. */
 const MARGIN_MS = 5_000
+/** The longest time that can be asked for: timers have no longer one. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1 - MARGIN_MS
+/** The least that one of several addresses is given, where there is so much. */
+const SHARE_MS_MIN = 1_000
+/** How long the head of an answer may take where a subscription begins. */
+const HEAD_MS = 10_000
 /**
  * How long one perform is under way, all its tries together: nodes remember a request id for 300 s after it was decided,
  * and a try that is decided later than that would take effect again.
@@ -29,7 +35,9 @@ const BACKOFF_MS_MAX = 5_000
 /** Codes that tell what became of a call, wherever else it was sent. */
 const FINAL = new Set(['rejected', 'failed', 'conflict', 'forgotten'])
 /** Codes of a node that cannot just now: another one may, or the same one later. */
-const PASSING = new Set(['busy', 'closed', 'never_proposed', 'not_readable', 'not_visible', 'unknown', 'too_slow'])
+const PASSING = new Set([
+  'busy', 'closed', 'never_proposed', 'not_readable', 'not_ready', 'not_visible', 'too_slow', 'unknown',
+])
 
 /**
  * Why something was not done.
@@ -55,7 +63,8 @@ export class ConfluxError extends Error {
  *   came from, unless told.
  * @param {object} [options]
  * @param {string} [options.token] a bearer token.
- * @param {number} [options.timeout] how long a perform is tried, in milliseconds.
+ * @param {number} [options.timeout] how long a perform is tried, and a read, in milliseconds: 1 to 2147478647, 10,000 unless
+ *   told.
  * @param {(error: ConfluxError) => void} [options.onError] is told when a subscription is refused for good.
  */
 export default function conflux(addresses, options) {
@@ -80,7 +89,8 @@ class Client {
     const given = addresses === undefined ? [new URL('.', import.meta.url)] : [addresses].flat()
     if (given.length === 0) throw new TypeError('conflux: there is no address')
     this.#bases = given.map(base)
-    this.#options = { timeout: TIMEOUT_MS, onError: (error) => console.error(error), ...options }
+    const timeout = checkedTimeout(options.timeout ?? TIMEOUT_MS)
+    this.#options = { onError: (error) => console.error(error), ...options, timeout }
   }
 
   /**
@@ -116,6 +126,7 @@ class Client {
         lastId: shared ? '' : String(from),
         present: (signal) => this.#present(signal),
         open: (lastId, signal) => this.#open(lastId, signal),
+        silent: (from) => this.#advance(from),
         heard: (index, anew) => (anew ? (this.#seen = index) : this.#see(index)),
         refused: (error) => this.#options.onError(error),
         ended: () => {
@@ -168,7 +179,7 @@ class Client {
   async #perform(method, args, timeout) {
     if (this.#closed) throw closed()
     if (!Array.isArray(args)) throw new TypeError('conflux: the arguments of a perform are an array')
-    if (!(timeout >= 1)) throw new TypeError('conflux: the timeout of a perform is a number of milliseconds from 1')
+    checkedTimeout(timeout)
     const call = { method, args, request_id: randomId() }
     // What cannot be written must not be tried again and again.
     JSON.stringify(call)
@@ -178,7 +189,7 @@ class Client {
       path: 'perform',
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ ...call, timeout_ms: Math.max(1, Math.ceil(left)) }),
+      body: JSON.stringify({ ...call, timeout_ms: Math.max(1, Math.floor(left)) }),
     }))
     this.#see(answer.index)
     return answer.action
@@ -215,19 +226,30 @@ class Client {
     // By then everything that is under way is decided.
     let end = requestId ? Math.min(deadline, Date.now() + UNDER_WAY_MS) : deadline
     for (let tries = 1; ; tries += 1) {
-      const left = end - Date.now()
+      const left = Math.max(1, end - Date.now())
       const from = this.#bases[this.#turn]
+      // Where there are several addresses, none is given all of the time: it may hang. And a node that is told less than it
+      // is given still says what became of the call.
+      const several = this.#bases.length > 1
+      const share = Math.min(left, Math.max(SHARE_MS_MIN, left / this.#bases.length))
+      const { path, ...init } = describe(several ? share * 0.8 : left)
+      const late = new Late(several ? share : left + MARGIN_MS)
       try {
-        const { path, ...init } = describe(Math.max(1, left))
-        const signal = AbortSignal.timeout(Math.max(1, left) + MARGIN_MS)
-        return await answerOf(await fetch(new URL(path, from), this.#withToken({ ...init, signal })))
+        const response = await fetch(new URL(path, from), this.#withToken({ ...init, signal: late.signal }))
+        // It is there, and what it says may be long.
+        late.allow(left + MARGIN_MS)
+        return await answerOf(response)
       } catch (error) {
         const known = error instanceof ConfluxError
-        const passing = !known || PASSING.has(error.code) || (error.status >= 500 && error.code === 'bad_answer')
+        // A success that cannot be read is one, and what stands in front of a node may have passed the call on.
+        const spoiled = error.code === 'bad_answer' && (error.status < 300 || error.status >= 500)
+        const passing = !known || spoiled || PASSING.has(error.code)
         if (!passing && (!arrived || FINAL.has(error.code))) throw error
         arrived ||= known ? error.code === 'unknown' || error.code === 'bad_answer' : !neverLeft(error)
         last = error
         this.#advance(from)
+      } finally {
+        late.end()
       }
       // Every address has its turn at once; then there is a pause.
       const pause = tries % this.#bases.length === 0 ? backoff.next() : 0
@@ -258,24 +280,29 @@ class Client {
     return cluster === null ? String(index) : `${cluster}.${generation}-${index}`
   }
 
-  /** Opens a stream of events. */
+  /** Opens a stream of events, and says where. */
   async #open(lastId, signal) {
     const headers = { accept: 'text/event-stream', 'last-event-id': lastId }
+    const from = this.#bases[this.#turn]
     const response = await this.#askOnce('subscribe', { headers, signal, cache: 'no-store' })
     if (!response.ok) await answerOf(response)
-    return response.body.getReader()
+    return { reader: response.body.getReader(), from }
   }
 
-  /** Asks at the address that is in turn; the next one is when this one cannot answer. */
-  async #askOnce(path, init) {
+  /** Asks at the address that is in turn; the next one is when this one cannot answer, or not in time. */
+  async #askOnce(path, { signal, ...init }) {
     const from = this.#bases[this.#turn]
+    const late = new Late(HEAD_MS)
     try {
-      const response = await fetch(new URL(path, from), this.#withToken(init))
+      const either = anyOf(signal, late.signal)
+      const response = await fetch(new URL(path, from), this.#withToken({ ...init, signal: either }))
       if (response.status >= 500) this.#advance(from)
       return response
     } catch (error) {
       this.#advance(from)
       throw error
+    } finally {
+      late.end()
     }
   }
 }
@@ -334,11 +361,12 @@ class Feed {
   /** Reads one stream to its end. */
   async #follow(begun) {
     const { signal } = this.#abort
-    const silence = new AbortController()
-    let timer = setTimeout(() => silence.abort(), SILENCE_MS)
-    const either = AbortSignal.any ? AbortSignal.any([signal, silence.signal]) : anyOf(signal, silence.signal)
+    const silence = new Late(SILENCE_MS)
+    let from
     try {
-      const reader = await this.#wires.open(this.#lastId, either)
+      const opened = await this.#wires.open(this.#lastId, anyOf(signal, silence.signal))
+      const { reader } = opened
+      from = opened.from
       const decoder = new TextDecoder()
       // What has come of the next frame: a list, as adding to a long text again and again would be slow.
       let parts = []
@@ -346,8 +374,7 @@ class Feed {
         const { done, value } = await reader.read()
         // What was not told to its end was not told.
         if (done) return
-        clearTimeout(timer)
-        timer = setTimeout(() => silence.abort(), SILENCE_MS)
+        silence.allow(SILENCE_MS)
         const text = decoder.decode(value, { stream: true })
         // An end of a frame may be cut in two.
         if (!text.includes('\n')) {
@@ -359,9 +386,12 @@ class Feed {
         for (const frame of frames) this.#take(frame, begun)
         if (signal.aborted) return
       }
+    } catch (error) {
+      // A node that holds the connection and says nothing would hold the next one, too.
+      if (from && silence.signal.aborted && !signal.aborted) this.#wires.silent(from)
+      throw error
     } finally {
-      clearTimeout(timer)
-      silence.abort()
+      silence.cut()
     }
   }
 
@@ -409,6 +439,43 @@ class Backoff {
     this.#next = Math.min(longest * 2, BACKOFF_MS_MAX)
     return longest * (0.5 + Math.random() / 2)
   }
+}
+
+/** Aborts what has not come in time. */
+class Late {
+  #controller = new AbortController()
+  #timer
+
+  constructor(ms) {
+    this.allow(ms)
+  }
+
+  get signal() {
+    return this.#controller.signal
+  }
+
+  /** Gives it so long from now on. */
+  allow(ms) {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#controller.abort(new Error('it did not answer in time')), ms)
+  }
+
+  end() {
+    clearTimeout(this.#timer)
+  }
+
+  /** Ends it, and what may still be coming. */
+  cut() {
+    this.end()
+    this.#controller.abort()
+  }
+}
+
+/** A time that timers have. */
+function checkedTimeout(timeout) {
+  if (typeof timeout === 'number' && timeout >= 1 && timeout <= TIMEOUT_MS_MAX) return timeout
+  const came = typeof timeout === 'number' ? timeout : `a ${typeof timeout}`
+  throw new TypeError(`conflux: a timeout is a number of milliseconds from 1 to ${TIMEOUT_MS_MAX}, but ${came} came`)
 }
 
 /** Which history the id of an event is of: all before its place. */
@@ -480,10 +547,11 @@ function sleep(ms, signal) {
 }
 
 function anyOf(...signals) {
+  if (AbortSignal.any) return AbortSignal.any(signals)
   const either = new AbortController()
   for (const signal of signals) {
-    if (signal.aborted) either.abort()
-    signal.addEventListener('abort', () => either.abort(), { once: true })
+    if (signal.aborted) either.abort(signal.reason)
+    signal.addEventListener('abort', () => either.abort(signal.reason), { once: true })
   }
   return either.signal
 }

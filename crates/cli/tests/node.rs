@@ -318,3 +318,74 @@ fn what_cannot_run_is_said_in_a_line_and_checked_beforehand() {
     std::fs::write(Path::new(file), "idd = \"a\"\n").expect("the directory is there");
     conflux(&["node", "--config", file], "").refused_with(&["conflux.toml", "line 1", "idd"]);
 }
+
+/// A node by a relay at this address, and where it serves HTTP.
+fn by_relay(name: &str, relay: &str) -> (Server, String) {
+    let (_, key) = with_key(name);
+    let [port] = ports();
+    let http = format!("127.0.0.1:{port}");
+    let mut node = Command::new(env!("CARGO_BIN_EXE_conflux"));
+    node.arg("node").arg(container("words.js")).args(["--id", "a", "--cluster-size", "1", "--http", &http]);
+    node.args(["--channel", &format!("ws://{relay}/words"), "--cluster-key-file", &key]);
+    (Server::start(&mut node).expect("the program was built for this test"), http)
+}
+
+/// The status of the answer, and what comes behind its head.
+fn get(address: &str, path: &str) -> std::io::Result<(String, String)> {
+    use std::io::{Read, Write};
+    let mut connection = std::net::TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("it has a head");
+    Ok((head.split(' ').nth(1).expect("it has a status").to_owned(), body.to_owned()))
+}
+
+/// Once somebody listens.
+fn get_within(address: &str, path: &str) -> (String, String) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match get(address, path) {
+            Ok(answer) => return answer,
+            Err(error) if Instant::now() > deadline => panic!("{path}: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+#[test]
+fn a_node_that_waits_for_its_relay_is_alive_and_says_why_it_is_not_ready() {
+    let [relay] = ports();
+    let (node, http) = by_relay("node-waits", &format!("127.0.0.1:{relay}"));
+    assert_eq!(get_within(&http, "/healthz").0, "200");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (status, body) = get_within(&http, "/readyz");
+        let answer: Value = serde_json::from_str(&body).expect("it is JSON");
+        assert_eq!((&*status, &answer["error"]["code"]), ("503", &json!("not_ready")));
+        if answer["error"]["message"].as_str().is_some_and(|why| why.contains("not connected yet")) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(get_within(&http, "/state").0, "503");
+    drop(node);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_node_that_is_told_to_end_before_it_is_open_ends() {
+    // It takes the connection, and says nothing: that is waited for, for 10 s.
+    let relay = TcpListener::bind("127.0.0.1:0").expect("this machine has a loopback");
+    let address = relay.local_addr().expect("it is bound").to_string();
+    let (mut node, http) = by_relay("node-told", &address);
+    let _held = relay.accept().expect("the node comes");
+    assert_eq!(get_within(&http, "/healthz").0, "200");
+    let begun = Instant::now();
+    let told = Command::new("kill").arg(node.0.id().to_string()).status().expect("there is a kill");
+    assert!(told.success());
+    assert_eq!(node.0.wait().expect("it is this test's child").code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

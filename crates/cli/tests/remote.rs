@@ -5,6 +5,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{Node, conflux, container, directory};
 use serde_json::{Value, json};
@@ -98,6 +99,20 @@ fn status_shows_every_node_that_is_named() {
     let twice = node.ask(&["status", "--at", &node.at]).ended_with(0);
     assert!(twice.stdout.starts_with("at ") && twice.stdout.contains("digest at 1"), "{}", twice.stdout);
     conflux(&["status", "--at", &gone], "").ended_with(5);
+}
+
+#[test]
+fn a_node_that_hangs_does_not_keep_status_from_showing_the_others() {
+    let node = Node::start(&[]);
+    node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
+    // It takes connections, and answers none.
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let hung = hung.local_addr().map(|address| (address.to_string(), hung)).expect("it is bound");
+    let begun = Instant::now();
+    let shown = node.ask(&["status", "--at", &hung.0, "--at", &node.at]).ended_with(0);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(shown.stdout.contains("leader") && shown.stdout.contains("digest at 1"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("did not answer in time"), "{}", shown.stdout);
 }
 
 /// A program that goes with the test.

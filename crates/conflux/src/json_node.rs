@@ -7,6 +7,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::backup::{Backup, TakeError};
 use crate::compaction::{CompactError, Compacted};
@@ -19,6 +20,9 @@ use crate::perform::{Done, Perform, PerformError, Performed, Prediction};
 use crate::reads::ReadError;
 use crate::status::Status;
 use crate::subscription::Next;
+
+/// A permit for telling a whole state to a subscriber.
+static TELLING: Semaphore = Semaphore::const_new(1);
 
 /// The value as JSON, or what stands in for one that JSON cannot hold.
 fn json(value: &impl Payload) -> Value {
@@ -180,6 +184,8 @@ impl<C: Container> JsonNode for Node<C> {
                 Next::Reset { state, index } => {
                     // It may be large: not on a thread that carries messages. It is not told only when the runtime ends.
                     let told = move || JsonEvent::Reset { index, state: json(&*state) };
+                    // When a snapshot comes, all subscribers are told at once: not so many trees at a time.
+                    let _turn = TELLING.acquire().await.ok()?;
                     tokio::task::spawn_blocking(told).await.ok()
                 }
             }

@@ -4,12 +4,17 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use conflux::{CallError, JsonOutcome, JsonPrediction, JsonProposal};
 use serde_json::{Map, Value, json};
 
 /// A value, as JSON.
 pub(crate) fn value(status: StatusCode, value: &Value) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).expect("a JSON value is written to memory");
+    written(status, serde_json::to_vec(value).expect("a JSON value is written to memory").into())
+}
+
+/// JSON that is written.
+pub(crate) fn written(status: StatusCode, bytes: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -1,16 +1,17 @@
 //! Who may come in, and how many at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, FORWARDED, HOST, ORIGIN, VARY, VIA,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use tokio::sync::Semaphore;
 
@@ -108,12 +109,15 @@ impl Door {
         }
     }
 
-    /// Without tokens, what protects from the pages that a browser on this machine shows: a name that was bent to
-    /// 127.0.0.1 is still in `Host`, and a page of another origin is named in `Origin`.
+    /// Without tokens, only programs of this machine: the connection has to come from it, and nothing may say that somebody
+    /// else is behind it. What a browser on this machine sends comes from here, too, so its pages are told by what they
+    /// cannot forge: a name that was bent to 127.0.0.1 is still in `Host`, a page of another origin is named in `Origin`,
+    /// and where it is not (an image, a link), `Sec-Fetch-Site` says that it is elsewhere.
     fn check(&self, request: &Request) -> Result<(), Refused> {
         if !self.loopback {
             return Ok(());
         }
+        check_peer(request)?;
         let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
         let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
         if host.is_none() && target.is_none() {
@@ -122,15 +126,61 @@ impl Door {
         if [host, target].into_iter().flatten().any(|host| !is_loopback(host)) {
             return Err(refused_host("the request names another host"));
         }
-        match request.headers().get(ORIGIN) {
-            Some(origin) if !self.admits(origin) && !is_loopback_origin(origin) => Err(Refused::new(
-                StatusCode::FORBIDDEN,
-                "origin_refused",
-                "without tokens, pages of other origins may not ask: start the server with tokens, or allow the origin",
-            )),
-            _ => Ok(()),
+        let is_admitted = match (request.headers().get(ORIGIN), request.headers().get(SEC_FETCH_SITE)) {
+            (Some(origin), _) => self.admits(origin) || is_loopback_origin(origin),
+            // The host is this machine, and has no other site than itself. Whose page is elsewhere, is not told.
+            (None, Some(site)) => {
+                matches!(site.as_bytes(), b"none" | b"same-origin" | b"same-site") || matches!(*self.cors, Cors::Any)
+            }
+            (None, None) => true,
+        };
+        if is_admitted {
+            return Ok(());
         }
+        let message =
+            "without tokens, pages of other origins may not ask: start the server with tokens, or allow the origin";
+        Err(Refused::new(StatusCode::FORBIDDEN, "origin_refused", message))
     }
+}
+
+/// What browsers say of the page that a request comes from, whether or not there is an `Origin`.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What proxies add: behind one, the connection says nothing about who asks.
+const OF_PROXIES: [HeaderName; 5] = [
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Whether the connection comes from this machine, and from nowhere beyond.
+fn check_peer(request: &Request) -> Result<(), Refused> {
+    let refused = |message: String| Err(Refused::new(StatusCode::FORBIDDEN, "peer_refused", message));
+    let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() else {
+        return refused(
+            "without tokens, only programs of this machine are answered, and the server does not say where a request \
+             comes from: serve the router with conflux_http::serve, or by axum with \
+             into_make_service_with_connect_info::<SocketAddr>(); or choose Access::Tokens, or Access::Application and \
+             guard it yourself"
+                .into(),
+        );
+    };
+    if !peer.ip().to_canonical().is_loopback() {
+        return refused(format!(
+            "without tokens, only programs of this machine are answered, and the request comes from {}; start the server \
+             with tokens",
+            peer.ip()
+        ));
+    }
+    if let Some(header) = OF_PROXIES.iter().find(|header| request.headers().contains_key(*header)) {
+        return refused(format!(
+            "without tokens, only programs of this machine are answered, and the header {header} says that the request \
+             comes through a proxy; start the server with tokens"
+        ));
+    }
+    Ok(())
 }
 
 fn refused_host(what: &str) -> Refused {
@@ -159,7 +209,7 @@ fn is_loopback_origin(origin: &HeaderValue) -> bool {
     scheme.is_some_and(is_loopback)
 }
 
-/// The outermost layer: hosts, origins, and what browsers ask before they ask.
+/// The outermost layer: peers, hosts, origins, and what browsers ask before they ask.
 pub(crate) async fn door(door: Door, request: Request, next: Next) -> Response<Body> {
     if let Err(refused) = door.check(&request) {
         return refused.into_response();
@@ -210,18 +260,46 @@ fn pass<'a>(
     need: Need,
     headers: &HeaderMap,
 ) -> Result<Option<tokio::sync::SemaphorePermit<'a>>, Refused> {
-    if let (Access::Tokens(tokens), Some(needed)) = (&front.options.access, need.role) {
-        let role = bearer(headers)?;
-        let role =
-            tokens.role_of(role).ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
-        if role < needed {
-            let message = format!("the token is for {role}, and this needs {needed}");
-            return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
-        }
+    if let Some(needed) = need.role {
+        check_role(&front.options.access, headers, needed)?;
     }
     let Some(place) = need.place else { return Ok(None) };
     let busy = || Refused::busy("too many requests are under way; try again in a moment");
     front.in_flight.of(place).try_acquire().map(Some).map_err(|_| busy())
+}
+
+/// Whether a request carries a token of such a role, where there are tokens.
+fn check_role(access: &Access, headers: &HeaderMap, needed: Role) -> Result<(), Refused> {
+    let Access::Tokens(tokens) = access else { return Ok(()) };
+    let role = tokens.role_of(bearer(headers)?);
+    let role = role.ok_or_else(|| unauthorized("the token is not one of those that are known here"))?;
+    if role < needed {
+        let message = format!("the token is for {role}, and this needs {needed}");
+        return Err(Refused::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
+    Ok(())
+}
+
+/// Guards an application's own routes as [`router`](crate::router) guards those of a node: what changes a container by
+/// another way should not be open to more people. `role` is what they need where there are tokens; without any, only
+/// programs of this machine are answered, and no page of another site.
+///
+/// # Panics
+/// When there is no route yet: those that are added later would not be guarded.
+pub fn guard<S: Clone + Send + Sync + 'static>(routes: Router<S>, role: Role, options: &Options) -> Router<S> {
+    let (door_state, access) = (Door::new(options), options.access.clone());
+    let check = move |request: Request, next: Next| {
+        let refused = check_role(&access, request.headers(), role).err();
+        async move {
+            match refused {
+                Some(refused) => refused.into_response(),
+                None => next.run(request).await,
+            }
+        }
+    };
+    routes
+        .route_layer(from_fn(check))
+        .route_layer(from_fn(move |request, next| door(door_state.clone(), request, next)))
 }
 
 /// Whether a request may be told how the node is, at a path that asks for no token.

@@ -60,14 +60,16 @@
 //! ```
 //!
 //! # Who may
-//! Without tokens ([`Access::Loopback`], the default) a router answers only requests that name this machine in their
-//! `Host`, and [`serve`] refuses to listen anywhere else. So a page that some site shows in a browser here can neither
-//! read nor perform. With [`Access::Tokens`] every request carries a bearer token of a [`Role`].
-//! An application that has users of its own says [`Access::Application`] and guards the router itself.
+//! Without tokens ([`Access::Loopback`], the default) a router answers only requests that come from this machine and name
+//! it in their `Host`, and [`serve`] refuses to listen anywhere else. Where axum serves it, that has to be with
+//! `into_make_service_with_connect_info::<SocketAddr>()`: without, nobody knows who asks, and all is refused. A page that
+//! some site shows in a browser here can neither read nor perform. With [`Access::Tokens`] every request carries a bearer token of a [`Role`].
+//! An application that has users of its own says [`Access::Application`] and guards the router itself. Its own routes are its
+//! own affair; [`guard`](fn@guard) guards those that need it in the same way.
 //!
 //! # Costs
 //! Performs that wait at the same time travel in one batch, as ever; a request is one task. A state is turned into JSON
-//! whole, on a thread for blocking work. A subscriber holds a connection, and the node runs the reducer once more for
+//! whole, on a thread for blocking work, and shared by those who read it at the same time. A subscriber holds a connection, and the node runs the reducer once more for
 //! each of them.
 
 mod answer;
@@ -76,16 +78,20 @@ pub mod client;
 mod cluster;
 mod guard;
 mod metrics;
+mod opening;
 mod options;
 mod perform;
 mod read;
 mod report;
 mod routes;
 mod serve;
+mod shown;
 mod stall;
 mod subscribe;
 mod tokens;
 
+pub use guard::guard;
+pub use opening::Opening;
 pub use options::{Access, Cors, Limits, MoreMetrics, Options};
 pub use report::{MemberReport, SnapshotReport, StatusReport};
 pub use routes::router;

@@ -35,8 +35,11 @@ impl std::fmt::Debug for Options {
 /// Who may ask.
 #[derive(Clone, Debug, Default)]
 pub enum Access {
-    /// Programs of this machine: everybody who reaches it, as long as `Host` names this machine and `Origin`, if there is
-    /// one, does so too. [`serve`](crate::serve) listens on loopback addresses only.
+    /// Programs of this machine: whose connection comes from a loopback address, by no proxy that says so, as long as
+    /// `Host` names this machine and `Origin`, if there is one, does so too. [`serve`](crate::serve) listens on loopback
+    /// addresses only. Another server has to say where a request comes from (`ConnectInfo<SocketAddr>`: axum's does with
+    /// `into_make_service_with_connect_info`), or nothing is answered. A proxy on this machine that says nothing of
+    /// itself is a program of this machine, whoever is behind it: use tokens there.
     #[default]
     Loopback,
     /// Who carries one of these tokens.
@@ -69,6 +72,9 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Subscribers at once; more are told `busy`. 1,024.
     pub subscribers_max: usize,
+    /// Bytes of states that are on their way to readers and subscribers at once; more wait for [`Limits::stall_time`], and
+    /// are told `busy` then. Those who are shown the same state share it. A larger state goes alone. 256 MiB.
+    pub states_bytes_max: usize,
     /// How long the head of a request may take, counted from the connection or the last answer on it. 15 s. For
     /// [`serve`](crate::serve).
     pub head_time: Duration,
@@ -89,6 +95,7 @@ impl Default for Limits {
             connections_max: 4_096,
             in_flight_max: 1_024,
             subscribers_max: 1_024,
+            states_bytes_max: 256 << 20,
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(30),

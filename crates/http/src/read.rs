@@ -7,7 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use conflux::{Index, Role, Status};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{self, Refused};
 use crate::guard::may_read;
@@ -47,29 +47,20 @@ pub(crate) async fn state(State(front): State<Arc<Front>>, uri: Uri) -> Result<R
             return Err(Refused::bad("bad_query", message));
         }
     };
-    let node = front.node.clone();
     if linearizable {
-        let (index, state) = node
-            .linearizable_state()
-            .await
-            .map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_readable", why))?;
-        return aside(move || json!({"index": index, "state": state})).await;
+        // What the node shows from now on is no older.
+        let read = front.node.linearizable_index().await;
+        read.map_err(|why| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_readable", why.to_string()))?;
     }
-    aside(move || {
-        let (index, state) = node.state();
-        json!({"index": index, "state": state})
-    })
-    .await
+    let shown = front.states.newest(&front.node).await?;
+    Ok(answer::written(StatusCode::OK, shown.bytes()))
 }
 
 /// `GET /provisional`.
 pub(crate) async fn provisional(State(front): State<Arc<Front>>) -> Result<Response<Body>, Refused> {
     let node = front.node.clone();
-    let work = move || {
-        let (index, state) = node.provisional_state();
-        answer::value(StatusCode::OK, &json!({"index": index, "state": state}))
-    };
-    heavy(&front, work).await
+    let bytes = front.states.unshared(heavy(&front, move || node.provisional_state())).await?;
+    Ok(answer::written(StatusCode::OK, bytes))
 }
 
 /// The same as [`blocking`] for what runs the reducer, one at a time: who may only read must not hold up who decides.
@@ -82,11 +73,6 @@ async fn heavy<T: Send + 'static>(front: &Front, work: impl FnOnce() -> T + Send
         done
     })
     .await
-}
-
-/// Makes an answer on a thread for blocking work.
-async fn aside(work: impl FnOnce() -> Value + Send + 'static) -> Result<Response<Body>, Refused> {
-    blocking(move || answer::value(StatusCode::OK, &work())).await
 }
 
 /// Runs on a thread for blocking work: writing a large state takes its time, and a script's heap may be busy.

@@ -14,6 +14,7 @@ use crate::answer::Refused;
 use crate::guard::{Door, Gate, Need, Places, door, gate};
 use crate::metrics::{self, Counters};
 use crate::options::Options;
+use crate::shown::States;
 use crate::{cluster, perform, read, subscribe};
 
 /// What all handlers share.
@@ -25,6 +26,8 @@ pub(crate) struct Front {
     pub(crate) in_flight: Places,
     /// For what takes the container's time: a script's heap is one, and deciding waits for it.
     pub(crate) heavy: Arc<Semaphore>,
+    /// What readers and subscribers are shown.
+    pub(crate) states: States,
     /// A permit for each subscriber.
     pub(crate) subscribers: Arc<Semaphore>,
 }
@@ -38,6 +41,7 @@ pub fn router(node: Arc<dyn JsonNode>, options: &Options) -> Router {
         counters: Counters::default(),
         in_flight: Places::new(options.limits.in_flight_max),
         heavy: Arc::new(Semaphore::new(1)),
+        states: States::new(&options.limits),
         subscribers: Arc::new(Semaphore::new(options.limits.subscribers_max)),
         options: options.clone(),
     });

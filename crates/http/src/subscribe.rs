@@ -1,5 +1,6 @@
 //! Committed actions as server-sent events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::Refused;
-use crate::read::{blocking, parameters};
+use crate::read::parameters;
 use crate::routes::Front;
 use crate::serve::Ending;
+use crate::shown::Shown;
 
 /// Events that are ready are sent together up to about so many bytes.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -35,14 +37,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Which history a place is in. Clusters are told apart by their ids, and one that is begun anew from what was left of
 /// another, or from a backup, by the generation, too. Written `3f9a.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct History {
+pub(crate) struct History {
     cluster: u64,
     generation: u64,
 }
 
 impl History {
     /// Of a node that has not been let into a cluster, no history is known yet: then it is that of no cluster.
-    fn of(status: &Status) -> History {
+    pub(crate) fn of(status: &Status) -> History {
         History { cluster: status.cluster.unwrap_or(0), generation: status.generation }
     }
 
@@ -126,26 +128,33 @@ async fn begin(front: Arc<Front>, start: EventId) -> Option<Following> {
         history = History::of(&front.node.status());
         goes_on = fits(history) && start.index <= index;
     }
-    let mut first = format!("retry: {RETRY_MS}\n");
-    let events = if goes_on {
+    let first = format!("retry: {RETRY_MS}\n");
+    if goes_on {
         // An id without data is no event, but what a client resumes from: so it misses nothing before its first one.
-        first.push_str(&format!("id: {history}-{}\n\n", start.index));
-        front.node.subscribe(Some(start.index))
+        let first = format!("{first}id: {history}-{}\n\n", start.index);
+        let events = front.node.subscribe(Some(start.index));
+        let ready = [first.into()].into();
+        Some(Following { ready, history, told: Index(0), events, resetting: None })
     } else {
         // First the events: a state that is replaced after it was told here is a reset among them.
         let events = front.node.subscribe(None);
-        let node = front.node.clone();
-        let (told, state) = blocking(move || node.state()).await.ok()?;
-        first.push('\n');
-        write_event(&mut first, history, "reset", told, &json!({"index": told, "state": state}));
-        front.counters.sent(1, 1);
-        let is_new = move |event: &JsonEvent| match event {
-            JsonEvent::Change(change) => change.index > told,
-            JsonEvent::Reset { .. } => true,
-        };
-        events.filter(move |event| std::future::ready(is_new(event))).boxed()
-    };
-    Some(Following { first: Some(first.into()), history, events })
+        let shown = present(front.clone()).await?;
+        let ready = [(first + "\n").into()].into();
+        let mut following = Following { ready, history, told: Index(0), events, resetting: None };
+        following.reset(&front, shown);
+        Some(following)
+    }
+}
+
+/// The present state, when there is room for it; `None` when it cannot be shown.
+async fn present(front: Arc<Front>) -> Option<Arc<Shown>> {
+    loop {
+        match front.states.newest(&front.node).await {
+            Ok(shown) => return Some(shown),
+            Err(refused) if refused.code() == "busy" => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Where to begin: what a client has seen last, else what it asks for, else the present.
@@ -185,11 +194,15 @@ enum Stage {
 }
 
 struct Following {
-    /// What is sent ahead of the first event.
-    first: Option<Bytes>,
+    /// What is sent before the next event.
+    ready: VecDeque<Bytes>,
     /// The one that the events are of.
     history: History,
+    /// Actions up to here are in the state that was told.
+    told: Index,
     events: BoxStream<'static, JsonEvent>,
+    /// While a state is waited for, to be told instead of actions.
+    resetting: Option<BoxFuture<'static, Option<Arc<Shown>>>>,
 }
 
 impl Feed {
@@ -220,41 +233,65 @@ impl Feed {
 
 impl Stage {
     /// What is sent next. Nothing is lost when this is dropped while it waits.
-    async fn next(&mut self, front: &Front) -> Option<Bytes> {
+    async fn next(&mut self, front: &Arc<Front>) -> Option<Bytes> {
         if let Stage::Beginning(begin) = self {
             *self = Stage::Following(begin.await?);
         }
         let Stage::Following(following) = self else { return None };
-        match following.first.take() {
-            Some(first) => Some(first),
-            None => following.next(front).await,
-        }
+        following.next(front).await
     }
 }
 
 impl Following {
-    async fn next(&mut self, front: &Front) -> Option<Bytes> {
-        let mut next = Some(self.events.next().await?);
+    async fn next(&mut self, front: &Arc<Front>) -> Option<Bytes> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            if let Some(resetting) = &mut self.resetting {
+                let shown = resetting.await?;
+                self.resetting = None;
+                self.reset(front, shown);
+                continue;
+            }
+            let first = self.events.next().await?;
+            self.take(front, first);
+        }
+    }
+
+    /// Writes an event, and those that are ready behind it.
+    fn take(&mut self, front: &Arc<Front>, first: JsonEvent) {
+        let mut next = Some(first);
         let mut text = String::new();
-        let (mut events, mut resets) = (0, 0);
+        let mut events = 0;
         while let Some(event) = next {
-            events += 1;
             match event {
+                JsonEvent::Change(change) if change.index <= self.told => {}
                 JsonEvent::Change(JsonChange { index, action, origin, time_ms }) => {
+                    events += 1;
                     let data = json!({"index": index, "action": action, "origin": origin, "time_ms": time_ms});
                     write_event(&mut text, self.history, "change", index, &data);
                 }
-                JsonEvent::Reset { index, state } => {
-                    resets += 1;
-                    // A snapshot may have come from a history that was taken up again.
-                    self.history = History::of(&front.node.status());
-                    write_event(&mut text, self.history, "reset", index, &json!({"index": index, "state": state}));
+                // Its own state is let go: the present one is shared with all who are told one now.
+                JsonEvent::Reset { .. } => {
+                    self.resetting = Some(present(front.clone()).boxed());
+                    break;
                 }
             }
             next = if text.len() < CHUNK_BYTES { self.events.next().now_or_never().flatten() } else { None };
         }
-        front.counters.sent(events, resets);
-        Some(text.into())
+        front.counters.sent(events, 0);
+        if !text.is_empty() {
+            self.ready.push_back(text.into());
+        }
+    }
+
+    /// Tells a state, from which on the actions go on. It may be of a history that was taken up again.
+    fn reset(&mut self, front: &Front, shown: Arc<Shown>) {
+        (self.history, self.told) = (shown.history, shown.index);
+        let head = format!("id: {}-{}\nevent: reset\ndata: ", shown.history, shown.index);
+        self.ready.extend([head.into(), shown.bytes(), Bytes::from_static(b"\n\n")]);
+        front.counters.sent(1, 1);
     }
 }
 

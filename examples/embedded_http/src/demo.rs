@@ -78,5 +78,9 @@ fn customers_and_operators([first, second]: &[String; 2]) -> Result<(), Box<dyn 
     let said = ureq::post(format!("{second}/launch/new-checkout")).send_empty()?.into_body().read_to_string()?;
     println!("the shop's own route, at the second instance: {said}");
     println!("there: {}", seen(second)?);
+    // A page of another site, in a browser on the operator's machine.
+    let page = ureq::post(format!("{second}/launch/old-checkout")).header("origin", "http://elsewhere.example");
+    let refused = page.config().http_status_as_error(false).build().send_empty()?;
+    println!("a page of another site is refused: {}", refused.status() == 403);
     Ok(())
 }

@@ -184,7 +184,7 @@ fn claim_of(reply: &Reply) -> Claim {
         (409, Some("conflict")) => Claim::Conflict,
         (500, Some("failed")) => Claim::Failed,
         (503, Some("never_proposed")) => Claim::NeverProposed,
-        (503, Some("closed" | "busy")) => Claim::Busy,
+        (503, Some("closed" | "busy" | "not_ready")) => Claim::Busy,
         (504, Some("unknown")) => Claim::Unknown,
         (404, Some("undecided")) => Claim::Undecided,
         (410, Some("forgotten")) => Claim::Forgotten,

@@ -6,6 +6,7 @@ mod signals;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use conflux::channel::ChannelError;
 use conflux::status::{NOTICES, Role, Status};
 use conflux::{FileDisk, JsonNode, Node, NodeBuilder, OpenError};
 use conflux_core::Container;
-use conflux_http::{Access, Options, Tokens};
+use conflux_http::{Access, Opening, Options, ServeError, Tokens};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use self::channel::NodeChannel;
@@ -76,7 +78,16 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
     let http = http(&settings).await?;
     // From the first moment: what is logged while it opens is in its first status.
     crate::log::status_is_told();
-    let Some(node) = open(&factory, &settings, &channel, &mut signals).await? else { return Ok(Exit::Good) };
+    // And whoever asks whether it is alive, or why it is not ready, is answered.
+    let http = http.map(Http::serve);
+    let Some(node) = open(&factory, &settings, &channel, http.as_ref(), &mut signals).await? else {
+        tell!("{}: ends", settings.id);
+        if let Some(http) = http {
+            http.end().await;
+        }
+        channel.close().await;
+        return Ok(Exit::Good);
+    };
 
     let id = &settings.id;
     if let Some(file) = &settings.file {
@@ -86,13 +97,10 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
     if settings.data.is_none() {
         tell!("{id}: keeps nothing; each start is a new node (--data DIR keeps it)");
     }
-    let (stop_http, http_stopped) = oneshot::channel::<()>();
-    let server = http.map(|(listener, address, options)| {
-        tell!("{id}: serves http://{address}, {}", access(&options.access));
-        let router = conflux_http::router(Arc::new(node.clone()) as Arc<dyn JsonNode>, &options);
-        let shutdown = async { drop(http_stopped.await) };
-        tokio::spawn(async move { conflux_http::serve(listener, router, &options, shutdown).await })
-    });
+    if let Some(http) = &http {
+        http.opening.opened(Arc::new(node.clone()) as Arc<dyn JsonNode>);
+        tell!("{id}: serves http://{}, {}", http.address, http.access);
+    }
 
     let goes_on = {
         let mut watch = node.watch_status();
@@ -112,7 +120,7 @@ pub(crate) async fn run<F: Factory>(factory: F, settings: Settings) -> Result<Ex
             }
         }
     };
-    let closing = close(&node, &channel, stop_http, server);
+    let closing = close(&node, &channel, http);
     if !goes_on {
         closing.await;
         return Ok(Exit::BadLines);
@@ -133,20 +141,37 @@ async fn open<F: Factory>(
     factory: &F,
     settings: &Settings,
     channel: &NodeChannel,
+    http: Option<&Http>,
     signals: &mut Signals,
 ) -> Result<Option<Node<F::Container>>, Refusal> {
     let id = &settings.id;
     let mut told = None;
     loop {
         let builder = channel.give(describe(factory.make()?, settings)?);
-        let reason = match builder.open().await {
+        // Reading all data, or reaching a server, may take longer than somebody waits who wants it to end.
+        let mut opening = pin!(builder.open());
+        let opened = loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => match signal {
+                    Told::End => return Ok(None),
+                    Told::Reload => reload(id, channel),
+                },
+                opened = &mut opening => break opened,
+            }
+        };
+        let reason = match opened {
             Ok(node) => return Ok(Some(node)),
             Err(OpenError::Channel(ChannelError::Unreachable { reason })) => Some(reason),
             Err(OpenError::Stop(stop)) if stop.is_other_code() => return Err(other_code(factory, settings, &stop)),
             Err(error) => return Err(Refusal::in_flags(error)),
         };
         if reason != told {
-            tell!("{id}: not connected yet, and it is tried again: {}", reason.as_deref().unwrap_or_default());
+            let why = format!("not connected yet, and it is tried again: {}", reason.as_deref().unwrap_or_default());
+            tell!("{id}: {why}");
+            if let Some(http) = http {
+                http.opening.waits_for(why);
+            }
             told = reason;
         }
         tokio::select! {
@@ -231,22 +256,43 @@ fn reload(id: &str, channel: &NodeChannel) {
     }
 }
 
+/// HTTP, served from the start.
+struct Http {
+    address: SocketAddr,
+    access: &'static str,
+    /// The node, once it is open.
+    opening: Opening,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Http {
+    fn serve((listener, address, options): (TcpListener, SocketAddr, Options)) -> Http {
+        let opening = Opening::new(&options);
+        let (access, router) = (access(&options.access), opening.router());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let server = tokio::spawn(async move { conflux_http::serve(listener, router, &options, shutdown).await });
+        Http { address, access, opening, stop, server }
+    }
+
+    /// Lets requests that are under way be answered.
+    async fn end(self) {
+        // The server may be gone.
+        let _ = self.stop.send(());
+        let _ = self.server.await;
+    }
+}
+
 /// Hands leadership on, lets requests that are under way be answered, and leaves everything clean.
-async fn close<C: Container, E>(
-    node: &Node<C>,
-    channel: &NodeChannel,
-    stop_http: oneshot::Sender<()>,
-    server: Option<tokio::task::JoinHandle<Result<(), E>>>,
-) {
+async fn close<C: Container>(node: &Node<C>, channel: &NodeChannel, http: Option<Http>) {
     let status = node.status();
     if status.role == Role::Leader && status.voters.len() > 1 {
         // Without this the others would wait out an election timeout first.
         let _ = timeout(HAND_OVER_WAIT, node.transfer_leadership(None)).await;
     }
-    // The server may be gone.
-    let _ = stop_http.send(());
-    if let Some(server) = server {
-        let _ = server.await;
+    if let Some(http) = http {
+        http.end().await;
     }
     node.close().await;
     channel.close().await;

@@ -270,7 +270,8 @@ fn exit_of(error: &ClientError) -> Exit {
             // A change of members that nobody took in time may still come.
             ("undecided" | "forgotten" | "not_taken", _) => Exit::Unknown,
             // What the command line said was wrong: the method, its arguments, an id, the token.
-            ("conflict" | "unauthorized" | "forbidden" | "host_refused" | "too_large", _) | (_, 422) => Exit::Usage,
+            ("conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large", _)
+            | (_, 422) => Exit::Usage,
             _ => Exit::BadLines,
         },
     }

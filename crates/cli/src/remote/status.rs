@@ -17,6 +17,13 @@ use crate::exit::Exit;
 /// How often the table is drawn anew.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How long a node may take to say how it is: one that hangs must not keep the others from being shown.
+const STATUS_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may take for the digest of its state, which may have to be made again from its actions; it is not waited
+/// for where the table is drawn anew.
+const DIGEST_TIME: Duration = Duration::from_secs(10);
+
 /// One node, or why it cannot be shown.
 struct Row {
     address: String,
@@ -35,7 +42,7 @@ struct Rows {
 /// Shows the nodes once, or again and again.
 pub(super) fn run(client: &Client, as_json: bool, again: bool) -> Result<Exit, End> {
     loop {
-        let rows = Rows::ask(client);
+        let rows = Rows::ask(client, if again { STATUS_TIME } else { DIGEST_TIME });
         match (as_json, again && io::stdout().is_terminal()) {
             (true, _) => print(&rows.to_json())?,
             // From the top of an empty screen.
@@ -50,13 +57,14 @@ pub(super) fn run(client: &Client, as_json: bool, again: bool) -> Result<Exit, E
 }
 
 impl Rows {
-    fn ask(client: &Client) -> Rows {
+    fn ask(client: &Client, digest_time: Duration) -> Rows {
         // At once: one that does not answer must not make the others old.
         let asked: Vec<_> = client
             .each()
             .map(|client| {
                 let address = client.addresses().next().unwrap_or_default().to_owned();
-                (address, client.clone(), thread::spawn(move || client.status()))
+                let asked = client.clone().within(STATUS_TIME);
+                (address, client.within(digest_time), thread::spawn(move || asked.status()))
             })
             .collect();
         let nodes: Vec<_> = asked
@@ -70,14 +78,18 @@ impl Rows {
                 reports().all(|other| (&report.cluster, report.generation) == (&other.cluster, other.generation))
             });
         let at = reports().map(|report| report.index).min().filter(|_| comparable);
-        let rows = nodes
+        let asked: Vec<_> = nodes
             .into_iter()
             .map(|(address, client, status)| {
-                let digest = at.filter(|_| status.is_ok()).and_then(|at| client.digest(at).ok());
-                Row { address, status, digest }
+                let at = at.filter(|_| status.is_ok());
+                (address, status, at.map(|at| thread::spawn(move || client.digest(at).ok())))
             })
             .collect();
-        Rows { rows, at }
+        let rows = asked.into_iter().map(|(address, status, digest)| {
+            let digest = digest.and_then(|digest| digest.join().expect("the client does not panic"));
+            Row { address, status, digest }
+        });
+        Rows { rows: rows.collect(), at }
     }
 
     fn is_split(&self) -> bool {

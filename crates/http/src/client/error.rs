@@ -3,6 +3,8 @@
 use conflux::Index;
 use serde_json::{Map, Value};
 
+use super::json;
+
 /// Why a request came to nothing.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ClientError {
@@ -89,7 +91,7 @@ impl Refusal {
     /// Reads the body of an answer.
     pub(super) fn parse(status: u16, body: &[u8]) -> Result<Refusal, String> {
         let bad = || format!("status {status} came with a body that is no error of conflux");
-        let mut value: Value = serde_json::from_slice(body).map_err(|_| bad())?;
+        let mut value: Value = json::read(body).map_err(|_| bad())?;
         let Some(Value::Object(mut details)) = value.get_mut("error").map(Value::take) else { return Err(bad()) };
         let mut text = |name| match details.remove(name) {
             Some(Value::String(text)) => Ok(text),
@@ -101,7 +103,7 @@ impl Refusal {
 
     /// Whether another node may do better.
     pub(super) fn is_of_the_node(&self) -> bool {
-        matches!(self.code.as_str(), "busy" | "closed" | "never_proposed" | "not_readable")
+        matches!(self.code.as_str(), "busy" | "closed" | "never_proposed" | "not_readable" | "not_ready")
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use ureq::BodyReader;
 use ureq::http::StatusCode;
 
-use super::{ANSWER_BYTES_MAX, Answer, Backoff, Client, ClientError, ERROR_BYTES_MAX, Miss, miss, refusal};
+use super::{ANSWER_BYTES_MAX, Answer, Backoff, Client, ClientError, ERROR_BYTES_MAX, Miss, json, miss, refusal};
 
 /// How long a subscriber may hear nothing: nodes send a comment every 15 s unless told otherwise.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -91,6 +91,13 @@ impl Events {
                     let body = body.into_with_config().limit(ERROR_BYTES_MAX).read_to_vec().unwrap_or_default();
                     let answer = Answer { status: head.status, body: body.into() };
                     let error = refusal(&address, answer.status, &answer.body);
+                    // What stands in front of a node, and cannot reach it.
+                    let of_a_gateway =
+                        answer.status.is_server_error() && matches!(error, ClientError::BadAnswer { .. });
+                    if of_a_gateway {
+                        tried.push((address.to_string(), error.to_string()));
+                        continue;
+                    }
                     if !super::may_go_on(&error) {
                         return Err(error);
                     }
@@ -207,10 +214,10 @@ impl Source {
     }
 
     fn event(&self, kind: &str, data: &str, last: Option<Index>) -> Result<JsonEvent, ClientError> {
-        let bad = |error: serde_json::Error| self.bad(format!("an event cannot be read: {error}"));
+        let bad = |error: String| self.bad(format!("an event cannot be read: {error}"));
         match kind {
             "change" => {
-                let ChangeData { index, action, origin, time_ms } = serde_json::from_str(data).map_err(bad)?;
+                let ChangeData { index, action, origin, time_ms } = json::read(data.as_bytes()).map_err(bad)?;
                 if last.is_some_and(|last| last.0.checked_add(1) != Some(index.0)) {
                     let last = last.unwrap_or_default();
                     return Err(self.bad(format!("the action {index} came after {last}: that is not the next one")));
@@ -218,7 +225,7 @@ impl Source {
                 Ok(JsonEvent::Change(JsonChange { index, action, origin, time_ms }))
             }
             "reset" => {
-                let ResetData { index, state } = serde_json::from_str(data).map_err(bad)?;
+                let ResetData { index, state } = json::read(data.as_bytes()).map_err(bad)?;
                 Ok(JsonEvent::Reset { index, state })
             }
             kind => Err(self.bad(format!("an event is of the kind {kind:?}: it is newer than this client"))),

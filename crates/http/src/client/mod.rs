@@ -14,12 +14,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Several addresses are tried in turn. Every perform carries a request id, so that it takes effect once, however often
-//! and wherever it is sent.
+//! Several addresses are tried in turn, and each is given a part of the time: one that hangs does not keep the others from
+//! being asked. Every perform carries a request id, so that it takes effect once, however often and wherever it is sent.
 
 mod address;
 mod error;
 mod events;
+mod json;
+mod perform;
 
 use std::time::{Duration, Instant};
 
@@ -46,8 +48,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 const READ_TIME: Duration = Duration::from_secs(60);
 /// How long the writing of a whole state may take.
 const WORK_TIME: Duration = Duration::from_secs(600);
-/// The deadline of a perform where none is told: the node's own default.
-const PERFORM_TIME: Duration = Duration::from_secs(10);
+/// The least that one of several addresses is given, where there is so much.
+const SHARE_MIN: Duration = Duration::from_secs(1);
 /// How long one perform is under way, all its tries together: nodes remember a request id for 300 s after it was decided,
 /// and a try that is decided later than that would take effect again.
 const UNDER_WAY_TIME: Duration = Duration::from_secs(240);
@@ -63,6 +65,8 @@ pub struct Client {
     addresses: Vec<Address>,
     /// The header that carries the token.
     authorization: Option<String>,
+    /// How long a read may take, at all addresses together.
+    read_time: Duration,
     /// How long one perform is under way; another in tests.
     under_way: Duration,
 }
@@ -131,6 +135,22 @@ enum Miss {
     Lost(String),
 }
 
+/// How long one of several addresses has.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Until the answer begins.
+    head: Duration,
+    /// Until its end.
+    whole: Duration,
+}
+
+/// How much of the time that is left one of so many addresses is given to begin its answer: one that hangs must leave some
+/// for the others.
+fn share(left: Duration, addresses: usize) -> Duration {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    (left / addresses).max(SHARE_MIN).min(left)
+}
+
 /// An answer of a node.
 struct Answer {
     status: StatusCode,
@@ -158,13 +178,26 @@ impl Client {
             .timeout_resolve(Some(CONNECT_TIME))
             .user_agent(concat!("conflux/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Client { agent: config.new_agent(), addresses, authorization: None, under_way: UNDER_WAY_TIME })
+        Ok(Client {
+            agent: config.new_agent(),
+            addresses,
+            authorization: None,
+            read_time: READ_TIME,
+            under_way: UNDER_WAY_TIME,
+        })
     }
 
     /// Carries a bearer token.
     #[must_use]
     pub fn token(mut self, token: &str) -> Client {
         self.authorization = Some(format!("Bearer {token}"));
+        self
+    }
+
+    /// Gives up a read after so long, at all addresses together, instead of 60 s. A linearizable one may wait for a leader.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Client {
+        self.read_time = time;
         self
     }
 
@@ -178,81 +211,13 @@ impl Client {
         self.addresses.iter().map(|address| Client { addresses: vec![address.clone()], ..self.clone() })
     }
 
-    /// Performs a method, and waits until it is committed and visible on the node that was asked.
-    ///
-    /// A node that cannot be reached is passed over. Where an answer got lost, the call is sent again, with the same
-    /// request id, for as long as its time lasts, and for four minutes at most: by then a node may have forgotten it.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] with the code `rejected` when the method refused, and others; all but
-    /// [`Unknown`](ClientError::Unknown) and [`NotVisible`](ClientError::NotVisible) mean that it took no effect.
-    pub fn perform(&self, method: &str, args: Vec<Value>, options: &PerformOptions) -> Result<Performed, ClientError> {
-        let time = options.timeout.unwrap_or(PERFORM_TIME);
-        let request_id = options.request_id.clone().unwrap_or_else(random_id);
-        let deadline = Instant::now() + time;
-        let mut backoff = Backoff::default();
-        // Whether any try may have arrived.
-        let mut lost = None;
-        // By then everything that is under way is decided.
-        let mut end = deadline.min(Instant::now() + self.under_way);
-        loop {
-            let mut tried = Vec::new();
-            let mut refused = None;
-            for address in &self.addresses {
-                let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-                let body = json!({
-                    "method": method, "args": args, "request_id": request_id,
-                    "timeout_ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1),
-                });
-                let request =
-                    self.agent.post(address.join("/perform")).config().timeout_global(Some(left + MARGIN)).build();
-                let request = self.with_token(request).content_type("application/json");
-                let bytes = serde_json::to_vec(&body).expect("a JSON value is written to memory");
-                match answer_of(request.send(&bytes[..])) {
-                    Ok(answer) => match self.performed(address, &answer) {
-                        // Of something between here and the node: the call may have gone through.
-                        Err(ClientError::BadAnswer { address, problem }) if answer.status.is_server_error() => {
-                            lost = Some(format!("{address}: {problem}"));
-                        }
-                        Err(error) if may_go_on(&error) || (lost.is_some() && !is_final(&error)) => {
-                            refused = Some(error);
-                        }
-                        done => return done,
-                    },
-                    Err(Miss::Unreachable(cause)) => tried.push((address.to_string(), cause)),
-                    Err(Miss::Lost(cause)) => {
-                        tried.push((address.to_string(), cause.clone()));
-                        lost = Some(format!("{}: {cause}", address.as_str()));
-                    }
-                }
-                if Instant::now() >= end {
-                    break;
-                }
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            match (refused, &lost) {
-                // The nodes waited as long as they were told, nothing is under way, and there is time to begin again.
-                (Some(error), None)
-                    if error.code() == Some("never_proposed") && left < Duration::from_secs(1) && end < deadline =>
-                {
-                    end = deadline.min(Instant::now() + self.under_way);
-                }
-                // A refusal says nothing of a try that may have arrived elsewhere, unless it knows the call.
-                (Some(error @ ClientError::NotVisible { .. }), _) | (Some(error), None) => return Err(error),
-                (None, None) => return Err(ClientError::Unreachable { tried }),
-                (_, Some(why)) if left.is_zero() => return Err(ClientError::Unknown { request_id, why: why.clone() }),
-                (_, Some(_)) => std::thread::sleep(backoff.next().min(left)),
-            }
-        }
-    }
-
     /// Asks again what became of a perform, by its request id.
     ///
     /// # Errors
     /// As [`perform`](Client::perform); with the code `undecided` when the log knows no such call.
     pub fn outcome(&self, request_id: &str) -> Result<Performed, ClientError> {
         let path = format!("/outcome/{}", escaped(request_id));
-        self.in_turn(&path, READ_TIME, |address, answer| self.performed(address, answer))
+        self.in_turn(&path, self.read_time, |address, answer| self.performed(address, answer))
     }
 
     /// The names of the methods.
@@ -378,21 +343,22 @@ impl Client {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.in_turn(path, READ_TIME, read_good)
+        self.in_turn(path, self.read_time, read_good)
     }
 
-    /// Asks one node after the other, until one can say something.
+    /// Asks one node after the other, until one can say something. All of them together have so much time.
     fn in_turn<T>(
         &self,
         path: &str,
         time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let ask = |address: &Address| {
-            let request = self.agent.get(address.join(path)).config().timeout_global(Some(time)).build();
+        let ask = |address: &Address, turn: Turn| {
+            let request = self.agent.get(address.join(path)).config();
+            let request = request.timeout_global(Some(turn.whole)).timeout_recv_response(Some(turn.head)).build();
             self.with_token(request).call()
         };
-        self.each_in_turn(ask, read)
+        self.each_in_turn(ask, time, read)
     }
 
     /// The same for what may be done twice.
@@ -403,7 +369,7 @@ impl Client {
         time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.each_in_turn(self.posting(path, body, time), read)
+        self.each_in_turn(self.posting(path, body), time, read)
     }
 
     /// The same for what may not: who did not hear the answer does not ask another.
@@ -414,41 +380,49 @@ impl Client {
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let lost = |address: &Address, why| Err(ClientError::Lost { address: address.to_string(), why });
-        self.in_turn_until(self.posting(path, body, READ_TIME), read, lost)
+        let post = self.posting(path, body);
+        // Nobody is asked after one that hangs: each may take all of the time.
+        let post = |address: &Address, _: Turn| post(address, Turn { head: READ_TIME, whole: READ_TIME });
+        self.in_turn_until(post, READ_TIME, read, lost)
     }
 
     fn posting<'a>(
         &'a self,
         path: &'a str,
         body: &Value,
-        time: Duration,
-    ) -> impl Fn(&Address) -> Result<Response<Body>, ureq::Error> + 'a {
+    ) -> impl Fn(&Address, Turn) -> Result<Response<Body>, ureq::Error> + 'a {
         let bytes = serde_json::to_vec(body).expect("a JSON value is written to memory");
-        move |address| {
-            let request = self.agent.post(address.join(path)).config().timeout_global(Some(time)).build();
+        move |address, turn| {
+            let request = self.agent.post(address.join(path)).config();
+            let request = request.timeout_global(Some(turn.whole)).timeout_recv_response(Some(turn.head)).build();
             self.with_token(request).content_type("application/json").send(&bytes[..])
         }
     }
 
     fn each_in_turn<T>(
         &self,
-        ask: impl Fn(&Address) -> Result<Response<Body>, ureq::Error>,
+        ask: impl Fn(&Address, Turn) -> Result<Response<Body>, ureq::Error>,
+        time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.in_turn_until(ask, read, |_, why| Ok(why))
+        self.in_turn_until(ask, time, read, |_, why| Ok(why))
     }
 
     /// `lost` says what a lost answer means: why the next address is asked, or the end.
     fn in_turn_until<T>(
         &self,
-        ask: impl Fn(&Address) -> Result<Response<Body>, ureq::Error>,
+        ask: impl Fn(&Address, Turn) -> Result<Response<Body>, ureq::Error>,
+        time: Duration,
         read: impl Fn(&Address, &Answer) -> Result<T, ClientError>,
         lost: impl Fn(&Address, String) -> Result<String, ClientError>,
     ) -> Result<T, ClientError> {
         let mut tried = Vec::new();
         let mut refused = None;
-        for address in &self.addresses {
-            match answer_of(ask(address)) {
+        let end = Instant::now() + time;
+        for (nth, address) in self.addresses.iter().enumerate() {
+            let whole = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let turn = Turn { head: share(whole, self.addresses.len() - nth), whole };
+            match answer_of(ask(address, turn)) {
                 Ok(answer) => match read(address, &answer) {
                     Err(error) if may_go_on(&error) => refused = Some(error),
                     read => return read,
@@ -466,45 +440,15 @@ impl Client {
             None => request,
         }
     }
-
-    fn performed(&self, address: &Address, answer: &Answer) -> Result<Performed, ClientError> {
-        #[derive(Deserialize)]
-        struct NotVisible {
-            request_id: String,
-            index: Index,
-        }
-        if answer.status == StatusCode::ACCEPTED {
-            let NotVisible { request_id, index } = parse(address, &answer.body)?;
-            return Err(ClientError::NotVisible { request_id, index });
-        }
-        read_good(address, answer).map_err(|error| match error {
-            ClientError::Refused { refusal, .. }
-                if refusal.code == "unknown" && refusal.details.contains_key("request_id") =>
-            {
-                let request_id = refusal.details["request_id"].as_str().unwrap_or_default().to_owned();
-                ClientError::Unknown { request_id, why: format!("{} had no answer in time", address.as_str()) }
-            }
-            error => error,
-        })
-    }
 }
 
 /// Whether the next address may do better.
 fn may_go_on(error: &ClientError) -> bool {
     match error {
         ClientError::Refused { refusal, .. } => refusal.is_of_the_node(),
-        ClientError::NotVisible { .. } => true,
+        // It could not ask a leader, or not hear it in time.
+        ClientError::NotVisible { .. } | ClientError::Unknown { .. } => true,
         _ => false,
-    }
-}
-
-/// Whether an error tells what became of the call, wherever else it was sent.
-fn is_final(error: &ClientError) -> bool {
-    match error {
-        ClientError::Refused { refusal, .. } => {
-            matches!(refusal.code.as_str(), "rejected" | "failed" | "conflict" | "forgotten")
-        }
-        error => matches!(error, ClientError::Unknown { .. }),
     }
 }
 
@@ -516,7 +460,7 @@ fn read_good<T: DeserializeOwned>(address: &Address, answer: &Answer) -> Result<
 }
 
 fn parse<T: DeserializeOwned>(address: &Address, body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|error| ClientError::BadAnswer {
+    json::read(body).map_err(|error| ClientError::BadAnswer {
         address: address.to_string(),
         problem: format!("what it answered is not what was asked for: {error}"),
     })
@@ -568,11 +512,6 @@ fn cause(error: &ureq::Error) -> String {
     }
 }
 
-/// An id that nobody else draws.
-fn random_id() -> String {
-    format!("{:032x}", rand::rng().random::<u128>())
-}
-
 /// How long to wait before the next try: twice as long each time, and each time another part of that, so that many
 /// clients do not come at once.
 #[derive(Debug)]
@@ -591,75 +530,5 @@ impl Backoff {
         let longest = self.next;
         self.next = (longest * 2).min(Duration::from_secs(3));
         longest.mul_f64(rand::rng().random_range(0.5..=1.0))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-    use std::sync::mpsc;
-
-    use super::*;
-
-    /// Gives each request to the test, and answers with what it says; `None` ends the connection.
-    fn server(answer: impl Fn(usize) -> Option<&'static str> + Send + 'static) -> (String, mpsc::Receiver<Value>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            for nth in 0.. {
-                let Ok((mut stream, _)) = listener.accept() else { return };
-                let mut text = String::new();
-                let mut bytes = [0; 4096];
-                while !text.ends_with('}') {
-                    match stream.read(&mut bytes) {
-                        Ok(read) if read > 0 => text.push_str(&String::from_utf8_lossy(&bytes[..read])),
-                        _ => return,
-                    }
-                }
-                let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-                if tell.send(serde_json::from_str(body).expect("it is JSON")).is_err() {
-                    return;
-                }
-                if let Some(answer) = answer(nth) {
-                    let _ = stream.write_all(answer.as_bytes());
-                }
-            }
-        });
-        (address, told)
-    }
-
-    #[test]
-    fn an_id_that_may_be_forgotten_is_not_sent_again() {
-        let (address, told) = server(|_| None);
-        let mut client = Client::new([address]).expect("the address is good");
-        client.under_way = Duration::from_millis(400);
-        let begun = Instant::now();
-        let options = PerformOptions { timeout: Some(Duration::from_secs(1200)), request_id: Some("x".into()) };
-        let error = client.perform("append", vec![], &options).expect_err("no answer comes");
-        assert!(matches!(&error, ClientError::Unknown { request_id, .. } if request_id == "x"), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
-        let times: Vec<u64> = told.try_iter().map(|body| body["timeout_ms"].as_u64().expect("a number")).collect();
-        assert!(times.len() > 1, "it was tried again");
-        assert!(times.is_sorted_by(|one, next| one >= next) && times[0] <= 400, "{times:?}");
-    }
-
-    #[test]
-    fn what_was_never_proposed_is_tried_for_all_of_its_time() {
-        const NOT_YET: &str = "HTTP/1.1 503 No\r\ncontent-type: application/json\r\nconnection: close\r\n\
-            content-length: 57\r\n\r\n{\"error\":{\"code\":\"never_proposed\",\"message\":\"no leader\"}}";
-        const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
-            content-length: 25\r\n\r\n{\"index\":1,\"action\":null}";
-        let window = Duration::from_millis(50);
-        let (address, _told) = server(move |nth| {
-            // The node's own deadline.
-            std::thread::sleep(window + Duration::from_millis(20));
-            Some(if nth < 3 { NOT_YET } else { DONE })
-        });
-        let mut client = Client::new([address]).expect("the address is good");
-        client.under_way = window;
-        let options = PerformOptions { timeout: Some(Duration::from_secs(60)), request_id: None };
-        assert_eq!(client.perform("append", vec![], &options).expect("the fourth one").index, Index(1));
     }
 }

@@ -58,7 +58,8 @@ function assertContiguous(events) {
 
 /**
  * Something between the client and a node. `mood(request, nth)` says what becomes of each request: `pass`, `lose` (it
- * arrives, its answer does not), `refuse` (it does not arrive), or a status with a body that is not conflux's.
+ * arrives, its answer does not), `refuse` (it does not arrive), `hang` (nothing comes of it), `mute` (a stream opens, and
+ * nothing comes of it), or a status with a body that is not conflux's.
  */
 async function proxy(target, mood) {
   let nth = 0
@@ -70,6 +71,8 @@ async function proxy(target, mood) {
     seen.push({ url: request.url, body: text, lastEventId: request.headers['last-event-id'] })
     const what = mood(request, nth++)
     if (what === 'refuse') return request.socket.destroy()
+    if (what === 'hang') return
+    if (what === 'mute') return response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
     if (typeof what === 'number') return response.writeHead(what, { 'content-type': 'text/html' }).end('<h1>Sorry</h1>')
     const { method, url, headers } = request
     const passed = http.request(new URL(url, target), { method, headers: { ...headers, host: new URL(target).host } })
@@ -153,6 +156,11 @@ test('what cannot be performed says why', async () => {
   await assert.rejects(client.perform('append', 'foo'), TypeError)
   await assert.rejects(client.perform('append', ['foo'], 0), TypeError)
   await assert.rejects(client.perform('append', [1n]), TypeError)
+  // What no timer can hold would be tried again and again, or be over at once.
+  for (const timeout of [Infinity, NaN, 2 ** 31, -1, '5000']) {
+    await assert.rejects(client.perform('append', ['foo'], timeout), TypeError)
+    assert.throws(() => conflux(nodes, { timeout }), { name: 'TypeError', message: /from 1 to 2147478647/ })
+  }
   assert.throws(() => client.subscribe(), TypeError)
   assert.throws(() => conflux([]), TypeError)
   assert.throws(() => conflux('ftp://x'), TypeError)
@@ -241,6 +249,38 @@ test('a broken stream is taken up where it broke', async () => {
   between.close()
 })
 
+test('an address that hangs leaves time for the others', async () => {
+  const hung = await proxy(nodes[0], () => 'hang')
+  const begun = Date.now()
+  const client = connect([hung.url, nodes[1]], { timeout: 4000 })
+  assert.deepEqual(await client.perform('append', ['in time']), { appended: 'in time' })
+  const reader = connect([hung.url, nodes[1]], { timeout: 4000 })
+  assert.ok(Array.isArray(await reader.getState()))
+  assert.ok(Date.now() - begun < 7000, `${Date.now() - begun} ms`)
+  assert.equal(hung.seen.length, 2)
+  assert.ok(JSON.parse(hung.seen[0].body).timeout_ms < 2000)
+  hung.close()
+})
+
+test('a stream that falls silent goes on at the next node', async () => {
+  const { setTimeout } = globalThis
+  // A minute of silence is half a second here.
+  globalThis.setTimeout = (work, ms, ...more) => setTimeout(work, ms === 60_000 ? 500 : ms, ...more)
+  try {
+    const mute = await proxy(nodes[0], (request) => (request.url === '/subscribe' ? 'mute' : 'pass'))
+    const client = connect([mute.url, nodes[1]])
+    const heard = new Heard()
+    client.subscribe(heard.hear)
+    await client.perform('append', ['after the silence'])
+    await heard.find((event) => event.action.appended === 'after the silence')
+    assert.equal(mute.seen.filter(({ url }) => url === '/subscribe').length, 1)
+    await client.close()
+    mute.close()
+  } finally {
+    globalThis.setTimeout = setTimeout
+  }
+})
+
 test('a perform whose answer is lost takes effect once', async () => {
   const between = await proxy(nodes[0], (request, nth) => (nth < 2 ? 'lose' : 'pass'))
   const client = connect(between.url)
@@ -263,6 +303,15 @@ test('a perform that does not get through is tried elsewhere', async () => {
   assert.equal(state.filter((word) => word === 'elsewhere').length, 1)
   sorry.close()
   lost.close()
+})
+
+test('a success that cannot be read is none, and no failure either', async () => {
+  const spoiled = await proxy(nodes[0], () => 200)
+  const error = await connect(spoiled.url).perform('append', ['spoiled'], 300).catch((error) => error)
+  assert.equal(error.code, 'unknown')
+  assert.ok(spoiled.seen.length > 1)
+  assert.deepEqual(await connect([spoiled.url, nodes[0]]).perform('append', ['spoiled']), { appended: 'spoiled' })
+  spoiled.close()
 })
 
 test('a perform that stays unanswered is unknown, and can be asked for', async () => {

@@ -1,14 +1,18 @@
 //! Who may.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::ConnectInfo;
 use conflux::Role;
-use conflux_http::{Access, Cors, Options, ServeError, Tokens, router, serve};
-use serde_json::json;
-use tokio::net::TcpListener;
+use conflux_http::{Access, Cors, Options, ServeError, Tokens, guard, router, serve};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tower_service::Service;
 
 use crate::scripted::Scripted;
-use crate::world::{Response, Server, World};
+use crate::world::{Response, Server, World, request};
 
 const READ: &str = "rrrrrrrrrrrrrrrrrrrr";
 const PERFORM: &str = "pppppppppppppppppppp";
@@ -148,6 +152,141 @@ async fn without_tokens_a_page_elsewhere_can_neither_read_nor_perform() {
     let headers = [("origin", "http://localhost:3000"), ("content-type", "application/json")];
     world.server().ask("POST", "/perform", &headers, body).await.json(200);
     world.close().await;
+}
+
+/// What a browser asks for a page without `Origin`: an image, a script, a link.
+#[tokio::test]
+async fn without_tokens_a_page_elsewhere_cannot_even_have_something_done() {
+    let world = World::one().await;
+    for site in ["cross-site", "something-new"] {
+        for path in ["/incident", "/state", "/client.js", "/nothing"] {
+            world.server().ask("GET", path, &[("sec-fetch-site", site)], "").await.error(403, "origin_refused");
+        }
+    }
+    // Typed in, and of a page of this machine; and where there is an `Origin`, that decides: names of one machine are
+    // several sites.
+    let local = ("origin", "http://localhost:3000");
+    for headers in [
+        &[("sec-fetch-site", "none")][..],
+        &[("sec-fetch-site", "same-origin")],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "cross-site"), local],
+    ] {
+        world.server().ask("GET", "/state", headers, "").await.json(200);
+    }
+    world.close().await;
+
+    let ask = async |access, cors| {
+        let world = World::open(1, Options { access, cors, ..Options::default() }).await;
+        let response = world.server().ask("GET", "/healthz", &[("sec-fetch-site", "cross-site")], "").await;
+        world.close().await;
+        response
+    };
+    ask(Access::Loopback, Cors::Any).await.json(200);
+    // It may be a page of that origin, or any other.
+    ask(Access::Loopback, Cors::Origins(vec!["https://app.example".into()])).await.error(403, "origin_refused");
+    // With tokens, nothing goes by what a browser says.
+    ask(tokens(), Cors::Off).await.json(200);
+}
+
+/// What the router answers a connection from there; `None` where the server does not say.
+async fn ask_from(router: &mut axum::Router, peer: Option<&str>, headers: &[(&str, &str)]) -> (u16, Value) {
+    let mut request = axum::http::Request::get("/state").header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if let Some(peer) = peer {
+        let peer: SocketAddr = peer.parse().expect("it is an address");
+        request = request.extension(ConnectInfo(peer));
+    }
+    let request = request.body(axum::body::Body::empty()).expect("it is a request");
+    let response = router.call(request).await.expect("a router answers everything");
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("it is in memory");
+    (status, serde_json::from_slice(&body).expect("it is JSON"))
+}
+
+#[tokio::test]
+async fn without_tokens_it_matters_where_a_request_comes_from_and_not_what_it_says() {
+    let open = |access| router(Arc::new(Scripted::default()), &Options { access, ..Options::default() });
+    let mut local = open(Access::Loopback);
+    for peer in ["127.0.0.1:5", "127.8.9.10:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+        assert_eq!(ask_from(&mut local, Some(peer), &[]).await.0, 200, "{peer}");
+    }
+    let refusal = |(status, body): (u16, Value)| {
+        assert_eq!((status, &body["error"]["code"]), (403, &json!("peer_refused")), "{body}");
+        body["error"]["message"].as_str().expect("it says why").to_owned()
+    };
+    for peer in ["192.0.2.1:5", "10.0.0.1:5", "[::2]:5", "[::ffff:192.0.2.1]:5"] {
+        let why = refusal(ask_from(&mut local, Some(peer), &[]).await);
+        assert!(why.contains("comes from"), "{why}");
+    }
+    for header in ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+        let why = refusal(ask_from(&mut local, Some("127.0.0.1:5"), &[(header, "127.0.0.1")]).await);
+        assert!(why.contains(header) && why.contains("proxy"), "{why}");
+    }
+    // A server that does not say it is told what to do.
+    let why = refusal(ask_from(&mut local, None, &[]).await);
+    let ways = ["conflux_http::serve", "into_make_service_with_connect_info", "Access::Tokens", "Access::Application"];
+    assert!(ways.iter().all(|way| why.contains(way)), "{why}");
+
+    let mut guarded = open(Access::Application);
+    assert_eq!(ask_from(&mut guarded, None, &[("x-forwarded-for", "192.0.2.1")]).await.0, 200);
+    assert_eq!(ask_from(&mut open(tokens()), Some("192.0.2.1:5"), &[]).await.0, 401);
+}
+
+/// axum's own server, open to the network: what an application may do with the router.
+#[tokio::test]
+async fn a_router_that_axum_serves_answers_when_it_is_told_who_asks() {
+    let application =
+        || axum::Router::new().nest("/conflux", router(Arc::new(Scripted::default()), &Options::default()));
+    for (with_peer, status) in [(true, 200), (false, 403)] {
+        let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        let server = tokio::spawn(async move {
+            match with_peer {
+                true => {
+                    let service = application().into_make_service_with_connect_info::<SocketAddr>();
+                    axum::serve(listener, service).await
+                }
+                false => axum::serve(listener, application()).await,
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut connection = TcpStream::connect(address).await.expect("it listens");
+        let text = request(address, "GET", "/conflux/state", &[], "");
+        connection.write_all(text.as_bytes()).await.expect("it is taken");
+        let response = Response::read(&mut connection).await;
+        assert_eq!(response.status, status, "{response:?}");
+        server.abort();
+    }
+}
+
+/// An application's own route beside those of the node.
+#[tokio::test]
+async fn an_application_may_guard_its_own_routes_alike() {
+    let serve = async |access| {
+        let options = Options { access, ..Options::default() };
+        let own = axum::Router::new().route("/launch", axum::routing::post(async || "launched"));
+        let open = axum::Router::new().route("/", axum::routing::get(async || "for everybody"));
+        let application = open.merge(guard(own, conflux_http::Role::Perform, &options));
+        Server::of(TcpListener::bind("127.0.0.1:0").await.expect("a port is free"), application, options)
+    };
+    let local = serve(Access::Loopback).await;
+    assert_eq!(local.post("/launch", "").await.body, "launched");
+    local.ask("POST", "/launch", &[("origin", "http://evil.example")], "").await.error(403, "origin_refused");
+    local.ask("POST", "/launch", &[("host", "evil.example")], "").await.error(403, "host_refused");
+    assert_eq!(local.ask("GET", "/", &[("host", "shop.example")], "").await.body, "for everybody");
+    assert_eq!(local.ask("GET", "/nothing", &[("host", "shop.example")], "").await.status, 404);
+    local.end().await;
+    let guarded = serve(tokens()).await;
+    guarded.post("/launch", "").await.error(401, "unauthorized");
+    let bearer = |token| [("authorization", format!("Bearer {token}"))];
+    let weak = bearer(READ);
+    guarded.ask("POST", "/launch", &[(weak[0].0, &weak[0].1)], "").await.error(403, "forbidden");
+    let strong = bearer(PERFORM);
+    assert_eq!(guarded.ask("POST", "/launch", &[(strong[0].0, &strong[0].1)], "").await.body, "launched");
+    guarded.end().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conflux::{Index, JsonChange, JsonEvent};
 use conflux_http::client::{Client, ClientError, PerformOptions, Performed};
@@ -49,6 +49,10 @@ enum Mood {
     Drop,
     /// Something else answers.
     Answer(&'static str),
+    /// The same, when the time is over that the node was told.
+    Late(&'static str),
+    /// It is taken, and nothing comes of it.
+    Hang,
 }
 
 /// Something between a client and a node.
@@ -65,12 +69,22 @@ impl Between {
         let count: Arc<AtomicUsize> = Arc::default();
         let counted = count.clone();
         let task = tokio::spawn(async move {
+            let mut held = Vec::new();
             loop {
                 let (mut client, _) = listener.accept().await.expect("it listens");
                 counted.fetch_add(1, Ordering::Relaxed);
                 let request = read_request(&mut client).await;
                 match mood {
                     Mood::Drop => {}
+                    Mood::Hang => held.push(client),
+                    Mood::Late(text) => {
+                        let request = String::from_utf8(request).expect("it is text");
+                        let (_, body) = request.split_once("\r\n\r\n").expect("it has a body");
+                        let body: Value = serde_json::from_str(body).expect("it is JSON");
+                        let told = body["timeout_ms"].as_u64().expect("a number");
+                        tokio::time::sleep(Duration::from_millis(told + 1)).await;
+                        drop(client.write_all(text.as_bytes()).await);
+                    }
                     Mood::Answer(text) => drop(client.write_all(text.as_bytes()).await),
                     Mood::Lose => {
                         let mut node = TcpStream::connect(target).await.expect("the node listens");
@@ -202,6 +216,47 @@ async fn nodes_that_cannot_be_reached_are_passed_over() {
 }
 
 #[tokio::test]
+async fn an_address_that_hangs_leaves_time_for_the_others() {
+    let world = World::one().await;
+    let hung = Between::start(world.server().address, Mood::Hang).await;
+    let client = Client::new([hung.url(), world.server().url()]).expect("the addresses are good");
+    let begun = Instant::now();
+    let asked = client.clone();
+    let done = aside(move || {
+        let options = PerformOptions { timeout: Some(Duration::from_secs(4)), ..PerformOptions::default() };
+        asked.perform("append", append("foo"), &options)
+    });
+    assert_eq!(done.await.expect("the second one answers").index, Index(1));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(hung.count.load(Ordering::Relaxed), 1);
+
+    let begun = Instant::now();
+    let read = client.within(Duration::from_secs(4));
+    assert_eq!(aside(move || read.state(true)).await.expect("the second one answers").index, Index(1));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    world.close().await;
+}
+
+/// Nodes without a leader say so when their part of the time is over, and the rest of it is used.
+#[tokio::test]
+async fn what_no_node_proposes_in_its_share_is_tried_for_all_of_the_time() {
+    let answer = "HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 57\r\n\r\n\
+        {\"error\":{\"code\":\"never_proposed\",\"message\":\"no leader\"}}";
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let first = Between::start(nobody, Mood::Late(answer)).await;
+    let second = Between::start(nobody, Mood::Late(answer)).await;
+    let client = Client::new([first.url(), second.url()]).expect("the addresses are good");
+    let begun = Instant::now();
+    let error = aside(move || {
+        let options = PerformOptions { timeout: Some(Duration::from_millis(2500)), ..PerformOptions::default() };
+        client.perform("append", append("foo"), &options)
+    });
+    assert_eq!(error.await.expect_err("there is no leader").code(), Some("never_proposed"));
+    assert!(begun.elapsed() >= Duration::from_millis(2400), "{:?}", begun.elapsed());
+    assert!(first.count.load(Ordering::Relaxed) > 1, "it was asked again");
+}
+
+#[tokio::test]
 async fn a_perform_whose_answer_is_lost_takes_effect_once() {
     let world = World::one().await;
     let between = Between::start(world.server().address, Mood::Lose).await;
@@ -262,8 +317,6 @@ async fn what_is_no_node_is_told() {
     let world = World::one().await;
     let answers = [
         "HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nnope",
-        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnope",
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
         "HTTP/1.1 403 No\r\ncontent-length: 12\r\n\r\n{\"error\": 1}",
         "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
     ];
@@ -275,11 +328,34 @@ async fn what_is_no_node_is_told() {
         let error = aside(move || client.status()).await.expect_err("it is no node");
         assert!(error.to_string().contains("is it the address of a node of conflux?"), "{answer}: {error}");
     }
+    // It may be a success that something on the way has spoiled: then nobody knows.
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnope",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 202 OK\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 204 OK\r\n\r\n",
+    ] {
+        let other = Between::start(world.server().address, Mood::Answer(answer)).await;
+        let client = Client::new([other.url()]).expect("the address is good");
+        let asked = client.clone();
+        let error = aside(move || {
+            let options = PerformOptions { timeout: Some(Duration::from_millis(200)), request_id: Some("x".into()) };
+            asked.perform("append", append("foo"), &options)
+        });
+        let error = error.await.expect_err("it is no answer");
+        assert!(matches!(&error, ClientError::Unknown { request_id, .. } if request_id == "x"), "{answer}: {error}");
+        assert!(error.to_string().contains("is it the address of a node of conflux?"), "{answer}: {error}");
+        aside(move || client.status()).await.expect_err("it is no node");
+        // Another node knows.
+        let client = Client::new([other.url(), world.server().url()]).expect("the addresses are good");
+        perform(&client, "foo").await.expect("the second one serves");
+    }
     // What stands in front of a node and cannot reach it: the next address may.
     let gateway =
         Between::start(world.server().address, Mood::Answer("HTTP/1.1 502 Bad\r\ncontent-length: 0\r\n\r\n")).await;
     let client = Client::new([gateway.url(), world.server().url()]).expect("the addresses are good");
     perform(&client, "foo").await.expect("the second one serves");
+    drop(aside(move || client.subscribe(None)).await.expect("the second one takes subscribers"));
     world.close().await;
 }
 
@@ -304,7 +380,8 @@ async fn outcomes_that_are_none_yet_are_told_apart() {
     let server = Server::start(Arc::new(Scripted::default()), Options::default()).await;
     let client = Client::new([server.url()]).expect("the address is good");
     aside(move || {
-        let ask = |method: &str| client.perform(method, vec![], &PerformOptions::default());
+        let short = |time| PerformOptions { timeout: Some(time), request_id: Some("x".into()) };
+        let ask = |method: &str| client.perform(method, vec![], &short(Duration::from_millis(300)));
         assert!(matches!(ask("not_visible"), Err(ClientError::NotVisible { index: Index(3), .. })));
         assert!(matches!(ask("unknown"), Err(ClientError::Unknown { request_id, .. }) if request_id == "x"));
         assert!(matches!(ask("cut_off"), Err(ClientError::Unknown { request_id, .. }) if request_id == "x"));
@@ -312,6 +389,54 @@ async fn outcomes_that_are_none_yet_are_told_apart() {
         assert_eq!(ask("failed").expect_err("it broke").code(), Some("failed"));
         assert_eq!(ask("conflict").expect_err("it was used").code(), Some("conflict"));
         assert_eq!(ask("nothing").expect("there was nothing to do").action, None);
+    })
+    .await;
+    server.end().await;
+}
+
+/// A node that does not hear what became of a call, at a time when another one does.
+#[tokio::test]
+async fn what_one_node_does_not_know_is_asked_of_the_next() {
+    let unsure = "HTTP/1.1 504 No\r\nconnection: close\r\ncontent-length: 69\r\n\r\n\
+        {\"error\":{\"code\":\"unknown\",\"message\":\"who knows\",\"request_id\":\"x\"}}";
+    let world = World::one().await;
+    let first = Between::start(world.server().address, Mood::Answer(unsure)).await;
+    let client = Client::new([first.url(), world.server().url()]).expect("the addresses are good");
+    let done = perform(&client, "foo").await.expect("the second one answers");
+    assert_eq!((done.index, first.count.load(Ordering::Relaxed)), (Index(1), 1));
+    let error = aside(move || client.outcome("x")).await.expect_err("the second one knows of no such call");
+    assert_eq!(error.code(), Some("undecided"));
+    // By one way only, it is asked again until the time is up.
+    let client = Client::new([first.url()]).expect("the address is good");
+    let error = aside(move || {
+        let options = PerformOptions { timeout: Some(Duration::from_millis(500)), request_id: Some("y".into()) };
+        client.perform("append", append("bar"), &options)
+    });
+    let error = error.await.expect_err("nobody knows");
+    assert!(matches!(&error, ClientError::Unknown { request_id, .. } if request_id == "y"), "{error}");
+    assert!(first.count.load(Ordering::Relaxed) > 3, "it was asked again");
+    world.close().await;
+}
+
+/// As deep as a container's values may be: 256 levels.
+#[tokio::test]
+async fn what_nests_deep_is_read() {
+    let deep = (0..255).fold(json!([]), |inner, _| json!([inner]));
+    let node = Scripted { action: Some(deep.clone()), ..Scripted::default() };
+    let server = Server::start(Arc::new(node), Options::default()).await;
+    let client = Client::new([server.url()]).expect("the address is good");
+    aside(move || {
+        let done = client.perform("committed", vec![], &PerformOptions::default()).expect("it can be read");
+        assert_eq!(done.action.as_ref(), Some(&deep));
+        assert_eq!(client.state(false).expect("it can be read").state, deep);
+        let mut events = client.subscribe(Some(Index(3))).expect("it serves");
+        let next = |event| match event {
+            Some(Ok(JsonEvent::Change(JsonChange { action, .. }))) => action,
+            Some(Ok(JsonEvent::Reset { state, .. })) => state,
+            other => panic!("it does not go on: {other:?}"),
+        };
+        assert_eq!(next(events.next()), deep);
+        assert_eq!(next(events.next()), deep);
     })
     .await;
     server.end().await;

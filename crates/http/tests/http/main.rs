@@ -6,6 +6,7 @@ mod cluster;
 mod hostile;
 mod javascript;
 mod openapi;
+mod opening;
 mod perform;
 mod read;
 mod schema;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use conflux::Role;
-use conflux_http::{Access, Limits, OPENAPI, Options, Tokens};
+use conflux_http::{Access, Limits, OPENAPI, Opening, Options, Tokens};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::schema::check;
 use crate::scripted::Scripted;
@@ -121,6 +121,7 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
         }
         walk.ask(&server, path, &actual(path), &[("host", "evil.example")], "").await;
         walk.ask(&server, path, &actual(path), &[("origin", "http://evil.example")], "").await;
+        walk.ask(&server, path, &actual(path), &[("x-forwarded-for", "192.0.2.1")], "").await;
     }
     let outcomes = [
         "committed",
@@ -221,6 +222,13 @@ async fn every_answer_that_is_described_is_given_and_no_other() {
     }
     narrow.end().await;
 
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let opening = Server::of(listener, Opening::new(&Options::default()).router(), Options::default());
+    for path in &operations {
+        walk.ask(&opening, path, &actual(path), &headers, "{}").await;
+    }
+    opening.end().await;
+
     let missing: Vec<&Seen> = promised.difference(&walk.seen).collect();
     assert!(missing.is_empty(), "described, and never seen: {missing:#?}");
     let more: Vec<&Seen> = walk.seen.difference(&promised).collect();
@@ -250,7 +258,8 @@ async fn events_are_as_described() {
     assert_eq!(frames[0], "retry: 1000\nid: ffffffffffffffff.0-3");
     let schemas = [
         ("id: ffffffffffffffff.0-4\nevent: change\ndata: ", "Change"),
-        ("id: ffffffffffffffff.0-14\nevent: reset\ndata: ", "State"),
+        // A reset tells the state of now.
+        ("id: ffffffffffffffff.0-3\nevent: reset\ndata: ", "State"),
     ];
     for (frame, (before, schema)) in frames[1..].iter().zip(schemas) {
         let data = frame.strip_prefix(before).unwrap_or_else(|| panic!("{frame:?} does not begin with {before:?}"));

@@ -1,7 +1,8 @@
 //! Reading over HTTP.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use conflux_http::Options;
 use serde_json::json;
@@ -147,4 +148,23 @@ async fn a_digest_is_that_of_the_state_at_a_place() {
         world.server().get(&format!("/digest{query}")).await.error(422, "bad_query");
     }
     world.close().await;
+}
+
+#[tokio::test]
+async fn those_who_read_a_state_at_the_same_time_share_it() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let node = Scripted { shown: shown.clone(), show_time: Duration::from_millis(200), ..Scripted::default() };
+    let server = Server::start(Arc::new(node), Options::default()).await;
+    let readers = (0..30).map(|_| server.get("/state"));
+    let answers = futures_util::future::join_all(readers);
+    for answer in answers.await {
+        assert_eq!(answer.json(200), json!({"index": 3, "state": ["foo"]}));
+    }
+    // One for the first, and one for who came when that was being made, at most.
+    assert!(shown.load(Ordering::SeqCst) <= 2, "{} times", shown.load(Ordering::SeqCst));
+    // Nobody is shown what was there before: nothing is kept.
+    let before = shown.load(Ordering::SeqCst);
+    server.get("/state").await.json(200);
+    assert_eq!(shown.load(Ordering::SeqCst), before + 1);
+    server.end().await;
 }

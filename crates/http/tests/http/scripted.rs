@@ -21,6 +21,11 @@ pub(crate) struct Scripted {
     pub(crate) status: Option<(Role, Option<&'static str>)>,
     /// Whether the state is being replaced.
     pub(crate) is_mending: bool,
+    /// What is committed, and the state, instead of small ones.
+    pub(crate) action: Option<Value>,
+    /// How often the state was shown, and how long that takes.
+    pub(crate) shown: Arc<AtomicUsize>,
+    pub(crate) show_time: Duration,
     /// Whether showing the state breaks.
     pub(crate) broken: bool,
     /// What a backup gives; without one, no leader can be asked.
@@ -88,7 +93,11 @@ impl JsonNode for Scripted {
         _: Vec<Value>,
         _: JsonPerform,
     ) -> Result<BoxFuture<'static, JsonOutcome>, CallError> {
-        let outcome = self.called(method)?;
+        let mut outcome = self.called(method)?;
+        if let (JsonOutcome::Committed { action: committed @ Some(_), .. }, Some(action)) = (&mut outcome, &self.action)
+        {
+            *committed = Some(action.clone());
+        }
         Ok(Box::pin(async { outcome }))
     }
 
@@ -114,8 +123,10 @@ impl JsonNode for Scripted {
     }
 
     fn state(&self) -> (Index, Value) {
+        self.shown.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.show_time);
         assert!(!self.broken, "the state is broken");
-        (Index(3), json!(["foo"]))
+        (Index(3), self.action.clone().unwrap_or_else(|| json!(["foo"])))
     }
 
     fn provisional_state(&self) -> (Index, Value) {
@@ -127,7 +138,8 @@ impl JsonNode for Scripted {
     }
 
     fn linearizable_index(&self) -> BoxFuture<'static, Result<Index, ReadError>> {
-        Box::pin(async { Ok(Index(3)) })
+        let time = Duration::from_secs(10);
+        Box::pin(async move { Err(ReadError::Deadline(time, "there was no leader".into())) })
     }
 
     fn state_at(&self, _: Index) -> Option<Value> {
@@ -150,9 +162,9 @@ impl JsonNode for Scripted {
 
     fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
         let index = last.map_or(Index(4), Index::next);
-        let change =
-            JsonChange { index, action: json!("line\nbreak \u{2028}"), origin: "b".into(), time_ms: 1_700_000_000_000 };
-        let reset = JsonEvent::Reset { index: index.plus(10), state: json!(["foo"]) };
+        let action = self.action.clone().unwrap_or_else(|| json!("line\nbreak \u{2028}"));
+        let change = JsonChange { index, action, origin: "b".into(), time_ms: 1_700_000_000_000 };
+        let reset = JsonEvent::Reset { index: index.plus(10), state: self.state().1 };
         futures_util::stream::iter([JsonEvent::Change(change), reset]).boxed()
     }
 

@@ -5,14 +5,41 @@ use std::sync::Arc;
 use conflux::{Index, MemoryChannel, MemoryDisk, Node, restore};
 use conflux_http::Options;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::world::{Method, Server, Words, World, request, tight};
 
 /// A subscriber that reads lines.
 struct Follower {
-    lines: tokio::io::Lines<BufReader<TcpStream>>,
+    lines: Lines,
+}
+
+/// The lines of an answer that comes in chunks, wherever those begin.
+struct Lines {
+    connection: BufReader<TcpStream>,
+    text: String,
+}
+
+impl Lines {
+    async fn next_line(&mut self) -> std::io::Result<Option<String>> {
+        loop {
+            if let Some((line, rest)) = self.text.split_once('\n') {
+                let line = line.to_owned();
+                self.text = rest.to_owned();
+                return Ok(Some(line));
+            }
+            let mut size = String::new();
+            self.connection.read_line(&mut size).await?;
+            let size = usize::from_str_radix(size.trim_end(), 16).unwrap_or(0);
+            let mut chunk = vec![0; size + 2];
+            // The end of the answer, or of the connection.
+            if size == 0 || self.connection.read_exact(&mut chunk).await.is_err() {
+                return Ok(None);
+            }
+            self.text.push_str(std::str::from_utf8(&chunk[..size]).expect("it is text"));
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -27,15 +54,14 @@ impl Follower {
         let mut connection = TcpStream::connect(server.address).await.expect("the server listens");
         let text = request(server.address, "GET", &format!("/subscribe{query}"), headers, "");
         connection.write_all(text.as_bytes()).await.expect("it is taken");
-        let mut lines = BufReader::new(connection).lines();
-        let status = lines.next_line().await.expect("it is text").expect("an answer comes");
-        assert!(status.starts_with("HTTP/1.1 200"), "{status}");
-        let mut head = Vec::new();
-        while let Some(line) = lines.next_line().await.expect("it is text").filter(|line| !line.is_empty()) {
-            head.push(line.to_ascii_lowercase());
+        let mut connection = BufReader::new(connection);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(connection.read_line(&mut head).await.expect("it is text") > 0, "{head}");
         }
-        assert!(head.contains(&"content-type: text/event-stream".to_owned()), "{head:?}");
-        Follower { lines }
+        let head = head.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/event-stream\r\n"), "{head}");
+        Follower { lines: Lines { connection, text: String::new() } }
     }
 
     /// The next frame with anything in it but comments; `None` at the end.
@@ -47,7 +73,7 @@ impl Follower {
                 Some(("id", text)) => id = Some(text.to_owned()),
                 Some(("event", text)) => kind = Some(text.to_owned()),
                 Some(("data", text)) => data = Some(serde_json::from_str(text).expect("data is JSON")),
-                // Sizes of chunks, comments, the end of a comment's frame.
+                // Comments, the end of a comment's frame.
                 _ if !line.is_empty() || id.is_none() => {}
                 _ => return Some(Frame { id: id?, event: kind.zip(data) }),
             }

@@ -76,9 +76,14 @@ impl Server {
     }
 
     pub(crate) fn start_on(listener: TcpListener, node: Arc<dyn JsonNode>, options: Options) -> Server {
+        let router = router(node, &options);
+        Server::of(listener, router, options)
+    }
+
+    /// A server of any routes.
+    pub(crate) fn of(listener: TcpListener, router: axum::Router, options: Options) -> Server {
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = router(node, &options);
         let served =
             tokio::spawn(async move { serve(listener, router, &options, async { drop(stopped.await) }).await });
         Server { address, stop: Some(stop), served }
@@ -244,6 +249,7 @@ pub(crate) fn tight() -> Limits {
         connections_max: 64,
         in_flight_max: 4,
         subscribers_max: 2,
+        states_bytes_max: 1 << 20,
         head_time: Duration::from_millis(500),
         body_time: Duration::from_millis(500),
         stall_time: Duration::from_millis(200),
