@@ -199,6 +199,7 @@ impl JsonNode for FakeNode {
             role: if &*self.name == "a" { Role::Leader } else { Role::Follower },
             term: 1,
             leader: Some("a".into()),
+            has_quorum: true,
             index: self.state().0,
             agreed: None,
             parted: 0,

@@ -103,7 +103,7 @@ fn status_shows_every_node_that_is_named() {
 
 #[test]
 fn a_node_that_hangs_does_not_keep_status_from_showing_the_others() {
-    let node = Node::start(&[]);
+    let node = Node::start(&container("words.js"), &[]);
     node.ask(&["perform", "append", "\"foo\""]).ended_with(0);
     // It takes connections, and answers none.
     let hung = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -416,6 +416,7 @@ impl<C: Container> Core<C> {
             role,
             term,
             leader: leader.map(|leader| leader.name),
+            has_quorum: self.quorum.notice().is_none(),
             index,
             agreed: self.comparison.agreed(),
             parted: self.comparison.parted(),

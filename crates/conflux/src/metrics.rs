@@ -129,6 +129,8 @@ pub struct Metrics {
     pub role: Role,
     /// The leader it knows of.
     pub leader: Option<NodeName>,
+    /// Whether a majority of the voters is heard, as far as it can tell.
+    pub has_quorum: bool,
     /// How many members vote.
     pub voters: usize,
     /// How many members follow without a vote.
@@ -166,9 +168,9 @@ pub struct Metrics {
     pub disk: Option<DiskMetrics>,
     /// How long each snapshot took that was built here, in microseconds: [`TIME_BOUNDS_US`].
     pub snapshot_build_us: Distribution,
-    /// How long batches took, in microseconds, that had to copy the state before they changed it, because somebody held it: a
-    /// snapshot, a comparison, a change that was kept. A copy takes long where a large state is no persistent collection.
-    pub held_apply_us: Distribution,
+    /// How long it took to copy the state, in microseconds, whenever it was to be changed and somebody held it: a snapshot, a
+    /// comparison, a change that was kept. It takes long where a large state is no persistent collection.
+    pub state_copy_us: Distribution,
     /// How long each took to be taken up that came from the leader, in microseconds: [`TIME_BOUNDS_US`].
     pub snapshot_install_us: Distribution,
     /// The bytes of the newest snapshot; 0 where there is none.
@@ -258,6 +260,7 @@ impl Metrics {
             term: 0,
             role: Role::Waiting,
             leader: None,
+            has_quorum: false,
             voters: 0,
             learners: 0,
             index: Index::default(),
@@ -276,7 +279,7 @@ impl Metrics {
             forks: 0,
             disk: None,
             snapshot_build_us: Histogram::of_times().read(),
-            held_apply_us: Histogram::of_times().read(),
+            state_copy_us: Histogram::of_times().read(),
             snapshot_install_us: Histogram::of_times().read(),
             snapshot_bytes: 0,
             channel: ChannelMetrics::default(),
@@ -288,7 +291,7 @@ impl Metrics {
 impl<C: Container> Core<C> {
     /// What is counted and measured.
     pub(crate) fn metrics(&self) -> Metrics {
-        let Status { role, term, leader, index, agreed, parted, voters, learners, .. } = self.status();
+        let Status { role, term, leader, has_quorum, index, agreed, parted, voters, learners, .. } = self.status();
         let (answers, calls_in_flight) = self.origin.metrics();
         let (inbound_calls, inbound_bytes, inbound_dropped) = self.inbound.metrics();
         let meters = &self.meters;
@@ -298,6 +301,7 @@ impl<C: Container> Core<C> {
             term,
             role,
             leader,
+            has_quorum,
             voters: voters.len(),
             learners: learners.len(),
             index,
@@ -316,7 +320,7 @@ impl<C: Container> Core<C> {
             forks: meters.forks.load(Ordering::Relaxed),
             disk: self.keeper.journal().metrics(),
             snapshot_build_us: snapshots.built_time.read(),
-            held_apply_us: self.local.held_apply_time.read(),
+            state_copy_us: self.local.state_copy_time.read(),
             snapshot_install_us: snapshots.installed_time.read(),
             snapshot_bytes: self.keeper.journal().snapshot().map_or(0, |kept| kept.bytes.length()),
             channel: self.wire.channel_metrics(),

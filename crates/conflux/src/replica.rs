@@ -62,8 +62,8 @@ pub(crate) struct Local<C: Container> {
     sample: Mutex<Option<Sample<C>>>,
     /// Rings when there is one.
     pub(crate) sampled: Notify,
-    /// How long batches took that had to copy the state.
-    pub(crate) held_apply_time: Histogram,
+    /// How long it took to copy the state, whenever somebody held it.
+    pub(crate) state_copy_time: Histogram,
     /// Who is meant to vote.
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
@@ -82,7 +82,7 @@ impl<C: Container> Local<C> {
             published,
             sample: Mutex::default(),
             sampled: Notify::new(),
-            held_apply_time: Histogram::of_times(),
+            state_copy_time: Histogram::of_times(),
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
             applying: Aside::default(),
@@ -281,7 +281,14 @@ impl<C: Container> Local<C> {
                 *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
                 self.sampled.notify_one();
             }
-            let (before, applying) = (Arc::as_ptr(store.state()), Instant::now());
+            // It is held by somebody, the sample just made included. It would be copied by the first action.
+            let is_held = Arc::strong_count(store.state()) > 1;
+            if is_held && batch.header.prev == store.head() && batch.actions() > 0 {
+                let copying = Instant::now();
+                if store.unshare() {
+                    self.tell_of_copy(copying.elapsed());
+                }
+            }
             let applied = store.apply(batch, |session, number, outcome| {
                 if Some(session) == mine {
                     resolved.push((number, outcome.clone()));
@@ -290,10 +297,6 @@ impl<C: Container> Local<C> {
             let applied = applied.inspect_err(|_| {
                 self.put_back(&mut store);
             })?;
-            // It was held by somebody, the sample just made included.
-            if before != Arc::as_ptr(store.state()) {
-                self.tell_of_copy(applying.elapsed());
-            }
             bytes += length;
             verdicts.push(match applied {
                 Applied::Skipped => Verdict::Skipped,
@@ -324,12 +327,12 @@ impl<C: Container> Local<C> {
     }
 
     fn tell_of_copy(&self, took: Duration) {
-        self.held_apply_time.record_time(took);
+        self.state_copy_time.record_time(took);
         if took >= COPY_TOLD {
             tracing::warn!(
                 node = &**self.origin.node(),
-                "nobody was answered for {took:?}: the state was held by somebody (a snapshot, a comparison, a change that was \
-                 kept), so it was copied before the next actions were reduced. Persistent collections make a copy cheap"
+                "nobody was answered for {took:?}: the state was copied, because somebody held it (a snapshot, a comparison, a \
+                 change that was kept). Persistent collections make a copy cheap"
             );
         }
     }

@@ -60,6 +60,9 @@ pub struct Status {
     pub term: u64,
     /// The leader it knows of.
     pub leader: Option<NodeName>,
+    /// Whether a majority of the voters is heard, as far as this node can tell: without one nothing is committed, also where
+    /// somebody leads still.
+    pub has_quorum: bool,
     /// The place of its committed state.
     pub index: Index,
     /// The last place at which the states of most voters were compared with this one and found equal.

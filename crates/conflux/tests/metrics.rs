@@ -49,9 +49,9 @@ async fn what_happens_is_counted() {
     assert_eq!((metrics.log.snapshot, metrics.snapshot_install_us.count()), (metrics.log.applied, 0));
     in_order(&metrics);
 
-    let (before, held) = (metrics.held_apply_us.count(), node.state());
+    let (before, held) = (metrics.state_copy_us.count(), node.state());
     node.perform(append("six")).await.expect("it serves");
-    let copied = node.metrics().held_apply_us.count();
+    let copied = node.metrics().state_copy_us.count();
     assert!(copied > before && held.index() < node.state().index());
     node.close().await;
 }

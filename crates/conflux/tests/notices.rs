@@ -106,10 +106,11 @@ async fn a_lost_majority_is_said_and_taken_back() {
     channel.partition(&[&["a"], &["b"], &["c"]]);
     let notice = watch.find(|status| status.notice.clone()).await.expect("it is open");
     assert!(notice.starts_with("no majority: of the 3 voters b, c are silent, 2 are needed"), "{notice}");
+    assert!(!nodes[0].status().has_quorum && !nodes[0].metrics().has_quorum);
     let told = nodes[0].perform(append("lost")).timeout(Duration::from_secs(1)).await;
     assert!(matches!(told, Err(PerformError::Unknown { .. } | PerformError::NeverProposed { .. })), "{told:?}");
     channel.heal();
-    let cleared = |status: &Status| status.notice.is_none().then_some(());
+    let cleared = |status: &Status| (status.notice.is_none() && status.has_quorum).then_some(());
     let found = tokio::time::timeout(Duration::from_secs(60), watch.find(cleared)).await;
     found.unwrap_or_else(|_| panic!("{:?}", nodes.iter().map(Node::status).collect::<Vec<_>>())).expect("it is open");
     nodes[0].perform(append("back")).await.expect("a majority is there again");

@@ -91,6 +91,8 @@ fn render_node(page: &mut Page, metrics: &Metrics, node: &[(&str, &str)]) {
     page.one("conflux_node_term", "gauge", "The Raft term that the node is in.", node, metrics.term);
     let known = u8::from(metrics.leader.is_some());
     page.one("conflux_node_leader_known", "gauge", "Whether the node knows of a leader.", node, known);
+    let help = "Whether a majority of the voters is heard, as far as the node can tell.";
+    page.one("conflux_node_has_quorum", "gauge", help, node, u8::from(metrics.has_quorum));
     page.family("conflux_node_leader", "gauge", "The leader that the node knows of: 1 for its name.");
     if let Some(leader) = &metrics.leader {
         page.sample("conflux_node_leader", &[id, ("leader", leader)], 1);
@@ -172,8 +174,8 @@ fn render_below(page: &mut Page, metrics: &Metrics, node: &[(&str, &str)]) {
     }
     let help = "How long each snapshot took that was built here.";
     page.histogram("conflux_snapshot_build_seconds", help, node, &metrics.snapshot_build_us, MICRO);
-    let help = "How long batches took to be applied that had to copy the state, because somebody holds it.";
-    page.histogram("conflux_held_apply_seconds", help, node, &metrics.held_apply_us, MICRO);
+    let help = "How long it took to copy the state, whenever it was to be changed and somebody held it.";
+    page.histogram("conflux_state_copy_seconds", help, node, &metrics.state_copy_us, MICRO);
     let help = "How long each snapshot took to be taken up that came from the leader.";
     page.histogram("conflux_snapshot_install_seconds", help, node, &metrics.snapshot_install_us, MICRO);
     page.one("conflux_snapshot_bytes", "gauge", "Bytes of the newest snapshot.", node, metrics.snapshot_bytes);

@@ -124,6 +124,7 @@ pub(crate) async fn readiness(State(front): State<Arc<Front>>, headers: HeaderMa
         Role::Stopped => status.stopped.unwrap_or_else(|| "the node stopped".into()),
         Role::Waiting => status.notice.unwrap_or_else(|| "the node has not been let into a cluster yet".into()),
         _ if status.is_mending => status.notice.unwrap_or_else(|| "the node's state is being replaced".into()),
+        _ if !status.has_quorum => status.notice.unwrap_or_else(|| "no majority of the voters is heard".into()),
         _ if status.leader.is_none() => "there is no leader".into(),
         _ => return answer::value(StatusCode::OK, &json!({"status": "ok"})),
     };

@@ -18,6 +18,8 @@ pub struct StatusReport {
     pub term: u64,
     /// The leader it knows of.
     pub leader: Option<String>,
+    /// Whether a majority of the voters is heard, as far as it can tell: without one nothing is committed.
+    pub quorum: bool,
     /// The place of its committed state.
     pub index: Index,
     /// The last place at which most voters had the same state, as far as it knows.
@@ -48,6 +50,7 @@ impl From<Status> for StatusReport {
             role,
             term,
             leader,
+            has_quorum,
             index,
             agreed,
             parted,
@@ -66,6 +69,7 @@ impl From<Status> for StatusReport {
             role: role.to_string(),
             term,
             leader: leader.map(|leader| leader.to_string()),
+            quorum: has_quorum,
             index,
             agreed,
             parted,

@@ -87,6 +87,17 @@ async fn nothing_is_sent_to_a_node_whose_state_is_being_replaced() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_to_a_leader_that_hears_no_majority() {
+    let alone = Scripted { is_alone: true, ..Scripted::default() };
+    let server = Server::start(Arc::new(alone), Options::default()).await;
+    server.get("/healthz").await.json(200);
+    let why = server.get("/readyz").await.error(503, "not_ready");
+    assert!(why["message"].as_str().is_some_and(|why| why.contains("majority")), "{why}");
+    assert_eq!(server.get("/status").await.json(200)["quorum"], false);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_refused() {
     let world = World::open(1, Options { access: tokens(), ..Options::default() }).await;
     let longer = format!("{READ}r");

@@ -21,6 +21,8 @@ pub(crate) struct Scripted {
     pub(crate) status: Option<(Role, Option<&'static str>)>,
     /// Whether the state is being replaced.
     pub(crate) is_mending: bool,
+    /// Whether no majority is heard.
+    pub(crate) is_alone: bool,
     /// What is committed, and the state, instead of small ones.
     pub(crate) action: Option<Value>,
     /// How often the state was shown, and how long that takes.
@@ -179,6 +181,7 @@ impl JsonNode for Scripted {
             index: Index(3),
             agreed: Some(Index(2)),
             parted: 0,
+            has_quorum: !self.is_alone,
             is_mending: self.is_mending,
             generation: 0,
             cluster: Some(u64::MAX),
