@@ -178,7 +178,7 @@ impl<C: Container> NodeBuilder<C> {
 
     /// Has the replicas compare their states about every so many actions, 1,000 unless given, so that one that parted is
     /// noticed while the cluster runs, and goes on with the state of the others. Each time costs a walk over the state,
-    /// beside its work, and a copy of it where it is no persistent collection. At most a hundredth of the time goes into it,
+    /// beside its work, and a copy of it where it is no persistent collection. At most 1/250 of the time goes into it,
     /// and it is done ten times a second at most.
     pub fn digest_every(mut self, actions: u64) -> Self {
         self.digest_every = actions;

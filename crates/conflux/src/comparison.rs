@@ -29,7 +29,7 @@ const PLACES_MAX: usize = 4;
 const MENDED_MAX: u32 = 3;
 
 /// A comparison may take this share of the time.
-const SHARE: u32 = 100;
+const SHARE: u32 = 250;
 
 /// The shortest time between two comparisons.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
