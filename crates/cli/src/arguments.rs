@@ -284,7 +284,7 @@ Examples:
   conflux replay a/incident-0001764040200000 app.js | tail -n 3
 
 Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
-2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C.";
+2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it.";
 
 const OWN_REPLAY_HELP: &str = "\
 Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did. Prints
@@ -292,7 +292,7 @@ Begins with the incident's snapshot, or with the initial state, and goes through
 the state with the one that was recorded.
 
 Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
-2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C.";
+2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it.";
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again in a fresh heap; state hidden in variables, mutation and unordered iteration show as differences.
@@ -302,7 +302,7 @@ Examples:
   conflux check words.js lines.txt
   conflux check words.js - < lines.txt
 
-Exit status: 0 no difference, 1 a difference, a bad line or a failed call, 2 usage or file.";
+Exit status: 0 no difference, 1 a difference, a bad line or a failed call, 2 usage or file, 141 nobody read all of it.";
 
 const TLS_EXAMPLES: &str = "\
 Writes ca.pem and ca-key.pem, and for each node ID.pem and ID-key.pem. Existing files are never overwritten.

@@ -90,6 +90,12 @@ impl Refusal {
         Refusal { message, exit }
     }
 
+    /// The same of a command whose answers matter: that the reader went away before all were written is no success.
+    pub(crate) fn unread(self) -> Refusal {
+        let exit = if self.is_quiet() { Exit::Unread } else { self.exit };
+        Refusal { exit, ..self }
+    }
+
     /// How the program ends by it.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -6,6 +6,7 @@ use conflux::channel::websocket::{Relay, RelayOptions};
 
 use crate::exit::{Exit, Refusal};
 use crate::interrupt::Interrupt;
+use crate::output::{say, tell};
 
 /// Serves until it is interrupted.
 pub(crate) async fn run(listen: &str, token_file: Option<&Path>, insecure: bool) -> Result<Exit, Refusal> {
@@ -16,7 +17,12 @@ pub(crate) async fn run(listen: &str, token_file: Option<&Path>, insecure: bool)
     }
     let mut interrupt = Interrupt::listen();
     let relay = Relay::bind(options).await.map_err(Refusal::new)?;
-    println!("relays at ws://{}/ROOM", relay.local_address());
+    // It serves, whoever reads that.
+    if let Err(refusal) = say!("relays at ws://{}/ROOM", relay.local_address())
+        && !refusal.is_quiet()
+    {
+        tell!("{refusal}");
+    }
     interrupt.happened().await;
     relay.close().await;
     Ok(Exit::Good)

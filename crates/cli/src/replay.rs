@@ -78,7 +78,8 @@ pub(crate) async fn run<F: Factory>(factory: F, found: Found, options: ReplayOpt
     // A thread of its own, so that signals are heard meanwhile.
     let work = tokio::task::spawn_blocking(move || replay(&factory, &found, &options, &interrupt));
     match work.await {
-        Ok(done) => done,
+        // What was not gone through may differ: it is not good because nobody reads on.
+        Ok(done) => done.map_err(Refusal::unread),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(Refusal::new(format!("it was broken off: {error}"))),

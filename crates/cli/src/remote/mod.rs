@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Refusal};
 use crate::line;
+use crate::output::tell;
 use crate::report::{change_value, state_text};
 
 use self::arguments::{At, LeaderCommand};
@@ -32,6 +33,14 @@ const VARIABLE: &str = "CONFLUX_AT";
 
 /// Runs a command to its end. `name` is the program's.
 pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
+    use RemoteCommand::{Methods, Provisional, State, Watch};
+    // Whoever only reads may have seen enough. Of anything else the rest of the answer matters, as with `dev`.
+    let only_reads = matches!(command, State { .. } | Provisional { .. } | Watch { .. } | Methods { .. });
+    let done = ask(name, command);
+    if only_reads { done } else { done.map_err(Refusal::unread) }
+}
+
+fn ask(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
     let done = match command {
         RemoteCommand::Perform { method, arguments, timeout, request_id, at } => {
             let arguments = line::arguments(&arguments).map_err(Refusal::new)?;
@@ -65,11 +74,10 @@ pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
 fn end(name: &str, done: Result<Exit, End>) -> Result<Exit, Refusal> {
     match done {
         Ok(exit) => Ok(exit),
-        // Whoever read it has seen enough.
-        Err(End::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Good),
-        Err(End::Output(error)) => Err(Refusal::new(format!("the answer cannot be written: {error}"))),
+        // No usage error: what was asked for was done.
+        Err(End::Output(error)) => Err(Refusal::of_output(&error)),
         Err(End::Client(error)) => {
-            eprintln!("{name}: {}", said(&error));
+            tell!("{name}: {}", said(&error));
             Ok(exit_of(&error))
         }
     }
@@ -143,7 +151,7 @@ fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
     if let Some(from) = from {
         let reached = client.status()?.index;
         if from > reached {
-            eprintln!(
+            tell!(
                 "the node is at {reached}, and not at {from} yet: it is waited for, or the state comes, where no node has \
                  been there"
             );
@@ -214,7 +222,7 @@ fn keep(
     if cfg!(unix) {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(of_file)?;
     }
-    eprintln!("{}: {said}, {} bytes", path.display(), bytes.len());
+    tell!("{}: {said}, {} bytes", path.display(), bytes.len());
     Ok(Exit::Good)
 }
 
