@@ -64,6 +64,7 @@ impl Refusal {
             ("open it with `moved`", "say --moved"),
             ("go on with the one at hand: see `Recovery::changed`", "say --changed to go on with the one at hand"),
             ("heartbeat_interval is", "--heartbeat-interval is"),
+            ("election_timeout_min is", "--election-timeout-min is"),
             ("election_timeout is", "--election-timeout-min and -max are"),
             ("default_deadline is", "--deadline is"),
             ("cluster_size is", "--cluster-size is"),
@@ -110,5 +111,18 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message.as_deref().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_told_as_they_are_typed() {
+        for option in ["heartbeat_interval", "election_timeout_min", "cluster_size"] {
+            let told = Refusal::in_flags(format!("{option} is 600ms: it must be 1s")).to_string();
+            assert_eq!(told, format!("--{} is 600ms: it must be 1s", option.replace('_', "-")));
+        }
     }
 }
