@@ -61,7 +61,9 @@ pub(crate) fn read(path: &Path) -> Result<Found, Refusal> {
     let mut bytes = Vec::new();
     (&file).take(BEGIN_BYTES).read_to_end(&mut bytes).map_err(of_file)?;
     let begin = Bytes::copy_from_slice(&bytes);
-    if let Err(error @ (IncidentError::Foreign | IncidentError::Version { .. })) = Incident::decode(&begin) {
+    if let Err(error @ (IncidentError::Foreign | IncidentError::Backup | IncidentError::Version { .. })) =
+        Incident::decode(&begin)
+    {
         return Err(refused(error.to_string()));
     }
     if let Err(error) = bytes.try_reserve_exact(usize::try_from(found.len()).unwrap_or(usize::MAX)) {
