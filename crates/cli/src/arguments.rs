@@ -275,7 +275,8 @@ Example:
   conflux restore monday.backup new.js --id a --data ./a --changed     the container was changed since";
 
 const REPLAY_EXAMPLES: &str = "\
-Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did. Prints
+Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did; entries from
+before the snapshot cannot be gone through, without the state before them. Prints
 {\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
 the state with the one that was recorded. With an APP.js that was changed it shows what that makes of the same actions.
 
@@ -288,7 +289,8 @@ Exit status: 0 it came to the recorded digest, or there was none to compare; 1 i
 2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it.";
 
 const OWN_REPLAY_HELP: &str = "\
-Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did. Prints
+Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did; entries from
+before the snapshot cannot be gone through, without the state before them. Prints
 {\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
 the state with the one that was recorded.
 
