@@ -79,6 +79,11 @@ impl Refusal {
         if text.contains(&name) { Refusal::new(text) } else { Refusal::new(format!("{name}: {text}")) }
     }
 
+    /// The same, with the option that it is about.
+    pub(crate) fn of_option(self, option: &str) -> Refusal {
+        Refusal { message: self.message.map(|message| format!("{option} {message}")), ..self }
+    }
+
     /// The error of a file, with its name.
     pub(crate) fn of_file(path: &std::path::Path, error: &std::io::Error) -> Refusal {
         Refusal::new(format!("{}: {error}", shortened(&path.display().to_string(), SHOWN_CHARS)))

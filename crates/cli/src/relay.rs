@@ -13,7 +13,8 @@ pub(crate) async fn run(listen: &str, token_file: Option<&Path>, insecure: bool)
     // A node's address begins with the scheme, so people write it here, too.
     let mut options = RelayOptions::new(listen.trim_start_matches("ws://").trim_end_matches('/')).insecure(insecure);
     if let Some(file) = token_file {
-        options = options.rooms_from_file(file).map_err(Refusal::new)?;
+        options =
+            options.rooms_from_file(file).map_err(|error| Refusal::naming(file, &error).of_option("--token-file"))?;
     }
     let mut interrupt = Interrupt::listen();
     let relay = Relay::bind(options).await.map_err(Refusal::new)?;

@@ -49,8 +49,12 @@ fn a_wrong_command_line_performs_nothing() {
     node.ask(&["perform", "append", "\"a\"", "--request-id", ""])
         .refused_with(&["request_id cannot be used: it is empty"]);
     node.ask(&["perform"]).refused_with(&["<METHOD>"]);
-    node.ask(&["state", "--token-file", "no/such/file"]).refused_with(&["no/such/file: "]);
+    node.ask(&["state", "--token-file", "no/such/file"]).refused_with(&["--token-file no/such/file: "]);
     conflux(&["state", "--at", "https://x"], "").refused_with(&["https is not spoken here"]);
+    let elsewhere = format!("http://{}/foo", node.at.trim_start_matches("http://"));
+    conflux(&["state", "--at", &elsewhere], "").refused_with(&[&elsewhere, "has nothing at this path", "HOST:PORT"]);
+    let nowhere = node.ask(&["backup", "/nonexistent/x"]).ended_with(2).stderr;
+    assert!(nowhere.contains("/nonexistent/x: No such file") && !nowhere.contains(".part"), "{nowhere}");
     let state = node.ask(&["state"]).ended_with(0);
     assert_eq!(state.answers(), [json!({"index": 0, "state": []})]);
 }
@@ -59,9 +63,7 @@ fn a_wrong_command_line_performs_nothing() {
 #[test]
 fn what_was_done_and_cannot_be_told_is_no_usage_error() {
     let node = Node::start(&container("words.js"), &[]);
-    let into = |arguments: &[&str], output: Stdio| {
-        conflux_into(&[arguments, &["--at", &node.at]].concat(), "", output)
-    };
+    let into = |arguments: &[&str], output: Stdio| conflux_into(&[arguments, &["--at", &node.at]].concat(), "", output);
     let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").expect("every Linux has it"));
     let told = into(&["perform", "append", "\"foo\""], full()).ended_with(1);
     assert!(told.stderr.contains("standard output cannot be written: "), "{}", told.stderr);

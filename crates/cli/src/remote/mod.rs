@@ -114,7 +114,7 @@ impl At {
         };
         let client = Client::new(addresses).map_err(Refusal::new)?;
         let Some(path) = &self.token_file else { return Ok(client) };
-        let tokens = Tokens::load(path).map_err(|error| Refusal::naming(path, &error))?;
+        let tokens = Tokens::load(path).map_err(|error| Refusal::naming(path, &error).of_option("--token-file"))?;
         Ok(client.token(tokens.strongest()))
     }
 }
@@ -204,8 +204,10 @@ fn keep(
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Before anything is asked: a directory that is not there costs the nodes nothing. It goes if it is not kept, and is
     // for its owner only.
-    let mut part =
-        tempfile::Builder::new().prefix(".conflux-").suffix(".part").tempfile_in(directory).map_err(of_file)?;
+    std::fs::metadata(directory).map_err(of_file)?;
+    let part = tempfile::Builder::new().prefix(".conflux-").suffix(".part").tempfile_in(directory);
+    // Its own text has the other name in it.
+    let mut part = part.map_err(|error| of_file(error.kind().into()))?;
     let taken = ask(client).map_err(End::Client).and_then(|bytes| {
         // What came is what was sent, or it is no use to keep it.
         look(&bytes).map(|said| (bytes, said)).map_err(|problem| {
@@ -242,7 +244,7 @@ fn print(text: &impl std::fmt::Display) -> io::Result<()> {
 /// An error for people, on one line.
 fn said(error: &ClientError) -> String {
     match error {
-        ClientError::Refused { refusal, .. } => match refusal.code.as_str() {
+        ClientError::Refused { refusal, address } => match refusal.code.as_str() {
             "rejected" => format!("rejected: {}", refusal.message),
             "failed" => {
                 let at = refusal.details.get("at").and_then(Value::as_str);
@@ -251,6 +253,11 @@ fn said(error: &ClientError) -> String {
             }
             "never_proposed" => format!("never proposed: {}", refusal.message),
             "unauthorized" => format!("{}; --token-file names a file with a token", refusal.message),
+            // A path is good where an application serves conflux under it.
+            "no_such_path" => format!(
+                "{address}: a node answers there, but has nothing at this path: is --at right? It is HOST:PORT, and has a \
+                 path only where an application serves conflux under one"
+            ),
             // The message says everything, and the number of the status nothing to people.
             _ => refusal.message.clone(),
         },
@@ -278,7 +285,10 @@ fn exit_of(error: &ClientError) -> Exit {
             // A change of members that nobody took in time may still come.
             ("undecided" | "forgotten" | "not_taken", _) => Exit::Unknown,
             // What the command line said was wrong: the method, its arguments, an id, the token.
-            ("conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large", _)
+            (
+                "conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large" | "no_such_path",
+                _,
+            )
             | (_, 422) => Exit::Usage,
             _ => Exit::BadLines,
         },
@@ -304,6 +314,7 @@ mod tests {
             ("bad_arguments", 422, 2),
             ("unauthorized", 401, 2),
             ("forbidden", 403, 2),
+            ("no_such_path", 404, 2),
             ("failed", 500, 1),
             ("never_proposed", 503, 1),
             ("busy", 503, 1),
