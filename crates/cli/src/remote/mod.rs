@@ -286,7 +286,8 @@ fn exit_of(error: &ClientError) -> Exit {
             ("undecided" | "forgotten" | "not_taken", _) => Exit::Unknown,
             // What the command line said was wrong: the method, its arguments, an id, the token.
             (
-                "conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large" | "no_such_path",
+                "conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large"
+                | "no_such_path",
                 _,
             )
             | (_, 422) => Exit::Usage,
