@@ -33,9 +33,12 @@ const VARIABLE: &str = "CONFLUX_AT";
 
 /// Runs a command to its end. `name` is the program's.
 pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
-    use RemoteCommand::{Methods, Provisional, State, Watch};
+    use RemoteCommand::{Methods, Provisional, State, Status, Watch};
     // Whoever only reads may have seen enough. Of anything else the rest of the answer matters, as with `dev`.
-    let only_reads = matches!(command, State { .. } | Provisional { .. } | Watch { .. } | Methods { .. });
+    let only_reads = matches!(
+        command,
+        State { .. } | Provisional { .. } | Watch { .. } | Methods { .. } | Status { watch: true, .. }
+    );
     let done = ask(name, command);
     if only_reads { done } else { done.map_err(Refusal::unread) }
 }
