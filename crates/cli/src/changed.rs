@@ -67,6 +67,25 @@ pub(crate) fn settle<F: Factory>(factory: &F, data: &Path, size: usize, changed:
     Ok(())
 }
 
+/// Refuses to run so few nodes that those of the directory would wait for a majority of theirs, or be left beside a new
+/// cluster.
+pub(crate) fn enough(data: &Path, size: usize) -> Result<(), Refusal> {
+    let names = Directory { path: data }.names();
+    let run: Vec<NodeName> = (0..size).map(name_of).collect();
+    let here = names.iter().filter(|name| run.contains(name)).count();
+    if here == names.len() || 2 * here > names.len() {
+        return Ok(());
+    }
+    let nodes = (0..NODES_MAX).filter(|nth| names.contains(&name_of(*nth))).max().map_or(size, |nth| nth + 1);
+    let nodes_held = if names.len() == 1 { "1 node" } else { &format!("{} nodes", names.len()) };
+    Err(Refusal::new(format!(
+        "{} holds the data of {nodes_held}, {}, and --nodes {size} runs no majority of them: say --nodes {nodes}, or name \
+         another directory",
+        data.display(),
+        names.join(", ")
+    )))
+}
+
 /// What the data of a node are renamed to.
 fn aside(name: &str, number: u64) -> String {
     format!("{name}.aside-{number}")

@@ -20,6 +20,11 @@ const DIFFERENCES_MAX: usize = 10;
 
 /// Loads a container, lists its methods, and makes every call of the lines again on a restored state.
 pub(crate) fn run<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> {
+    // What was not looked for may be there: it is not good because nobody reads on.
+    look(factory, lines).map_err(Refusal::unread)
+}
+
+fn look<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> {
     let container = factory.make()?;
     let methods = container.methods();
     let listed = if methods.is_empty() { "none".to_owned() } else { methods.join(", ") };

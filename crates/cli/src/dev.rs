@@ -42,6 +42,7 @@ pub(crate) async fn run<F: Factory>(
     let interrupt = Interrupt::listen();
     if let Some(data) = options.data.as_deref().filter(|data| data.exists()) {
         changed::settle(&factory, data, size, changed)?;
+        changed::enough(data, size)?;
     }
     let deadline = options.deadline.unwrap_or(DEADLINE);
     let ground: Box<dyn Ground> = Box::new(MemoryGround::new(factory, size, options));

@@ -64,6 +64,7 @@ impl Refusal {
             ("open it with `moved`", "say --moved"),
             ("go on with the one at hand: see `Recovery::changed`", "say --changed to go on with the one at hand"),
             ("heartbeat_interval is", "--heartbeat-interval is"),
+            ("election_timeout_min is", "--election-timeout-min is"),
             ("election_timeout is", "--election-timeout-min and -max are"),
             ("default_deadline is", "--deadline is"),
             ("cluster_size is", "--cluster-size is"),
@@ -78,6 +79,11 @@ impl Refusal {
         if text.contains(&name) { Refusal::new(text) } else { Refusal::new(format!("{name}: {text}")) }
     }
 
+    /// The same, with the option that it is about.
+    pub(crate) fn of_option(self, option: &str) -> Refusal {
+        Refusal { message: self.message.map(|message| format!("{option} {message}")), ..self }
+    }
+
     /// The error of a file, with its name.
     pub(crate) fn of_file(path: &std::path::Path, error: &std::io::Error) -> Refusal {
         Refusal::new(format!("{}: {error}", shortened(&path.display().to_string(), SHOWN_CHARS)))
@@ -88,6 +94,12 @@ impl Refusal {
         let message = output::complaint(error);
         let exit = if message.is_some() { Exit::BadLines } else { Exit::Good };
         Refusal { message, exit }
+    }
+
+    /// The same of a command whose answers matter: that the reader went away before all were written is no success.
+    pub(crate) fn unread(self) -> Refusal {
+        let exit = if self.is_quiet() { Exit::Unread } else { self.exit };
+        Refusal { exit, ..self }
     }
 
     /// How the program ends by it.
@@ -104,5 +116,18 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message.as_deref().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_told_as_they_are_typed() {
+        for option in ["heartbeat_interval", "election_timeout_min", "cluster_size"] {
+            let told = Refusal::in_flags(format!("{option} is 600ms: it must be 1s")).to_string();
+            assert_eq!(told, format!("--{} is 600ms: it must be 1s", option.replace('_', "-")));
+        }
     }
 }

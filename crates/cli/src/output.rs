@@ -1,4 +1,7 @@
 //! What the program writes to standard output and standard error, where either may be closed or full.
+//!
+//! One that was closed before the program began (`>&-`) is not noticed: Rust's start opens `/dev/null` in its place, and
+//! nothing safe tells that from one that was put there on purpose.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};

@@ -57,11 +57,16 @@ pub(crate) fn recover<F: Factory>(
 }
 
 fn describe(id: &str, planned: &Recovered) -> Result<(), Refusal> {
-    let Recovered { was, index, committed, term, voters, changed, .. } = planned;
+    let Recovered { was, index, committed, term, voters, removed, changed, .. } = planned;
     let others: Vec<&str> = voters.iter().map(|name| &**name).filter(|name| name != &id).collect();
     say!(
         "{id:?} holds cluster {was:016x} up to index {index} of term {term}; it would go on alone, as another generation"
     )?;
+    if *removed {
+        say!("  it was removed from that cluster for good: what was committed after that is not here")?;
+    } else if !voters.contains(id) {
+        say!("  it had no vote there, as far as it knows: those that had one may hold more")?;
+    }
     if let Some(changed) = changed {
         say!("  {}", taken_up(changed, *index))?;
         say!("  what it was is overwritten: copy the directory before, for whoever wants to go back")?;

@@ -61,7 +61,9 @@ pub(crate) fn read(path: &Path) -> Result<Found, Refusal> {
     let mut bytes = Vec::new();
     (&file).take(BEGIN_BYTES).read_to_end(&mut bytes).map_err(of_file)?;
     let begin = Bytes::copy_from_slice(&bytes);
-    if let Err(error @ (IncidentError::Foreign | IncidentError::Version { .. })) = Incident::decode(&begin) {
+    if let Err(error @ (IncidentError::Foreign | IncidentError::Backup | IncidentError::Version { .. })) =
+        Incident::decode(&begin)
+    {
         return Err(refused(error.to_string()));
     }
     if let Err(error) = bytes.try_reserve_exact(usize::try_from(found.len()).unwrap_or(usize::MAX)) {
@@ -78,7 +80,8 @@ pub(crate) async fn run<F: Factory>(factory: F, found: Found, options: ReplayOpt
     // A thread of its own, so that signals are heard meanwhile.
     let work = tokio::task::spawn_blocking(move || replay(&factory, &found, &options, &interrupt));
     match work.await {
-        Ok(done) => done,
+        // What was not gone through may differ: it is not good because nobody reads on.
+        Ok(done) => done.map_err(Refusal::unread),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(Refusal::new(format!("it was broken off: {error}"))),

@@ -1,11 +1,14 @@
 //! Lines onto a cluster: the heart of `dev`.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use conflux::json::{JsonNode, JsonPerform};
+use conflux::json::{JsonNode, JsonOutcome, JsonPerform};
+use conflux::status::Role;
 use conflux_core::{CallError, Index, NodeName};
 use conflux_script::paths_that_differ;
+use futures_core::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
@@ -18,7 +21,7 @@ use crate::line::{Body, Line, LineError, Request};
 use crate::output::{say, tell};
 use crate::printer::Printer;
 use crate::report::Report;
-use crate::table::Table;
+use crate::table::{LET_IN, Table};
 
 /// How long an answer is waited for at a prompt before another line can be given.
 const WAIT_QUIET: Duration = Duration::from_secs(1);
@@ -146,6 +149,8 @@ impl Session {
         let place = self.printer.enter().await;
         let Request { method, arguments } = request;
         let outcome = node.perform(&method, arguments, JsonPerform::default()).map_err(Refusal::new)?;
+        let is_wiped = self.cluster.seats().iter().any(|seat| &*seat.name == node.id() && seat.wiped);
+        let outcome = if is_wiped { Box::pin(told_by_us(node, outcome)) } else { outcome };
         self.printer.perform(place, method, outcome).await;
         Ok(())
     }
@@ -199,6 +204,19 @@ impl Session {
             Command::Quit => Report::Quit,
             Command::Outcome { .. } => unreachable!("it is answered as a perform is"),
         })
+    }
+}
+
+/// The outcome of a perform at a node whose disk was emptied. It knows of no cluster, and would say that it waits to found
+/// one; we know better, as in the table.
+async fn told_by_us(node: Arc<dyn JsonNode>, outcome: BoxFuture<'static, JsonOutcome>) -> JsonOutcome {
+    match outcome.await {
+        JsonOutcome::NeverProposed(reason)
+            if reason.starts_with("the deadline passed") && node.status().role == Role::Waiting =>
+        {
+            JsonOutcome::NeverProposed(format!("the deadline passed while node {} waited {LET_IN}", node.id()))
+        }
+        outcome => outcome,
     }
 }
 

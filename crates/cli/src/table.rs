@@ -136,14 +136,15 @@ fn votes(role: Role) -> bool {
     matches!(role, Role::Leader | Role::Follower | Role::Candidate)
 }
 
+/// What a node waits for whose disk was emptied.
+pub(crate) const LET_IN: &str = "to be let in again as a new node, for which a majority of the cluster must be up";
+
 /// What is to be said of a node besides its row.
 fn notice(status: Status, wiped: bool) -> Option<String> {
     match status.role {
         _ if status.stopped.is_some() => status.stopped,
         // It knows of no cluster; we do.
-        Role::Waiting if wiped => {
-            Some("waits to be let in again as a new node, for which a majority of the cluster must be up".into())
-        }
+        Role::Waiting if wiped => Some(format!("waits {LET_IN}")),
         role if wiped && !votes(role) => {
             let waits = status.notice.map(|notice| format!(": {notice}")).unwrap_or_default();
             Some(format!("has joined again as a new node, and has no vote yet{waits}"))

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Ran, conflux, container};
+use common::{Ran, conflux, container, directory};
 use serde_json::{Value, json};
 
 fn dev(options: &[&str], input: &str) -> Ran {
@@ -346,6 +346,32 @@ fn commands_wait_until_the_cluster_is_founded() {
     let ran = dev(&[], "").ended_with(0);
     assert!(!ran.stderr.contains("waiting"), "{}", ran.stderr);
     assert_one_digest(&ran, 3);
+}
+
+#[test]
+fn a_call_at_a_wiped_majority_is_told_what_it_waits_for() {
+    let input = ":kill a\n:kill b\n:restart a --wiped\n:restart b --wiped\n:status\nappend \"b\"\n";
+    let ran = dev(&["--deadline", "500ms"], input).ended_with(1);
+    let answers = ran.answers();
+    let reason = "to be let in again as a new node, for which a majority of the cluster must be up";
+    assert!(answers[4].to_string().contains(&format!("waits {reason}")), "{}", answers[4]);
+    assert!(answers[5].to_string().contains(&format!("node a waited {reason}")), "{}", answers[5]);
+}
+
+#[test]
+fn too_few_nodes_for_a_directory_are_refused_at_once() {
+    let (data, app) = (directory("too-few"), container("words.js"));
+    let dev = |nodes: &str, input: &str| {
+        conflux(
+            &["dev".as_ref(), app.as_os_str(), "--nodes".as_ref(), nodes.as_ref(), "--data".as_ref(), data.as_os_str()],
+            input,
+        )
+    };
+    dev("3", &append("kept")).ended_with(0);
+    dev("1", ":state\n").refused_with(&["too-few holds the data of 3 nodes, a, b, c", "--nodes 1", "say --nodes 3"]);
+    let ran = dev("2", ":state\n").ended_with(0);
+    assert_eq!(ran.answers()[0]["state"], json!(["kept"]), "two of three are a majority");
+    dev("4", ":state\n").ended_with(0);
 }
 
 #[test]

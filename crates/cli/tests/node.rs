@@ -389,3 +389,19 @@ fn a_node_that_is_told_to_end_before_it_is_open_ends() {
     assert_eq!(node.0.wait().expect("it is this test's child").code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn what_is_wrong_is_told_with_its_option() {
+    let app = container("words.js");
+    let node = |options: &[&str]| {
+        let flags = ["node", app.to_str().expect("it is text"), "--id", "a", "--cluster-size", "1", "--check"];
+        conflux(&[&flags, options].concat(), "")
+    };
+    let redis = ["--channel", "redis://127.0.0.1/?channel=w", "--cluster-key-file", "nope"];
+    node(&redis).refused_with(&["--cluster-key-file nope: No such file"]);
+    let tcp = ["--listen", "127.0.0.1:0", "--http"];
+    node(&[&tcp[..], &["127.0.0.1:0", "--token-file", "nope"]].concat())
+        .refused_with(&["--token-file nope: No such file"]);
+    node(&[&tcp[..], &[""]].concat()).refused_with(&["--http \"\" cannot be served"]);
+    node(&["--config", "nope.toml"]).refused_with(&["--config nope.toml: No such file"]);
+}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Node, conflux, container, directory};
+use common::{Node, conflux, conflux_into, container, directory};
 use serde_json::{Value, json};
 
 /// An address at which nobody listens.
@@ -49,10 +49,30 @@ fn a_wrong_command_line_performs_nothing() {
     node.ask(&["perform", "append", "\"a\"", "--request-id", ""])
         .refused_with(&["request_id cannot be used: it is empty"]);
     node.ask(&["perform"]).refused_with(&["<METHOD>"]);
-    node.ask(&["state", "--token-file", "no/such/file"]).refused_with(&["no/such/file: "]);
+    node.ask(&["state", "--token-file", "no/such/file"]).refused_with(&["--token-file no/such/file: "]);
     conflux(&["state", "--at", "https://x"], "").refused_with(&["https is not spoken here"]);
+    let elsewhere = format!("http://{}/foo", node.at.trim_start_matches("http://"));
+    conflux(&["state", "--at", &elsewhere], "").refused_with(&[&elsewhere, "has nothing at this path", "HOST:PORT"]);
+    let nowhere = node.ask(&["backup", "/nonexistent/x"]).ended_with(2).stderr;
+    assert!(nowhere.contains("/nonexistent/x: No such file") && !nowhere.contains(".part"), "{nowhere}");
     let state = node.ask(&["state"]).ended_with(0);
     assert_eq!(state.answers(), [json!({"index": 0, "state": []})]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_done_and_cannot_be_told_is_no_usage_error() {
+    let node = Node::start(&container("words.js"), &[]);
+    let into = |arguments: &[&str], output: Stdio| conflux_into(&[arguments, &["--at", &node.at]].concat(), "", output);
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").expect("every Linux has it"));
+    let told = into(&["perform", "append", "\"foo\""], full()).ended_with(1);
+    assert!(told.stderr.contains("standard output cannot be written: "), "{}", told.stderr);
+    let closed = || Stdio::from(std::io::pipe().expect("every Unix has pipes").1);
+    let quiet = into(&["perform", "append", "\"bar\""], closed()).ended_with(141);
+    assert_eq!(quiet.stderr, "");
+    // Whoever only reads may have seen enough.
+    into(&["state"], closed()).ended_with(0);
+    assert_eq!(node.ask(&["state"]).answers(), [json!({"index": 2, "state": ["foo", "bar"]})]);
 }
 
 #[test]

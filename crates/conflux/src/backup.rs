@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::reads::ReadError;
 
-const MAGIC: &[u8; 8] = b"conflux\0";
+pub(crate) const MAGIC: &[u8; 8] = b"conflux\0";
 const VERSION: u8 = 1;
 
 /// The state, the sessions and the index of a cluster at an instant, with a digest over all of it.
@@ -31,6 +31,9 @@ pub enum BackupError {
     /// The bytes are no backup.
     #[error("this is no backup of conflux: {0}")]
     Foreign(CodecError),
+    /// The bytes are an incident.
+    #[error("this is an incident of conflux, and no backup: `conflux replay` goes through it")]
+    Incident,
     /// Written by a newer program.
     #[error("the backup has format {came}, and this program reads up to {VERSION}: use a newer one")]
     Version {
@@ -82,6 +85,9 @@ impl Backup {
     /// # Errors
     /// When the bytes are no backup, of a newer format, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Backup, BackupError> {
+        if bytes.starts_with(crate::incident::MAGIC) {
+            return Err(BackupError::Incident);
+        }
         let mut reader = Reader::new(bytes);
         let foreign = BackupError::Foreign;
         for expected in MAGIC {
@@ -171,5 +177,11 @@ mod tests {
             let _ = Backup::decode(&bytes);
             let _ = Backup::decode(&[MAGIC.as_slice(), &[VERSION], &bytes].concat());
         }
+    }
+
+    #[test]
+    fn an_incident_is_told_apart() {
+        assert!(matches!(Backup::decode(crate::incident::MAGIC), Err(BackupError::Incident)));
+        assert!(matches!(Backup::decode(b"something else"), Err(BackupError::Foreign(_))));
     }
 }

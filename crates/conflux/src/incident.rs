@@ -55,7 +55,7 @@ use crate::core::Core;
 use crate::disk::{DiskError, EntryId, LogEntry};
 use crate::raft::{Recorded, is_batch, off_task};
 
-const MAGIC: &[u8; 8] = b"conflux\x01";
+pub(crate) const MAGIC: &[u8; 8] = b"conflux\x01";
 const VERSION: u8 = 1;
 /// Kind, length and digest of a part.
 const PART_BYTES: usize = 1 + 8 + 16;
@@ -141,6 +141,9 @@ pub enum IncidentError {
     /// The bytes are something else.
     #[error("this is no incident of conflux: it does not begin as one; `conflux incident -o FILE` writes one")]
     Foreign,
+    /// The bytes are a backup.
+    #[error("this is a backup of conflux, and no incident: `conflux restore` begins a cluster with it")]
+    Backup,
     /// Written by a newer program.
     #[error("the incident has format {came}, and this program reads up to {VERSION}: use a newer one")]
     Version {
@@ -286,7 +289,11 @@ impl Incident {
     /// When it is something else, of a newer format, cut, damaged, or put together in another way.
     pub fn decode(bytes: &Bytes) -> Result<Incident, IncidentError> {
         if bytes.get(..MAGIC.len()) != Some(MAGIC) {
-            return Err(IncidentError::Foreign);
+            return Err(if bytes.starts_with(crate::backup::MAGIC) {
+                IncidentError::Backup
+            } else {
+                IncidentError::Foreign
+            });
         }
         match bytes.get(MAGIC.len()) {
             Some(&VERSION) => {}
@@ -678,6 +685,7 @@ mod tests {
     #[test]
     fn errors_say_what_and_where() {
         let bytes = incident().encode();
+        assert_eq!(decode(crate::backup::MAGIC.to_vec()), Err(IncidentError::Backup));
         assert_eq!(decode(b"PK\x03\x04 something else".to_vec()), Err(IncidentError::Foreign));
         let mut newer = bytes.clone();
         newer[8] = 2;

@@ -38,6 +38,8 @@ pub struct Recovered {
     pub term: u64,
     /// Who voted.
     pub voters: BTreeSet<NodeName>,
+    /// The node was removed from the cluster for good, as far as its own log says: what was committed since is not in it.
+    pub removed: bool,
     /// What other code made, if any: see [`Recovery::changed`].
     pub changed: Option<Changed>,
 }
@@ -177,7 +179,7 @@ impl<C: Container> Recovery<C> {
     /// As [`recover`](Self::recover).
     pub fn plan(&self, disk: &dyn Disk) -> Result<Recovered, RecoverError> {
         let (contents, journal) = disk.open(&self.id).map_err(Stop::from)?;
-        let planned = self.held(contents).and_then(|(held, was)| self.planned(held, was));
+        let planned = self.held(contents).and_then(|(held, was)| self.planned(held, &was));
         journal.close();
         Ok(planned?.recovered)
     }
@@ -189,7 +191,7 @@ impl<C: Container> Recovery<C> {
     /// [meant](Self::changed), and then when this code cannot go on with it.
     pub fn recover(&self, disk: &dyn Disk) -> Result<Recovered, RecoverError> {
         let (contents, journal) = disk.open(&self.id).map_err(Stop::from)?;
-        let planned = self.held(contents).and_then(|(held, was)| self.planned(held, was));
+        let planned = self.held(contents).and_then(|(held, was)| self.planned(held, &was));
         let done = planned.and_then(|planned| planned.begin(&journal));
         journal.close();
         done
@@ -202,7 +204,7 @@ impl<C: Container> Recovery<C> {
     /// As [`recover`](Self::recover), and when the other disk is not empty or cannot be used.
     pub fn recover_onto(&self, disk: &dyn Disk, fresh: &dyn Disk) -> Result<Recovered, RecoverError> {
         let (contents, journal) = disk.open(&self.id).map_err(Stop::from)?;
-        let planned = self.held(contents).and_then(|(held, was)| self.planned(held, was));
+        let planned = self.held(contents).and_then(|(held, was)| self.planned(held, &was));
         journal.close();
         self.begin_on(fresh, planned?)
     }
@@ -225,21 +227,27 @@ impl<C: Container> Recovery<C> {
         })?;
         let mut held = Held::of(store);
         held.made_by = Some(source).filter(|source| *source != self.source());
-        self.begin_on(disk, self.planned(held, backup.cluster)?)
+        // Of no disk: nobody was removed.
+        self.begin_on(disk, self.planned(held, &Was { cluster: backup.cluster, removed: false })?)
     }
 
     fn source(&self) -> Source {
         Source { version: self.container.version(), code: self.container.code() }
     }
 
-    /// What a disk holds, and the cluster that it is of.
-    fn held(&self, mut contents: Contents) -> Result<(Held<C>, u64), RecoverError> {
+    /// What a disk holds, and what its node was.
+    fn held(&self, mut contents: Contents) -> Result<(Held<C>, Was), RecoverError> {
         let identity = contents.identity.take().ok_or(RecoverError::Empty)?;
         let identity = identity_of(&identity)?;
         if contents.entries.is_empty() && contents.snapshot.is_none() {
             return Err(RecoverError::Empty);
         }
-        Ok((Held::read(self.container.clone(), contents, self.code)?, identity.cluster))
+        let held = Held::read(self.container.clone(), contents, self.code)?;
+        let roster = held.store.roster();
+        // One that was moved is another incarnation than the one that was removed.
+        let moved = || roster.has_removed(&self.id) && !held.voters.contains(&self.id);
+        let removed = roster.is_removed(&self.id, identity.incarnation) || moved();
+        Ok((held, Was { cluster: identity.cluster, removed }))
     }
 
     fn begin_on(&self, disk: &dyn Disk, planned: Planned<C>) -> Result<Recovered, RecoverError> {
@@ -254,7 +262,7 @@ impl<C: Container> Recovery<C> {
         done
     }
 
-    fn planned(&self, mut held: Held<C>, was: u64) -> Result<Planned<C>, RecoverError> {
+    fn planned(&self, mut held: Held<C>, was: &Was) -> Result<Planned<C>, RecoverError> {
         let mut random = Random::new(rand::random());
         let me = Member { name: self.id.clone(), incarnation: Incarnation(random.next_u64()) };
         let founders = BTreeSet::from([me.clone()]);
@@ -275,13 +283,14 @@ impl<C: Container> Recovery<C> {
             reduced: index.0 - held.saved.0,
         });
         let recovered = Recovered {
-            was,
+            was: was.cluster,
             cluster: propose.id(),
             generation,
             index,
             committed: held.committed,
             term: held.last_term(),
             voters: held.voters.clone(),
+            removed: was.removed,
             changed,
         };
         held.store = Store::reborn(held.store, generation, roster);
@@ -305,6 +314,12 @@ impl From<Unfit> for RecoverError {
             Unfit::Stop(stop) => RecoverError::Stop(stop),
         }
     }
+}
+
+/// What a node was, by its disk.
+struct Was {
+    cluster: u64,
+    removed: bool,
 }
 
 struct Planned<C: Container> {

@@ -27,6 +27,21 @@ async fn open_all(channel: &MemoryChannel, place: &Path) -> Vec<Node<Words>> {
 }
 
 #[tokio::test]
+async fn a_plan_says_that_the_node_had_been_removed() {
+    let place = tempfile::tempdir().expect("there is room");
+    let channel = MemoryChannel::new();
+    let nodes = open_all(&channel, place.path()).await;
+    nodes[0].perform(append("foo")).await.expect("it serves");
+    nodes[0].remove_member("c").await.expect("two are left");
+    nodes[2].watch_status().find(|status: &Status| status.stopped.clone()).await.expect("it stops");
+    for node in nodes {
+        node.close().await;
+    }
+    let removed = |name| recover(Words, name, &FileDisk::new(place.path().join(name)), true).map(|plan| plan.removed);
+    assert_eq!(["a", "b", "c"].map(removed), [Ok(false), Ok(false), Ok(true)]);
+}
+
+#[tokio::test]
 async fn one_node_of_a_lost_majority_begins_anew_and_the_others_join_it() {
     let place = tempfile::tempdir().expect("there is room");
     let channel = MemoryChannel::new();

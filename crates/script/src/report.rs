@@ -20,8 +20,8 @@ pub struct Report {
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
-    /// Run twice, it had two results: left in the node's heap, right in a fresh one. The first step of a path says what
-    /// it is in: `state`, `action`, or `outcome`.
+    /// Run twice, it had two results: left in the node's heap, right in a second one, which had run other calls before. The
+    /// first step of a path says what it is in: `state`, `action`, or `outcome`.
     Differs(Vec<Difference>),
     /// The invariant does not hold on the state that it led to; what the invariant says.
     Broken(String),
@@ -38,11 +38,14 @@ impl fmt::Display for Report {
             Finding::Broken(said) => return write!(f, "{what} broke the invariant ({place}): {said}"),
             Finding::Differs(differences) => differences,
         };
-        write!(f, "{what} had another result in a fresh heap, from the same state ({place}): ")?;
+        write!(
+            f,
+            "{what} had another result in a second heap, from the same state, but after other calls ({place}): "
+        )?;
         for (nth, difference) in differences.iter().take(SHOWN_MAX).enumerate() {
-            let [running, fresh] = difference.shown();
+            let [running, second] = difference.shown();
             let separator = if nth > 0 { "; " } else { "" };
-            write!(f, "{separator}{}: the running heap has {running}, a fresh heap has {fresh}", difference.path)?;
+            write!(f, "{separator}{}: the running heap has {running}, the second heap has {second}", difference.path)?;
         }
         if differences.len() > SHOWN_MAX {
             write!(f, "; and {} more", differences.len() - SHOWN_MAX)?;

@@ -35,7 +35,9 @@ fn a_variable_of_the_module_is_found() {
     );
     let said = found(&container);
     assert!(
-        said.contains("the call go() had another result in a fresh heap, from the same state (app.js:1)"),
+        said.starts_with(
+            "the call go() had another result in a second heap, from the same state, but after other calls (app.js:1)"
+        ),
         "{said}"
     );
     assert!(said.contains("state.jobs[0].n: "), "{said}");
@@ -101,8 +103,8 @@ fn applying_is_checked_too() {
     apply(&container, &mut state, &[one], 0).unwrap();
     assert_eq!(&*state.json().unwrap(), r#"{"a":null}"#);
     let said = container.reports()[0].to_string();
-    assert!(said.contains("the action 1 at 1 had another result in a fresh heap"), "{said}");
-    assert!(said.contains("state.a: the running heap has null, a fresh heap has 1"), "{said}");
+    assert!(said.contains("the action 1 at 1 had another result in a second heap"), "{said}");
+    assert!(said.contains("state.a: the running heap has null, the second heap has 1"), "{said}");
 }
 
 #[test]
@@ -116,7 +118,7 @@ fn what_was_kept_of_an_old_state_is_found_when_the_state_has_moved_on() {
     action(decide(&container, &mut state, "go", &json!([])));
     action(decide(&container, &mut state, "set", &json!([5])));
     let said = failure(decide(&container, &mut state, "go", &json!([]))).message;
-    assert!(said.contains("state.sum: the running heap has 2, a fresh heap has 6."), "{said}");
+    assert!(said.contains("state.sum: the running heap has 2, the second heap has 6."), "{said}");
 }
 
 #[test]
@@ -218,8 +220,8 @@ export const reduce = (s, a) => [...s, a.x]";
     assert_eq!(reports[0].at.as_deref(), Some("app.js:4"));
     assert_eq!(
         reports[0].to_string(),
-        "the call claim(\"a\") had another result in a fresh heap, from the same state (app.js:4): outcome: the running \
-         heap has {\"x\":\"a\"}, a fresh heap has \"rejected: taken\". Is there state outside the state: a variable of the \
+        "the call claim(\"a\") had another result in a second heap, from the same state, but after other calls (app.js:4): \
+         outcome: the running heap has {\"x\":\"a\"}, the second heap has \"rejected: taken\". Is there state outside the state: a variable of the \
          module, an object that is shared and changed?"
     );
 }
@@ -238,7 +240,7 @@ fn a_reducer_is_named_by_its_place() {
     assert_eq!(kinds, ["Act", "Not", "Fai", "Act"]);
     let said = container.reports().pop().unwrap();
     assert_eq!((said.what.as_str(), said.at.as_deref()), ("the call go(2)", Some("app.js:4")));
-    assert!(said.to_string().contains("state.n: the running heap has 7, a fresh heap has 14."), "{said}");
+    assert!(said.to_string().contains("state.n: the running heap has 7, the second heap has 14."), "{said}");
 }
 
 #[test]

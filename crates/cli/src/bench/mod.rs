@@ -66,7 +66,7 @@ pub(crate) async fn run<F: Factory>(
         biased;
         // What was started ends with what it was started by, and the disks go.
         () = interrupt.happened() => Ok(interrupt.exit().unwrap_or(Exit::Interrupted)),
-        done = rows(Arc::new(factory), method, options) => done,
+        done = rows(Arc::new(factory), method, options) => done.map_err(Refusal::unread),
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) enum NodeChannel {
 impl NodeChannel {
     /// Listens, or looks at the address and the key of a channel that is dialed when the node opens.
     pub(super) async fn open(settings: &Settings) -> Result<NodeChannel, Refusal> {
-        let key = |file: &Path| ClusterKey::from_file(file).map_err(Refusal::new);
+        let key = |file: &Path| {
+            ClusterKey::from_file(file).map_err(|error| Refusal::naming(file, &error).of_option("--cluster-key-file"))
+        };
         match &settings.medium {
             Medium::Tcp { listen, advertise, peers, tls } => {
                 let mut options = TcpOptions::new(listen).insecure(settings.insecure);
@@ -56,7 +58,7 @@ impl NodeChannel {
                     options = options.key(key(file)?);
                 }
                 if let Some(file) = token_file {
-                    options = options.token(token(file)?);
+                    options = options.token(token(file).map_err(|error| error.of_option("--room-token-file"))?);
                 }
                 if let Some(file) = ca {
                     options = options.ca(file);

@@ -226,10 +226,11 @@ fn describe<C: Container>(container: C, settings: &Settings) -> Result<NodeBuild
 async fn http(settings: &Settings) -> Result<Option<(TcpListener, SocketAddr, Options)>, Refusal> {
     let Some(wanted) = &settings.http else { return Ok(None) };
     let tokens = |path: &Path| {
-        Tokens::load(path).map(|tokens| Access::Tokens(Arc::new(tokens))).map_err(|error| Refusal::naming(path, &error))
+        let loaded = Tokens::load(path).map(|tokens| Access::Tokens(Arc::new(tokens)));
+        loaded.map_err(|error| Refusal::naming(path, &error).of_option("--token-file"))
     };
     let access = settings.token_file.as_deref().map_or(Ok(Access::Loopback), tokens)?;
-    let refused = |error| Refusal::new(format!("--http {wanted} cannot be served: {error}"));
+    let refused = |error| Refusal::new(format!("--http {wanted:?} cannot be served: {error}"));
     let listener = TcpListener::bind(wanted.trim_start_matches("http://")).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     if matches!(access, Access::Loopback) && !address.ip().to_canonical().is_loopback() {

@@ -199,7 +199,7 @@ impl Settings {
     /// Puts flags and file together. `app` is the container's file, if one was named.
     pub(crate) fn of(app: Option<PathBuf>, arguments: NodeArguments) -> Result<Settings, Refusal> {
         let (path, file) = match &arguments.config {
-            Some(path) => (Some(path.clone()), File::read(path)?),
+            Some(path) => (Some(path.clone()), File::read(path).map_err(|error| error.of_option("--config"))?),
             None if Path::new(FILE).exists() => (Some(FILE.into()), File::read(Path::new(FILE))?),
             None => (None, File::default()),
         };
@@ -247,10 +247,26 @@ impl File {
             let before =
                 |span: std::ops::Range<usize>| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
             let line = error.span().map(|span| before(span) + 1);
-            let what = error.message();
-            line.map_or_else(|| what.to_owned(), |line| format!("line {line}: {what}"))
+            let what = plain(error.message());
+            line.map_or_else(|| what.clone(), |line| format!("line {line}: {what}"))
         })
     }
+}
+
+/// What is wrong with a value, without the types of the program.
+fn plain(message: &str) -> String {
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((came, expected)) = rest.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return message.to_owned();
+    };
+    let wanted = match expected {
+        "usize" => "a whole number",
+        "a string" | "path string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a map" => "a table",
+        expected => expected,
+    };
+    format!("{wanted} is wanted, and {} came", came.replace('`', ""))
 }
 
 fn merge(
@@ -274,15 +290,25 @@ fn merge(
             return Err(missing("cluster-size", "say how many nodes found the cluster, as in --cluster-size 3"));
         }
     };
+    let data = arguments.data.or(file.data);
+    let http = arguments.http.or(file.http);
+    let token_file = arguments.token_file.or(file.token_file);
+    if token_file.is_some() && http.is_none() {
+        let told = "--token-file says who may do what over HTTP, and none is served: say where by --http HOST:PORT";
+        return Err(Refusal::new(told));
+    }
+    if arguments.moved && data.is_none() {
+        return Err(Refusal::new("--moved is about a data directory, and none is named: say which by --data DIR"));
+    }
     Ok(Settings {
         file: path,
         app: app.or(file.app),
         id,
-        data: arguments.data.or(file.data),
+        data,
         medium,
         founders,
-        http: arguments.http.or(file.http),
-        token_file: arguments.token_file.or(file.token_file),
+        http,
+        token_file,
         insecure: arguments.insecure || file.insecure,
         moved: arguments.moved,
         election_timeout_min: arguments.election_timeout_min.or(file.election_timeout_min.map(|span| span.0)),
@@ -511,7 +537,14 @@ mod tests {
         assert_eq!(half, "a certificate goes with its key and its authority: --tls-cert and --tls-ca are missing");
         assert!(error(&[], "id = \"a\"\nidd = \"b\"\n").starts_with("line 2: unknown field `idd`"));
         assert!(error(&[], "deadline = \"5d\"").contains("\"5d\" is no time"));
-        assert!(error(&[], "id = 7").starts_with("line 1: "));
+        assert_eq!(error(&[], "id = 7"), "line 1: a text in quotes is wanted, and integer 7 came");
+        let size = error(&[], "id = \"a\"\ncluster-size = \"x\"");
+        assert_eq!(size, "line 2: a whole number is wanted, and string \"x\" came");
+        let whole = ["--id", "a", "--listen", "x:1", "--cluster-size", "1"];
+        assert!(error(&[&whole[..], &["--token-file", "t"]].concat(), "").contains("by --http HOST:PORT"));
+        assert!(error(&whole, "token-file = \"t\"").contains("by --http HOST:PORT"));
+        assert!(error(&[&whole[..], &["--moved"]].concat(), "").contains("by --data DIR"));
+        assert!(merged(&[&whole[..], &["--moved"]].concat(), "data = \"d\"").is_ok());
         assert!(peer("b").is_err() && peer("=x:1").is_err() && peer("b=x").is_err());
     }
 }

@@ -159,7 +159,8 @@ Example:
   conflux snapshot --at 127.0.0.1:8002
 
 Nodes do so by themselves when the log has outgrown its limits. Asks the first address that answers. Prints
-{{\"index\", \"bytes\", \"log_entries\", \"took_ms\"}}.
+{{\"index\", \"bytes\", \"log_entries\", \"took_ms\"}}. The newest entries stay in the log, up to half of its limits, for
+followers that are a little late: a short log may stay as it is.
 {AT_HELP}
 {STATUS_HELP}"))]
     Snapshot {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, Refusal};
 use crate::line;
+use crate::output::tell;
 use crate::report::{change_value, state_text};
 
 use self::arguments::{At, LeaderCommand};
@@ -32,6 +33,17 @@ const VARIABLE: &str = "CONFLUX_AT";
 
 /// Runs a command to its end. `name` is the program's.
 pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
+    use RemoteCommand::{Methods, Provisional, State, Status, Watch};
+    // Whoever only reads may have seen enough. Of anything else the rest of the answer matters, as with `dev`.
+    let only_reads = matches!(
+        command,
+        State { .. } | Provisional { .. } | Watch { .. } | Methods { .. } | Status { watch: true, .. }
+    );
+    let done = ask(name, command);
+    if only_reads { done } else { done.map_err(Refusal::unread) }
+}
+
+fn ask(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
     let done = match command {
         RemoteCommand::Perform { method, arguments, timeout, request_id, at } => {
             let arguments = line::arguments(&arguments).map_err(Refusal::new)?;
@@ -65,11 +77,10 @@ pub(crate) fn run(name: &str, command: RemoteCommand) -> Result<Exit, Refusal> {
 fn end(name: &str, done: Result<Exit, End>) -> Result<Exit, Refusal> {
     match done {
         Ok(exit) => Ok(exit),
-        // Whoever read it has seen enough.
-        Err(End::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Good),
-        Err(End::Output(error)) => Err(Refusal::new(format!("the answer cannot be written: {error}"))),
+        // No usage error: what was asked for was done.
+        Err(End::Output(error)) => Err(Refusal::of_output(&error)),
         Err(End::Client(error)) => {
-            eprintln!("{name}: {}", said(&error));
+            tell!("{name}: {}", said(&error));
             Ok(exit_of(&error))
         }
     }
@@ -106,7 +117,7 @@ impl At {
         };
         let client = Client::new(addresses).map_err(Refusal::new)?;
         let Some(path) = &self.token_file else { return Ok(client) };
-        let tokens = Tokens::load(path).map_err(|error| Refusal::naming(path, &error))?;
+        let tokens = Tokens::load(path).map_err(|error| Refusal::naming(path, &error).of_option("--token-file"))?;
         Ok(client.token(tokens.strongest()))
     }
 }
@@ -143,7 +154,7 @@ fn watch(client: &Client, from: Option<Index>) -> Result<Exit, End> {
     if let Some(from) = from {
         let reached = client.status()?.index;
         if from > reached {
-            eprintln!(
+            tell!(
                 "the node is at {reached}, and not at {from} yet: it is waited for, or the state comes, where no node has \
                  been there"
             );
@@ -196,8 +207,10 @@ fn keep(
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Before anything is asked: a directory that is not there costs the nodes nothing. It goes if it is not kept, and is
     // for its owner only.
-    let mut part =
-        tempfile::Builder::new().prefix(".conflux-").suffix(".part").tempfile_in(directory).map_err(of_file)?;
+    std::fs::metadata(directory).map_err(of_file)?;
+    let part = tempfile::Builder::new().prefix(".conflux-").suffix(".part").tempfile_in(directory);
+    // Its own text has the other name in it.
+    let mut part = part.map_err(|error| of_file(error.kind().into()))?;
     let taken = ask(client).map_err(End::Client).and_then(|bytes| {
         // What came is what was sent, or it is no use to keep it.
         look(&bytes).map(|said| (bytes, said)).map_err(|problem| {
@@ -214,7 +227,7 @@ fn keep(
     if cfg!(unix) {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(of_file)?;
     }
-    eprintln!("{}: {said}, {} bytes", path.display(), bytes.len());
+    tell!("{}: {said}, {} bytes", path.display(), bytes.len());
     Ok(Exit::Good)
 }
 
@@ -234,7 +247,7 @@ fn print(text: &impl std::fmt::Display) -> io::Result<()> {
 /// An error for people, on one line.
 fn said(error: &ClientError) -> String {
     match error {
-        ClientError::Refused { refusal, .. } => match refusal.code.as_str() {
+        ClientError::Refused { refusal, address } => match refusal.code.as_str() {
             "rejected" => format!("rejected: {}", refusal.message),
             "failed" => {
                 let at = refusal.details.get("at").and_then(Value::as_str);
@@ -243,6 +256,11 @@ fn said(error: &ClientError) -> String {
             }
             "never_proposed" => format!("never proposed: {}", refusal.message),
             "unauthorized" => format!("{}; --token-file names a file with a token", refusal.message),
+            // A path is good where an application serves conflux under it.
+            "no_such_path" => format!(
+                "{address}: a node answers there, but has nothing at this path: is --at right? It is HOST:PORT, and has a \
+                 path only where an application serves conflux under one"
+            ),
             // The message says everything, and the number of the status nothing to people.
             _ => refusal.message.clone(),
         },
@@ -270,7 +288,11 @@ fn exit_of(error: &ClientError) -> Exit {
             // A change of members that nobody took in time may still come.
             ("undecided" | "forgotten" | "not_taken", _) => Exit::Unknown,
             // What the command line said was wrong: the method, its arguments, an id, the token.
-            ("conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large", _)
+            (
+                "conflict" | "unauthorized" | "forbidden" | "peer_refused" | "host_refused" | "too_large"
+                | "no_such_path",
+                _,
+            )
             | (_, 422) => Exit::Usage,
             _ => Exit::BadLines,
         },
@@ -296,6 +318,7 @@ mod tests {
             ("bad_arguments", 422, 2),
             ("unauthorized", 401, 2),
             ("forbidden", 403, 2),
+            ("no_such_path", 404, 2),
             ("failed", 500, 1),
             ("never_proposed", 503, 1),
             ("busy", 503, 1),

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
-use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt;
@@ -186,7 +186,17 @@ impl Server {
 impl Medium for Server {
     fn connect(&self, name: &Name) -> BoxFuture<'_, Result<Link, String>> {
         let name = name.clone();
-        Box::pin(async move { self.subscribe(&name).await.map_err(|error| format!("{}: {error}", self.address)) })
+        Box::pin(
+            async move { self.subscribe(&name).await.map_err(|error| format!("{}: {}", self.address, told(&error))) },
+        )
+    }
+}
+
+/// An error on one line; of what is no Redis server, the library shows where its answer begins to be none.
+fn told(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::Parse => "something answers there that is no Redis server".to_owned(),
+        _ => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -205,13 +215,13 @@ impl LinkSender for Sender {
             let channel = to.map_or_else(|| self.all.clone(), |to| format!("{}\n{to}", self.all));
             pipe.cmd("PUBLISH").arg(channel).arg(&*bytes).ignore();
         }
-        Box::pin(async move { pipe.query_async::<()>(&mut self.publish).await.map_err(|error| error.to_string()) })
+        Box::pin(async move { pipe.query_async::<()>(&mut self.publish).await.map_err(|error| told(&error)) })
     }
 
     fn beat(&mut self) -> BoxFuture<'_, Result<(), String>> {
         let mut publish = ::redis::cmd("PUBLISH");
         publish.arg(&self.own).arg(BEAT);
-        Box::pin(async move { publish.query_async::<()>(&mut self.publish).await.map_err(|error| error.to_string()) })
+        Box::pin(async move { publish.query_async::<()>(&mut self.publish).await.map_err(|error| told(&error)) })
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {

@@ -175,3 +175,24 @@ fn bad_options_say_what_came_and_what_is_allowed() {
     assert!(error.contains("redis.example is not this machine") && error.contains("--cluster-key-file"), "{error}");
     RedisChannel::new(far().insecure(true)).expect("everybody is trusted");
 }
+
+#[tokio::test]
+async fn what_is_no_redis_server_is_told_on_one_line() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("somebody comes");
+            let mut first = [0; 64];
+            let _ = stream.read(&mut first).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    let key = ClusterKey::new(*b"the key of all our nodes").expect("it is long enough");
+    let options = RedisOptions::new(format!("redis://127.0.0.1:{port}/?channel=words")).key(key);
+    let attached = RedisChannel::new(options).expect("the options are good").attach("a".into()).await;
+    let Err(ChannelError::Unreachable { reason }) = attached else { panic!("nobody is there") };
+    assert_eq!(reason, format!("127.0.0.1:{port}: something answers there that is no Redis server"));
+}

@@ -343,6 +343,7 @@ impl Station {
         let error = error.to_string();
         let untold = self.state().refuse(&error, Instant::now());
         if let Some(untold) = untold {
+            let untold = Some(untold).filter(|untold| *untold > 0);
             tracing::warn!(node = &*self.name, untold, "{error}");
         }
     }
