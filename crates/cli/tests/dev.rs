@@ -273,7 +273,7 @@ fn usage_errors_name_the_thing() {
     refused(&["--deadline", "5"], &["'5'", "--deadline", "unit"]);
     refused(&["--node", "3"], &["--node", "--nodes"]);
     refused(&["--heartbeat-interval", "400ms"], &["--heartbeat-interval", "400ms", "300ms"]);
-    refused(&["--election-timeout-max", "10ms"], &["election_timeout"]);
+    refused(&["--election-timeout-max", "10ms"], &["--election-timeout-min is 300ms", "10ms"]);
     conflux(&["dev"], "").refused_with(&["APP.js"]);
     conflux(&["dev", "no/such/app.js"], "").refused_with(&["no/such/app.js"]);
 }

@@ -354,7 +354,7 @@ fn whoever_has_read_enough_ends_it_quietly() {
         drop(reader);
         let mut arguments = vec!["replay".as_ref(), file.as_os_str(), app.as_os_str()];
         arguments.extend(flags.iter().map(|flag| std::ffi::OsStr::new(*flag)));
-        let ran = conflux_into(&arguments, "", Stdio::from(writer)).ended_with(0);
+        let ran = conflux_into(&arguments, "", Stdio::from(writer)).ended_with(141);
         assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("written"), "{}", ran.stderr);
         if cfg!(target_os = "linux") {
             let full = fs::File::options().write(true).open("/dev/full").expect("every Linux has it");

@@ -10,8 +10,8 @@ use ureq::http::StatusCode;
 
 use super::address::Address;
 use super::{
-    Answer, Backoff, Client, ClientError, MARGIN, Miss, PerformOptions, Performed, answer_of, may_go_on, parse,
-    read_good, share,
+    Answer, Backoff, Client, ClientError, MARGIN, Miss, PerformOptions, Performed, SHARE_MIN, answer_of, may_go_on,
+    parse, read_good, share,
 };
 
 /// The deadline of a perform where none is told: the node's own default.
@@ -70,6 +70,9 @@ impl Client {
             let mut waited = false;
             for address in &self.addresses {
                 let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                if refused.is_some() && lost.is_none() && self.is_too_late(left) {
+                    break;
+                }
                 let Try { told, head, whole } = Try::new(left, self.addresses.len());
                 let body = json!({
                     "method": method, "args": args, "request_id": request_id,
@@ -110,7 +113,7 @@ impl Client {
             let left = end.saturating_duration_since(Instant::now());
             match (refused, &lost) {
                 // Nothing is under way, and there is time to begin again.
-                (Some(_), None) if waited && !left.is_zero() => {}
+                (Some(_), None) if waited && !left.is_zero() && !self.is_too_late(left) => {}
                 (Some(_), None) if waited && end < deadline => end = deadline.min(Instant::now() + self.under_way),
                 // A node that is being opened is soon another one.
                 (Some(error), None) if error.code() == Some("not_ready") && !left.is_zero() => {
@@ -123,6 +126,12 @@ impl Client {
                 (_, Some(_)) => std::thread::sleep(backoff.next().min(left)),
             }
         }
+    }
+
+    /// Whether one of several addresses would have so little time to answer that it may well be cut off: then it would not
+    /// be known any more that nothing took effect.
+    fn is_too_late(&self, left: Duration) -> bool {
+        self.addresses.len() > 1 && left < SHARE_MIN
     }
 
     /// What an answer says became of a call.

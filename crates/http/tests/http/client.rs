@@ -248,11 +248,12 @@ async fn what_no_node_proposes_in_its_share_is_tried_for_all_of_the_time() {
     let client = Client::new([first.url(), second.url()]).expect("the addresses are good");
     let begun = Instant::now();
     let error = aside(move || {
-        let options = PerformOptions { timeout: Some(Duration::from_millis(2500)), ..PerformOptions::default() };
+        let options = PerformOptions { timeout: Some(Duration::from_secs(4)), ..PerformOptions::default() };
         client.perform("append", append("foo"), &options)
     });
     assert_eq!(error.await.expect_err("there is no leader").code(), Some("never_proposed"));
-    assert!(begun.elapsed() >= Duration::from_millis(2400), "{:?}", begun.elapsed());
+    // The last second is too short for an answer that is sure to be heard.
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
     assert!(first.count.load(Ordering::Relaxed) > 1, "it was asked again");
 }
 
