@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use conflux_core::{Applied, Batch, Code, Committed, Container, History, Index, Owed, RestoreError, Roster, Store};
+use conflux_core::{Applied, Batch, Code, Committed, Container, History, Index, Owed, Roster, Store};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -227,10 +227,12 @@ fn batch<C: Container>(
 impl<C: Container> Replica for Local<C> {
     fn apply(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, Stop> {
         let long = self.store().container().may_take_long();
-        // The engine stops on an error and tells it in its own words; these are ours.
-        self.applying.run(long, || self.try_apply(proposals)).inspect_err(|stop| {
-            let _ = self.stopped.set(stop.clone());
-        })
+        self.applying.run(long, || self.try_apply(proposals)).inspect_err(|stop| self.say(stop))
+    }
+
+    fn say(&self, stop: &Stop) {
+        // Whatever follows the first one is because of it.
+        let _ = self.stopped.set(stop.clone());
     }
 
     fn save(&self) -> Saved {
@@ -240,15 +242,7 @@ impl<C: Container> Replica for Local<C> {
 
     fn restore(self: Arc<Self>, input: &mut dyn Read, length: u64) -> Result<Install, Stop> {
         let container = self.store().container().clone();
-        let restored = Store::restore_from(container, input, length, Code::Same).map_err(|error| {
-            // What cannot be got from the disk is no fault of what is in it: the disk says that in its own words.
-            let is_unfit = !matches!(error, RestoreError::Input(_));
-            let stop = Stop::from(error);
-            if is_unfit {
-                let _ = self.stopped.set(stop.clone());
-            }
-            stop
-        })?;
+        let restored = Store::restore_from(container, input, length, Code::Same)?;
         Ok(Box::new(move || self.install(restored)))
     }
 }
@@ -285,9 +279,8 @@ impl<C: Container> Local<C> {
             let is_held = Arc::strong_count(store.state()) > 1;
             if is_held && batch.header.prev == store.head() && batch.actions() > 0 {
                 let copying = Instant::now();
-                if store.unshare() {
-                    self.tell_of_copy(copying.elapsed());
-                }
+                store.unshare();
+                self.tell_of_copy(copying.elapsed());
             }
             let applied = store.apply(batch, |session, number, outcome| {
                 if Some(session) == mine {

@@ -348,14 +348,10 @@ impl<C: Container> Store<C> {
         self.clone().advance(batch, &mut |_, _, _| {})
     }
 
-    /// Copies the state where somebody else holds it, as applying an action would have to; whether that was so. For who wants to
-    /// know how long the copy takes.
-    pub fn unshare(&mut self) -> bool {
-        let is_held = Arc::strong_count(&self.state) > 1;
-        if is_held {
-            Arc::make_mut(&mut self.state);
-        }
-        is_held
+    /// Copies the state where somebody else holds it, as applying an action would have to. For who wants to know how long the
+    /// copy takes.
+    pub fn unshare(&mut self) {
+        Arc::make_mut(&mut self.state);
     }
 
     /// Takes everything but the state through a batch: the part that a store and a fork do alike.

@@ -30,6 +30,9 @@ pub(crate) trait Replica: Send + Sync + 'static {
 
     /// Reads a store of so many bytes. It takes the place of the present one when the result is called, which takes no time.
     fn restore(self: Arc<Self>, input: &mut dyn Read, length: u64) -> Result<Install, Stop>;
+
+    /// Keeps why nothing more is applied here: the engine stops on an error, and tells it in its own words.
+    fn say(&self, stop: &Stop);
 }
 
 /// So many bytes of a snapshot are read at once.
@@ -201,6 +204,7 @@ impl Read for Opened<'_> {
 pub(super) fn restored(replica: Arc<dyn Replica>, bytes: &dyn SnapshotBytes) -> Result<Install, Stop> {
     let mut opened = Opened { bytes, offset: 0, piece: Bytes::new(), failed: None };
     let restored = replica.restore(&mut opened, bytes.length());
+    // What cannot be read is no fault of what is in it.
     opened.failed.map_or(restored, |error| Err(error.into()))
 }
 
@@ -285,7 +289,7 @@ impl RaftStateMachine<Types> for Machine {
         let begun = Instant::now();
         // First it must be one that can be read, then durable; then it is shown. All but that may take long.
         let installed = off_task(self.log.journal(), move || {
-            let install = restored(replica, &*bytes).map_err(io_error)?;
+            let install = restored(replica.clone(), &*bytes).inspect_err(|stop| replica.say(stop)).map_err(io_error)?;
             let finished = finished.map_or_else(|| copy(&*journal, head, &*bytes), Ok);
             finished.and_then(|finished| finished.keep()).map_err(log::io_error)?;
             Ok::<_, io::Error>(install)
