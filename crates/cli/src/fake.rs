@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use conflux::incident::RecordError;
-use conflux::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonProposal};
+use conflux::json::{JsonChange, JsonNews, JsonNode, JsonOutcome, JsonPerform, JsonProposal};
 use conflux::status::{Role, Status};
 use conflux::{Backup, CompactError, Compacted, Incident, MemberError, MemberStatus, Metrics, ReadError, TakeError};
 use conflux_core::{CallError, Digest, Failure, Incarnation, Index, NodeName};
@@ -188,7 +188,7 @@ impl JsonNode for FakeNode {
         changes.skip(words.len().saturating_sub(count)).collect()
     }
 
-    fn subscribe(&self, _: Option<Index>) -> BoxStream<'static, JsonEvent> {
+    fn subscribe(&self, _: Option<Index>) -> BoxStream<'static, JsonNews> {
         futures_util::stream::empty().boxed()
     }
 

@@ -119,6 +119,16 @@ pub struct JsonChange {
     pub time_ms: u64,
 }
 
+/// What a subscriber hears of a node in this process, in JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JsonNews {
+    /// The next action.
+    Change(JsonChange),
+    /// The actions in between are not held any more, up to here at least: start again from [`JsonNode::state`], and pass over
+    /// actions that are in it. It is not told here: it may be large, and many who hear this can be told it once.
+    Reset(Index),
+}
+
 /// What a subscriber hears, in JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JsonEvent {
@@ -193,7 +203,7 @@ pub trait JsonNode: Send + Sync {
     fn log(&self, count: usize) -> Vec<JsonChange>;
 
     /// Every action after `last`, or from now on; ends when the node is closed.
-    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent>;
+    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonNews>;
 
     /// How the node is.
     fn status(&self) -> Status;

@@ -7,12 +7,11 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::backup::{Backup, TakeError};
 use crate::compaction::{CompactError, Compacted};
 use crate::incident::{Incident, RecordError};
-use crate::json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
+use crate::json::{JsonChange, JsonNews, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 use crate::members::{MemberError, MemberStatus};
 use crate::metrics::Metrics;
 use crate::node::{Asked, Node};
@@ -20,9 +19,6 @@ use crate::perform::{Done, Perform, PerformError, Performed, Prediction};
 use crate::reads::ReadError;
 use crate::status::Status;
 use crate::subscription::Next;
-
-/// A permit for telling a whole state to a subscriber.
-static TELLING: Semaphore = Semaphore::const_new(1);
 
 /// The value as JSON, or what stands in for one that JSON cannot hold.
 fn json(value: &impl Payload) -> Value {
@@ -174,23 +170,15 @@ impl<C: Container> JsonNode for Node<C> {
         Node::log(self, count).iter().map(JsonChange::of).collect()
     }
 
-    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
+    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonNews> {
         // Without the states that actions led to: nobody is told them, and each subscriber would reduce every action.
         let mut actions = self.actions(last);
         let actions = futures_util::stream::poll_fn(move |context| actions.poll_next(context));
-        let events = actions.then(|next| async move {
-            match next {
-                Next::Action(action) => Some(JsonEvent::Change(JsonChange::of(&action))),
-                Next::Reset { state, index } => {
-                    // It may be large: not on a thread that carries messages. It is not told only when the runtime ends.
-                    let told = move || JsonEvent::Reset { index, state: json(&*state) };
-                    // When a snapshot comes, all subscribers are told at once: not so many trees at a time.
-                    let _turn = TELLING.acquire().await.ok()?;
-                    tokio::task::spawn_blocking(told).await.ok()
-                }
-            }
+        let news = actions.map(|next| match next {
+            Next::Action(action) => JsonNews::Change(JsonChange::of(&action)),
+            Next::Reset { index, .. } => JsonNews::Reset(index),
         });
-        events.filter_map(std::future::ready).boxed()
+        news.boxed()
     }
 
     fn status(&self) -> Status {

@@ -133,7 +133,7 @@ pub use channel::{Channel, MemoryChannel, RedisChannel, TcpChannel, WebsocketCha
 pub use compaction::{CompactError, Compacted};
 pub use disk::{Disk, FileDisk, MemoryDisk};
 pub use incident::Incident;
-pub use json::{JsonChange, JsonEvent, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
+pub use json::{JsonChange, JsonEvent, JsonNews, JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal};
 pub use members::{MemberError, MemberStatus};
 pub use metrics::Metrics;
 pub use node::{Asked, Node, Snapshot};

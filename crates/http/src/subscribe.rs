@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, Uri};
 use bytes::Bytes;
-use conflux::{Index, JsonChange, JsonEvent, ReadError, Status};
+use conflux::{Index, JsonChange, JsonNews, ReadError, Status};
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
@@ -200,7 +200,7 @@ struct Following {
     history: History,
     /// Actions up to here are in the state that was told.
     told: Index,
-    events: BoxStream<'static, JsonEvent>,
+    events: BoxStream<'static, JsonNews>,
     /// While a state is waited for, to be told instead of actions.
     resetting: Option<BoxFuture<'static, Option<Arc<Shown>>>>,
 }
@@ -260,20 +260,20 @@ impl Following {
     }
 
     /// Writes an event, and those that are ready behind it.
-    fn take(&mut self, front: &Arc<Front>, first: JsonEvent) {
+    fn take(&mut self, front: &Arc<Front>, first: JsonNews) {
         let mut next = Some(first);
         let mut text = String::new();
         let mut events = 0;
         while let Some(event) = next {
             match event {
-                JsonEvent::Change(change) if change.index <= self.told => {}
-                JsonEvent::Change(JsonChange { index, action, origin, time_ms }) => {
+                JsonNews::Change(change) if change.index <= self.told => {}
+                JsonNews::Change(JsonChange { index, action, origin, time_ms }) => {
                     events += 1;
                     let data = json!({"index": index, "action": action, "origin": origin, "time_ms": time_ms});
                     write_event(&mut text, self.history, "change", index, &data);
                 }
-                // Its own state is let go: the present one is shared with all who are told one now.
-                JsonEvent::Reset { .. } => {
+                // The present state is shared with all who are told one now.
+                JsonNews::Reset(_) => {
                     self.resetting = Some(present(front.clone()).boxed());
                     break;
                 }

@@ -2,7 +2,7 @@
 
 use conflux::incident::RecordError;
 use conflux::{
-    Backup, CallError, CompactError, Compacted, Digest, Failure, Incarnation, Incident, Index, JsonChange, JsonEvent,
+    Backup, CallError, CompactError, Compacted, Digest, Failure, Incarnation, Incident, Index, JsonChange, JsonNews,
     JsonNode, JsonOutcome, JsonPerform, JsonPrediction, JsonProposal, MemberError, MemberStatus, Metrics, NodeName,
     ReadError, Role, Status, TakeError,
 };
@@ -162,12 +162,11 @@ impl JsonNode for Scripted {
         Vec::new()
     }
 
-    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonEvent> {
+    fn subscribe(&self, last: Option<Index>) -> BoxStream<'static, JsonNews> {
         let index = last.map_or(Index(4), Index::next);
         let action = self.action.clone().unwrap_or_else(|| json!("line\nbreak \u{2028}"));
         let change = JsonChange { index, action, origin: "b".into(), time_ms: 1_700_000_000_000 };
-        let reset = JsonEvent::Reset { index: index.plus(10), state: self.state().1 };
-        futures_util::stream::iter([JsonEvent::Change(change), reset]).boxed()
+        futures_util::stream::iter([JsonNews::Change(change), JsonNews::Reset(index.plus(10))]).boxed()
     }
 
     fn status(&self) -> Status {
