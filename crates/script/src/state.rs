@@ -1,6 +1,7 @@
 //! A state: a handle to a value that stays in its heap.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 use conflux_core::{CallError, Digest, Payload, PayloadError};
@@ -73,6 +74,12 @@ impl Payload for ScriptState {
     fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), PayloadError> {
         bytes.extend_from_slice(self.json()?.as_bytes());
         Ok(())
+    }
+
+    fn write(&self, output: &mut dyn Write) -> Result<Digest, PayloadError> {
+        let json = self.json()?;
+        output.write_all(json.as_bytes()).map_err(PayloadError::new)?;
+        Ok(Digest::of_bytes(json.as_bytes()))
     }
 
     fn decode(_: &[u8]) -> Result<Self, PayloadError> {
