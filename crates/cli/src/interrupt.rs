@@ -149,3 +149,21 @@ mod signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_ends_the_waiting_and_not_the_program() {
+        let patience = Patience::default();
+        assert!(!patience.lose(), "nobody waits: it is the program that is meant");
+        let waiting = patience.clone();
+        let waits = tokio::spawn(async move { waiting.wait(pending()).await });
+        while !patience.lose() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.await.expect("nothing panics"), "it was not done");
+        assert!(patience.wait(async {}).await && !patience.lose(), "what is done is not waited for");
+    }
+}

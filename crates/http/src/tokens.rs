@@ -210,6 +210,17 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_read_all_the_same() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("conflux-tokens-{}", std::process::id()));
+        std::fs::write(&path, format!("read {A}\n")).expect("the directory is writable");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+        assert_eq!(Tokens::load(&path).expect("the log says so, and no more").strongest(), A);
+        std::fs::remove_file(&path).expect("it is ours");
+    }
+
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let error = Tokens::load(Path::new("no/such/file")).expect_err("there is none").to_string();
