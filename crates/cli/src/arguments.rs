@@ -3,20 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use conflux_core::CallError;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ground::NodeOptions;
 use crate::node::NodeArguments;
 use crate::recover::Consent;
 use crate::remote::RemoteCommand;
-
-/// The most nodes that one process runs: as many as found a cluster.
-pub(crate) const NODES_MAX: usize = 64;
-
-/// The most callers of a benchmark: as many calls as a node takes at once.
-const CALLERS_MAX: usize = conflux_core::session::OUTCOMES_MAX / 2;
+use crate::values::{callers, duration, index, node_name, nodes, performs, seconds, seed, threads};
 
 /// The command line of the `conflux` program.
 #[derive(Debug, Parser)]
@@ -274,28 +267,34 @@ Example:
   conflux restore monday.backup app.js --id a --data ./a
   conflux restore monday.backup new.js --id a --data ./a --changed     the container was changed since";
 
-const REPLAY_EXAMPLES: &str = "\
+/// What a replay does, and how it ends; in between is what else there is to say for this program.
+macro_rules! replay_help {
+    ($between:literal) => {
+        concat!(
+            "\
 Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did; entries from
 before the snapshot cannot be gone through, without the state before them. Prints
 {\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
-the state with the one that was recorded. With an APP.js that was changed it shows what that makes of the same actions.
+the state with the one that was recorded.",
+            $between,
+            "
+
+Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
+2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it."
+        )
+    };
+}
+
+const REPLAY_EXAMPLES: &str = replay_help!(
+    " With an APP.js that was changed it shows what that makes of the same actions.
 
 Examples:
   conflux replay monday.incident app.js
   conflux replay monday.incident app.js --to 41 --state     the state as it was after action 41
-  conflux replay a/incident-0001764040200000 app.js | tail -n 3
+  conflux replay a/incident-0001764040200000 app.js | tail -n 3"
+);
 
-Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
-2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it.";
-
-const OWN_REPLAY_HELP: &str = "\
-Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did; entries from
-before the snapshot cannot be gone through, without the state before them. Prints
-{\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
-the state with the one that was recorded.
-
-Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
-2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it.";
+const OWN_REPLAY_HELP: &str = replay_help!("");
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again by a second container that made other calls before; state hidden in variables, mutation and
@@ -523,192 +522,15 @@ impl BenchAt {
     }
 }
 
-fn number_between(text: &str, what: &str, min: usize, max: usize) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if (min..=max).contains(&number) => Ok(number),
-        _ => Err(format!("{what} is a number from {min} to {max}")),
-    }
-}
-
-fn node_name(text: &str) -> Result<String, String> {
-    match conflux::channel::check_name(text) {
-        Ok(()) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn nodes(text: &str) -> Result<usize, String> {
-    number_between(text, "the number of nodes", 1, NODES_MAX)
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
-}
-
-/// A place in the history.
-pub(crate) fn index(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "an index is a whole number, 0 or more".to_owned())
-}
-
-fn callers(text: &str) -> Result<usize, String> {
-    number_between(text, "the number of callers", 1, CALLERS_MAX)
-}
-
-fn performs(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("the number of performs is a whole number from 1 to {}", u64::MAX)),
-    }
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    number_between(text, "the number of threads", 1, 1024)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let plain = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    plain
-        .or_else(|| duration(text).ok())
-        .filter(|time| (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(time))
-        .ok_or_else(|| {
-            "it is a number of seconds from 0.001 to 86400, or a time with its unit, as in 500ms or 2m".to_owned()
-        })
-}
-
-/// `300ms`, `1.5s`, `2m`, `1h`. A plain number is refused: it would be milliseconds to one and seconds to another.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let scale: Option<u64> = match unit {
-        "ms" => Some(1_000_000),
-        "s" => Some(1_000_000_000),
-        "m" => Some(60_000_000_000),
-        "h" => Some(3_600_000_000_000),
-        _ => None,
-    };
-    let nanos = scale.and_then(|scale| scaled(number, scale));
-    nanos
-        .map(Duration::from_nanos)
-        .ok_or_else(|| "times are written with their unit, which is ms, s, m or h, as in 300ms, 1.5s or 2m".to_owned())
-}
-
-/// A decimal number so many times; exact, as binary fractions are not.
-fn scaled(number: &str, scale: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
-    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-    let Some(fraction) = fraction else { return Some(whole) };
-    // More digits than there are nanoseconds in an hour change nothing.
-    let digits = fraction.len();
-    let part = u128::from(fraction.parse::<u64>().ok()?);
-    let parts = 10u128.checked_pow(u32::try_from(digits).ok()?)?;
-    whole.checked_add(u64::try_from(part * u128::from(scale) / parts).ok()?)
-}
-
-/// A usage error on one line, and where the help is that serves: that of the command that was named, if one was.
-pub(crate) fn told<P: CommandFactory>(error: &clap::Error, name: &str, arguments: &[String]) -> String {
-    let top = P::command();
-    let mut told = one_line(error);
-    if let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand)
-        && error.get(ContextKind::SuggestedSubcommand).is_none()
-    {
-        // clap knows what begins alike; two letters that changed places are the commoner slip.
-        let names = top.get_subcommands().map(|known| known.get_name().to_owned()).collect();
-        if let CallError::UnknownMethod { near, .. } = CallError::unknown_method(wrong, names)
-            && let Some(near) = near.first()
-        {
-            told += &format!(" tip: a similar subcommand exists: '{near}'");
-        }
-    }
-    let (mut command, mut path) = (&top, name.to_owned());
-    for argument in arguments {
-        let Some(named) = command.find_subcommand(argument) else { break };
-        path += &format!(" {argument}");
-        command = named;
-    }
-    format!("{told} (see `{path} --help`)")
-}
-
-/// A usage error on one line; clap's own takes several.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let told = text.find("\n\nUsage:").or_else(|| text.find("\n\nFor more")).map_or(text.as_str(), |end| &text[..end]);
-    let words: Vec<&str> = told.split_whitespace().collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::CommandFactory;
 
-    fn error(arguments: &[&str]) -> String {
-        one_line(&Program::try_parse_from(arguments).expect_err("the arguments are wrong"))
-    }
+    use super::*;
 
     #[test]
     fn the_definitions_are_sound() {
         Program::command().debug_assert();
         OwnProgram::command().debug_assert();
-    }
-
-    #[test]
-    fn usage_errors_are_a_line_that_names_the_thing() {
-        assert_eq!(
-            error(&["conflux", "dev", "a.js", "--nodes", "0"]),
-            "invalid value '0' for '--nodes <N>': the number of nodes is a number from 1 to 64"
-        );
-        assert_eq!(
-            error(&["conflux", "dev", "a.js", "--nodes", "x"]),
-            "invalid value 'x' for '--nodes <N>': the number of nodes is a number from 1 to 64"
-        );
-        assert_eq!(error(&["conflux", "dev"]), "the following required arguments were not provided: <APP.js>");
-        assert_eq!(
-            error(&["conflux", "dev", "a.js", "--node", "3"]),
-            "unexpected argument '--node' found tip: a similar argument exists: '--nodes'"
-        );
-        assert_eq!(error(&["conflux", "deb"]), "unrecognized subcommand 'deb' tip: a similar subcommand exists: 'dev'");
-        let told = |arguments: &[&str]| {
-            let error = Program::try_parse_from(arguments).expect_err("the arguments are wrong");
-            let rest: Vec<String> = arguments[1..].iter().map(|&argument| argument.to_owned()).collect();
-            super::told::<Program>(&error, "conflux", &rest)
-        };
-        assert_eq!(
-            told(&["conflux", "dve", "a.js"]),
-            "unrecognized subcommand 'dve' tip: a similar subcommand exists: 'dev' (see `conflux --help`)"
-        );
-        assert!(told(&["conflux", "xyzzy"]).ends_with("'xyzzy' (see `conflux --help`)"));
-        assert!(told(&["conflux", "dev"]).ends_with("<APP.js> (see `conflux dev --help`)"));
-        assert!(told(&["conflux", "tls", "init", "--name", "a"]).ends_with("(see `conflux tls init --help`)"));
-        assert!(error(&["conflux", "bench", "--callers", "1,0"]).contains("'0' for '--callers <N,...>'"));
-        assert!(
-            error(&["conflux", "dev", "a.js", "--heartbeat", "5d"])
-                .ends_with("which is ms, s, m or h, as in 300ms, 1.5s or 2m")
-        );
-        assert_eq!(
-            error(&["conflux", "dev", "a.js", "--nodes", "-1"]),
-            "invalid value '-1' for '--nodes <N>': the number of nodes is a number from 1 to 64"
-        );
-        assert_eq!(
-            error(&["conflux", "dev", "a.js", "--seed", "-1"]),
-            "invalid value '-1' for '--seed <N>': a seed is a whole number from 0 to 18446744073709551615"
-        );
-        assert!(
-            error(&["conflux", "dev", "a.js", "--deadline", "5"])
-                .contains("'5' for '--deadline <TIME>': times are written with their unit")
-        );
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
-        assert!(duration("5").is_err() && duration("0").is_err());
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("0.1h"), Ok(Duration::from_secs(360)));
-        assert!(["1.s", ".5s", "1.2.3s", "1.-5s", "1e3s", "s"].iter().all(|text| duration(text).is_err()));
-        assert_eq!(seconds("2m"), Ok(Duration::from_secs(120)));
-        assert!(duration("").is_err() && duration("-1s").is_err() && duration("99999999999999999999s").is_err());
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        assert!(["NaN", "-1", "inf", "0", "x"].iter().all(|text| seconds(text).is_err()));
     }
 }

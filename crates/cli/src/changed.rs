@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use conflux::{FileDisk, RecoverError, Recovered, Recovery};
 use conflux_core::NodeName;
 
-use crate::arguments::NODES_MAX;
 use crate::cluster::name_of;
 use crate::exit::Refusal;
 use crate::factory::Factory;
 use crate::output::tell;
 use crate::recover::taken_up;
+use crate::values::NODES_MAX;
 
 /// Has the nodes of a data directory be of this container: refuses, unless they are or it is meant that they become it.
 pub(crate) fn settle<F: Factory>(factory: &F, data: &Path, size: usize, changed: bool) -> Result<(), Refusal> {

@@ -61,6 +61,8 @@ mod report;
 mod session;
 mod table;
 mod tls;
+mod usage;
+mod values;
 
 #[cfg(test)]
 mod fake;
@@ -224,7 +226,7 @@ fn run<P: CommandFactory>(name: &str, work: impl FnOnce() -> Result<Exit, End>) 
         Err(End::Usage(error)) => {
             let given: Vec<String> =
                 std::env::args_os().skip(1).map(|given| given.to_string_lossy().into_owned()).collect();
-            tell!("{name}: {}", arguments::told::<P>(&error, name, &given));
+            tell!("{name}: {}", usage::told::<P>(&error, name, &given));
             Exit::Usage
         }
     };

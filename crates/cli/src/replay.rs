@@ -10,8 +10,7 @@ use conflux::disk::EntryId;
 use conflux::incident::{Incident, IncidentError, ReplayError};
 use conflux::json::JsonChange;
 use conflux_core::{
-    Applied, Batch, Code, Committed, Container, Digest, Failure, Halt, Index, Origins, Payload, Record, RestoreError,
-    Store, Verdict,
+    Applied, Batch, Code, Committed, Container, Digest, Failure, Halt, Index, Origins, Payload, RestoreError, Store,
 };
 use serde_json::Value;
 
@@ -253,7 +252,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
                 }
             };
             if batch.header.prev == self.store.head()
-                && let Some(to) = self.options.to.filter(|to| *to < before.0.saturating_add(actions(&batch)))
+                && let Some(to) = self.options.to.filter(|to| *to < before.0.saturating_add(batch.actions()))
             {
                 return self.part(id, &batch, Index(to), is_committed);
             }
@@ -469,12 +468,6 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
         };
         tell!("at index {} {digest}; {why}", end.index);
     }
-}
-
-/// How many actions a batch has.
-fn actions<C: Container>(batch: &Batch<C>) -> u64 {
-    let is_action = |record: &&Record<C>| matches!(record, Record::Call { verdict: Verdict::Action(_), .. });
-    batch.records.iter().filter(is_action).count() as u64
 }
 
 /// The actions, and what they make of the state of a store, one by one; or the first at which the reducer fails.

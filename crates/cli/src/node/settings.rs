@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
-use crate::arguments::duration;
 use crate::exit::Refusal;
+use crate::values::duration;
 
 /// The file that is read unless another is named.
 const FILE: &str = "conflux.toml";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::arguments::{duration, index};
+use crate::values::{duration, index};
 
 const AT_HELP: &str = "\
 Where the nodes are: --at, else the environment's CONFLUX_AT (addresses with commas), else http://127.0.0.1:8001.
