@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::core::Core;
 use crate::message::{Compared, Place, StateWanted, kind};
+use crate::process;
 use crate::raft::{Member, View};
 use crate::stop::Stop;
 use crate::watch;
@@ -417,7 +418,7 @@ impl<C: Container> Core<C> {
         let Some(answering) = Answering::begin(self) else {
             return reply.refuse("another one asks at the moment");
         };
-        tokio::spawn(async move {
+        process::spawn(async move {
             let core = &answering.0;
             let long = core.local.container().may_take_long();
             let digest = core.comparing.run(long, || Some(digest_foreign(&*core.local.state_at(index)?.0)));
@@ -437,7 +438,7 @@ impl<C: Container> Core<C> {
             return;
         }
         let engine = self.engine.clone();
-        tokio::spawn(async move {
+        process::spawn(async move {
             if let Err(why) = engine.send_state(&member).await {
                 tracing::warn!("{member} parted, and could not be sent a state: {}", why.0);
             }

@@ -27,6 +27,7 @@ use crate::message::{Calls, Compared, Decided, Expect, Predicted, Source, StateW
 use crate::metrics::SequencerMeters;
 use crate::origin::Origin;
 use crate::perform::{PerformError, Prediction, Started, Wish};
+use crate::process;
 use crate::quorum::Quorum;
 use crate::raft::{ClusterId, Engine, Member, View, off_task};
 use crate::reads::Reads;
@@ -159,15 +160,15 @@ impl<C: Container> Core<C> {
 
     fn start(self: &Arc<Self>, inbox: Inbox) {
         let tasks = vec![
-            tokio::spawn(self.clone().guard(self.clone().pump(inbox))),
-            tokio::spawn(self.clone().guard(self.clone().sequence())),
-            tokio::spawn(self.clone().guard(self.clone().carry())),
-            tokio::spawn(self.clone().guard(self.clone().watch_deadlines())),
-            tokio::spawn(self.clone().guard(self.clone().found_or_join())),
-            tokio::spawn(self.clone().guard(self.clone().drive_members())),
-            tokio::spawn(self.clone().guard(self.clone().keep_house())),
-            tokio::spawn(self.clone().guard(self.clone().serve_reads())),
-            tokio::spawn(self.clone().guard(self.clone().compare())),
+            process::spawn(self.clone().guard(self.clone().pump(inbox))),
+            process::spawn(self.clone().guard(self.clone().sequence())),
+            process::spawn(self.clone().guard(self.clone().carry())),
+            process::spawn(self.clone().guard(self.clone().watch_deadlines())),
+            process::spawn(self.clone().guard(self.clone().found_or_join())),
+            process::spawn(self.clone().guard(self.clone().drive_members())),
+            process::spawn(self.clone().guard(self.clone().keep_house())),
+            process::spawn(self.clone().guard(self.clone().serve_reads())),
+            process::spawn(self.clone().guard(self.clone().compare())),
         ];
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
@@ -445,7 +446,7 @@ impl<C: Container> Core<C> {
         if self.begin_halt(stop) {
             let (core, stop) = (self.clone(), stop.to_string());
             // Not one of the tasks that closing cuts off: closing waits for it.
-            tokio::spawn(async move {
+            process::spawn(async move {
                 let recorded = AssertUnwindSafe(core.leave_incident(&stop)).catch_unwind().await;
                 let told = match recorded.unwrap_or_else(|_| Err("recording it broke".into())) {
                     Ok(file) => {
@@ -475,7 +476,7 @@ impl<C: Container> Core<C> {
             self.wire.close();
             // It must not go on leading: others can serve.
             let engine = self.engine.clone();
-            tokio::spawn(async move { engine.shutdown().await });
+            process::spawn(async move { engine.shutdown().await });
         }
         first
     }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::core::Core;
 use crate::founding::silence;
 use crate::message::{HandOver, kind};
+use crate::process;
 use crate::raft::{Member, NotLeading, Progress, View};
 use crate::reads::ReadError;
 use crate::status::Role;
@@ -276,7 +277,7 @@ impl<C: Container> Core<C> {
         };
         let core = self.clone();
         // A change waits for its commit, which messages bring.
-        tokio::spawn(async move {
+        process::spawn(async move {
             let _permit = permit;
             match core.answer_members(arrival.head.kind, &arrival.body).await {
                 Asked::Done => reply.send(Bytes::from_static(DONE)),

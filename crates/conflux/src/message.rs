@@ -36,6 +36,33 @@ pub(crate) mod kind {
     pub(crate) const COMPARED: Kind = Kind(48);
     pub(crate) const DIGEST_AT: Kind = Kind(49);
     pub(crate) const STATE_WANTED: Kind = Kind(50);
+
+    /// What people call it.
+    pub(crate) fn name(kind: Kind) -> &'static str {
+        match kind {
+            APPEND => "append",
+            VOTE => "vote",
+            PRE_VOTE => "pre-vote",
+            SNAPSHOT => "snapshot",
+            TRANSFER => "transfer",
+            READ_INDEX => "read index",
+            HELLO => "hello",
+            PROPOSE => "propose",
+            IS_ON => "is on",
+            JOIN => "join",
+            ROSTER => "roster",
+            HAND_OVER => "hand over",
+            CALLS => "calls",
+            EXPECT => "expect",
+            LEADING => "leading",
+            PREDICTED => "predicted",
+            DECIDED => "decided",
+            COMPARED => "compared",
+            DIGEST_AT => "digest at",
+            STATE_WANTED => "state wanted",
+            _ => "unknown",
+        }
+    }
 }
 
 /// The most founders a cluster may have.

@@ -22,6 +22,9 @@ pub struct Faults {
     pub loss: f64,
     /// The probability, 0 to 1, that a message which is not lost comes twice.
     pub duplicate: f64,
+    /// The probability, 0 to 1, that one bit of a message comes as another: no channel may do that, and whoever takes
+    /// messages in must see it.
+    pub corrupt: f64,
     /// How long a message takes, drawn evenly. An empty range means always its start.
     pub delay: Range<Duration>,
 }
@@ -29,13 +32,13 @@ pub struct Faults {
 impl Default for Faults {
     /// Nothing goes wrong.
     fn default() -> Self {
-        Faults { loss: 0.0, duplicate: 0.0, delay: Duration::ZERO..Duration::ZERO }
+        Faults { loss: 0.0, duplicate: 0.0, corrupt: 0.0, delay: Duration::ZERO..Duration::ZERO }
     }
 }
 
 impl Faults {
     pub(super) fn assert_valid(&self) {
-        for (name, probability) in [("loss", self.loss), ("duplicate", self.duplicate)] {
+        for (name, probability) in [("loss", self.loss), ("duplicate", self.duplicate), ("corrupt", self.corrupt)] {
             assert!((0.0..=1.0).contains(&probability), "Faults::{name} must be 0 to 1, but {probability} came");
         }
     }
@@ -63,6 +66,8 @@ pub(super) struct Weather {
     groups: BTreeMap<Name, BTreeSet<usize>>,
     /// One-way cuts, as (from, to).
     cuts: BTreeSet<(Name, Name)>,
+    /// What messages take longer by, by (from, to).
+    slow: BTreeMap<(Name, Name), Duration>,
     /// By (from, to), from the first message under faults on.
     links: BTreeMap<(Name, Name), Link>,
     /// By due time, then in the order of sending.
@@ -87,6 +92,20 @@ pub(super) struct Flight {
     pub(super) frame: Bytes,
 }
 
+/// What becomes of a message as it is sent: neither is where it is lost.
+pub(super) struct Sent {
+    pub(super) frame: Bytes,
+    /// How many copies are to be delivered now.
+    pub(super) at_once: usize,
+    /// How many come later.
+    pub(super) under_way: usize,
+}
+
+fn landed(links: &mut BTreeMap<(Name, Name), Link>, flight: &Flight) {
+    let link = links.get_mut(&(flight.from.clone(), flight.to.clone()));
+    link.expect("a flight's link was made when it was sent").flying -= 1;
+}
+
 impl Weather {
     pub(super) fn new(seed: u64) -> Self {
         Weather {
@@ -94,6 +113,7 @@ impl Weather {
             faults: Faults::default(),
             groups: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            slow: BTreeMap::new(),
             links: BTreeMap::new(),
             flights: BTreeMap::new(),
             flights_begun: 0,
@@ -102,7 +122,11 @@ impl Weather {
 
     /// Whether every message can be delivered at once, with no question asked.
     pub(super) fn is_calm(&self) -> bool {
-        self.faults == Faults::default() && self.groups.is_empty() && self.cuts.is_empty() && self.flights.is_empty()
+        self.faults == Faults::default()
+            && self.groups.is_empty()
+            && self.cuts.is_empty()
+            && self.slow.is_empty()
+            && self.flights.is_empty()
     }
 
     pub(super) fn set_faults(&mut self, faults: Faults) {
@@ -122,9 +146,29 @@ impl Weather {
         self.cuts.insert((from, to));
     }
 
+    pub(super) fn slow(&mut self, from: Name, to: Name, by: Duration) {
+        self.slow.insert((from, to), by);
+    }
+
+    /// Loses what is under way between two nodes.
+    pub(super) fn reset(&mut self, one: &Name, other: &Name) {
+        let between = |flight: &Flight| {
+            (&flight.from == one && &flight.to == other) || (&flight.from == other && &flight.to == one)
+        };
+        let links = &mut self.links;
+        self.flights.retain(|_, flight| {
+            let lost = between(flight);
+            if lost {
+                landed(links, flight);
+            }
+            !lost
+        });
+    }
+
     pub(super) fn heal(&mut self) {
         self.groups.clear();
         self.cuts.clear();
+        self.slow.clear();
     }
 
     /// Whether a partition or a cut lies between two nodes. A node always hears itself.
@@ -140,14 +184,14 @@ impl Weather {
         parted || self.cuts.contains(&(from.clone(), to.clone()))
     }
 
-    /// Decide a message's fate at its sending. Returns how many copies are to be delivered at once; the others are lost
-    /// or on their way.
-    pub(super) fn send(&mut self, flight: Flight, now: Instant) -> usize {
+    /// Decide a message's fate at its sending.
+    pub(super) fn send(&mut self, mut flight: Flight, now: Instant) -> Sent {
         if flight.from == flight.to {
-            return 1;
+            return Sent { frame: flight.frame, at_once: 1, under_way: 0 };
         }
+        let slow = self.slow.get(&(flight.from.clone(), flight.to.clone())).copied().unwrap_or_default();
         if self.blocks(&flight.from, &flight.to) {
-            return 0;
+            return Sent { frame: flight.frame, at_once: 0, under_way: 0 };
         }
         let seed = self.seed;
         let link = self.links.entry((flight.from.clone(), flight.to.clone())).or_insert_with(|| Link {
@@ -156,12 +200,18 @@ impl Weather {
             flying: 0,
         });
         if link.chance.happens(self.faults.loss) {
-            return 0;
+            return Sent { frame: flight.frame, at_once: 0, under_way: 0 };
+        }
+        if link.chance.happens(self.faults.corrupt) && !flight.frame.is_empty() {
+            let mut bytes = flight.frame.to_vec();
+            let bit = link.chance.below(8 * bytes.len() as u64);
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+            flight.frame = bytes.into();
         }
         let copies = if link.chance.happens(self.faults.duplicate) { 2 } else { 1 };
-        let mut at_once = 0;
+        let (mut at_once, mut under_way) = (0, 0);
         for _ in 0..copies {
-            let due = now + self.faults.delay(&mut link.chance);
+            let due = now + slow + self.faults.delay(&mut link.chance);
             if due == now && link.flying == 0 {
                 at_once += 1;
                 continue;
@@ -177,8 +227,9 @@ impl Weather {
             };
             self.flights.insert((due, self.flights_begun), copy);
             self.flights_begun += 1;
+            under_way += 1;
         }
-        at_once
+        Sent { frame: flight.frame, at_once, under_way }
     }
 
     /// Take the next message that is due, unless a partition or a cut has come between since.
@@ -186,8 +237,7 @@ impl Weather {
         loop {
             let next = self.flights.first_entry().filter(|next| next.key().0 <= now)?;
             let flight = next.remove();
-            let link = self.links.get_mut(&(flight.from.clone(), flight.to.clone()));
-            link.expect("a flight's link was made when it was sent").flying -= 1;
+            landed(&mut self.links, &flight);
             if !self.blocks(&flight.from, &flight.to) {
                 return Some(flight);
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -11,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::faults::{Faults, Flight, Weather};
+use super::faults::{Faults, Flight, Sent, Weather};
 use super::inbox::{Deliver, Inbox, InboxLimits};
 use super::{Attachment, Channel, ChannelError, Message, Name, Port, check_name};
 use crate::metrics::ChannelMetrics;
@@ -60,6 +61,7 @@ impl MemoryChannel {
             closed: false,
             pumped: false,
             weather: Weather::new(seed),
+            tap: None,
         };
         MemoryChannel { hub: Arc::new(Hub { state: RwLock::new(state), bell: Arc::new(Notify::new()) }) }
     }
@@ -76,7 +78,37 @@ impl MemoryChannel {
         self.hub.change(|weather| weather.cut(from.into(), to.into()));
     }
 
-    /// Lift the partition and all cuts. The [`Faults`] stay as they are.
+    /// Let all that `from` sends to `to` take so much longer.
+    ///
+    /// # Panics
+    /// As [`set_faults`](Self::set_faults) with a delay.
+    pub fn slow(&self, from: &str, to: &str, by: Duration) {
+        self.hub.pump();
+        self.hub.change(|weather| weather.slow(from.into(), to.into(), by));
+    }
+
+    /// Lose what is under way between two nodes, as when their connection breaks.
+    pub fn reset(&self, one: &str, other: &str) {
+        self.hub.change(|weather| weather.reset(&one.into(), &other.into()));
+    }
+
+    /// Detach a node whose port nobody closes: it was killed.
+    pub fn detach(&self, name: &str) {
+        let node = self.hub.write().nodes.remove(name);
+        if let Some(node) = node {
+            node.deliver.close();
+        }
+    }
+
+    /// Have every message told of, from one node to another: as it is sent, and those that take time as they arrive. For
+    /// simulations: everything takes the longer way from here on.
+    pub fn tap(&self, hear: impl Fn(&Name, &Name, &Bytes, Fate) + Send + Sync + 'static) {
+        let mut state = self.hub.write();
+        state.tap = Some(Arc::new(hear));
+        state.calm = false;
+    }
+
+    /// Lift the partition, all cuts, and what was made slow. The [`Faults`] stay as they are.
     pub fn heal(&self) {
         self.hub.change(Weather::heal);
     }
@@ -89,10 +121,7 @@ impl MemoryChannel {
     pub fn set_faults(&self, faults: Faults) {
         faults.assert_valid();
         if faults.delays() {
-            let runtime = Handle::current();
-            if !std::mem::replace(&mut self.hub.write().pumped, true) {
-                runtime.spawn(pump(Arc::downgrade(&self.hub), self.hub.bell.clone()));
-            }
+            self.hub.pump();
         }
         self.hub.change(|weather| weather.set_faults(faults));
     }
@@ -223,12 +252,26 @@ struct State {
     nodes: BTreeMap<Name, Node>,
     /// How many attachments there have been; numbers them.
     attached: u64,
-    /// Whether nothing can go wrong: always what `weather.is_calm()` says, kept here to be cheap to ask.
+    /// Whether nothing can go wrong and nobody listens: kept here to be cheap to ask.
     calm: bool,
     closed: bool,
     /// Whether the pump was started.
     pumped: bool,
     weather: Weather,
+    tap: Option<Arc<Tap>>,
+}
+
+type Tap = dyn Fn(&Name, &Name, &Bytes, Fate) + Send + Sync;
+
+/// What becomes of a message: see [`MemoryChannel::tap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there.
+    Delivered,
+    /// It will be, unless something comes between.
+    UnderWay,
+    /// It is lost.
+    Lost,
 }
 
 struct Node {
@@ -255,10 +298,18 @@ impl Hub {
         Ok(Attachment { port: Arc::new(port), inbox })
     }
 
+    /// Starts the task that delivers what takes time, unless it runs.
+    fn pump(self: &Arc<Self>) {
+        let runtime = Handle::current();
+        if !std::mem::replace(&mut self.write().pumped, true) {
+            runtime.spawn(pump(Arc::downgrade(self), self.bell.clone()));
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Weather)) {
         let mut state = self.write();
         change(&mut state.weather);
-        state.calm = state.weather.is_calm();
+        state.see();
     }
 
     /// Send with the faults in force, and tell the pump if it has to look earlier than it meant to.
@@ -277,11 +328,13 @@ impl Hub {
     fn land(&self, now: Instant) -> Option<Instant> {
         let mut state = self.write();
         while let Some(Flight { from, to, attachment, frame }) = state.weather.land(now) {
-            if let Some(node) = state.nodes.get(&to).filter(|node| node.attachment == attachment) {
+            let node = state.nodes.get(&to).filter(|node| node.attachment == attachment);
+            state.hear(&from, &to, &frame, if node.is_some() { Fate::Delivered } else { Fate::Lost });
+            if let Some(node) = node {
                 node.deliver.deliver(Message { from, frame });
             }
         }
-        state.calm = state.weather.is_calm();
+        state.see();
         state.weather.next_due()
     }
 
@@ -303,12 +356,33 @@ impl Drop for Hub {
 impl State {
     fn send(&mut self, from: &Name, to: &Name, frame: Bytes) {
         let Some(node) = self.nodes.get(to) else {
-            return;
+            return self.hear(from, to, &frame, Fate::Lost);
         };
-        let flight = Flight { from: from.clone(), to: to.clone(), attachment: node.attachment, frame: frame.clone() };
-        for _ in 0..self.weather.send(flight, Instant::now()) {
+        let flight = Flight { from: from.clone(), to: to.clone(), attachment: node.attachment, frame };
+        let Sent { frame, at_once, under_way } = self.weather.send(flight, Instant::now());
+        self.hear(
+            from,
+            to,
+            &frame,
+            match (at_once, under_way) {
+                (0, 0) => Fate::Lost,
+                (0, _) => Fate::UnderWay,
+                _ => Fate::Delivered,
+            },
+        );
+        for _ in 0..at_once {
             node.deliver.deliver(Message { from: from.clone(), frame: frame.clone() });
         }
+    }
+
+    fn hear(&self, from: &Name, to: &Name, frame: &Bytes, fate: Fate) {
+        if let Some(tap) = self.tap.as_ref().filter(|_| from != to) {
+            tap(from, to, frame, fate);
+        }
+    }
+
+    fn see(&mut self) {
+        self.calm = self.tap.is_none() && self.weather.is_calm();
     }
 }
 

@@ -29,7 +29,7 @@ pub mod websocket;
 
 pub use faults::Faults;
 pub use inbox::{Deliver, Inbox, InboxLimits};
-pub use memory::MemoryChannel;
+pub use memory::{Fate, MemoryChannel};
 pub use redis::RedisChannel;
 pub use tcp::TcpChannel;
 pub use websocket::WebsocketChannel;

@@ -34,6 +34,7 @@ use super::{
     SnapshotHead,
 };
 use crate::metrics::{DiskMetrics, Histogram};
+use crate::process;
 
 const LOCK: &str = "lock";
 
@@ -54,12 +55,12 @@ pub struct FileDisk {
 }
 
 /// Who writes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Pace {
     /// A thread, which sleeps in the operating system.
     Thread,
-    /// A task, so that a simulation owns time: a group goes out this long after its first change.
-    Task(Duration),
+    /// A task, so that a simulation owns time: a group goes out so many microseconds after its first change.
+    Task(Arc<AtomicU64>),
 }
 
 impl FileDisk {
@@ -72,8 +73,16 @@ impl FileDisk {
     /// A disk on simulated files. No thread is involved: a group is written and synced in one step, `latency` after its
     /// first change was taken.
     pub fn simulated(files: SimulatedFiles, path: impl Into<PathBuf>, latency: Duration) -> Self {
-        let pace = Pace::Task(latency);
+        let pace = Pace::Task(Arc::new(AtomicU64::new(latency.as_micros() as u64)));
         FileDisk { files: Arc::new(files), path: path.into(), moved: false, segment_bytes: SEGMENT_BYTES, pace }
+    }
+
+    /// Lets a disk on simulated files, and all its clones, take longer or shorter from now on. Real ones take the time they
+    /// take.
+    pub fn set_latency(&self, latency: Duration) {
+        if let Pace::Task(present) = &self.pace {
+            present.store(latency.as_micros() as u64, Ordering::Relaxed);
+        }
     }
 
     /// Opens the directory although it was made elsewhere: it was moved here, or is a copy of one that is gone. The node
@@ -217,7 +226,7 @@ impl Disk for FileDisk {
             files: shared_files.clone(),
             path: self.path.clone(),
             disk: place.disk,
-            pace: self.pace,
+            pace: self.pace.clone(),
             queue: Mutex::default(),
             ring: Condvar::new(),
             syncs: segments.syncs().clone(),
@@ -229,7 +238,7 @@ impl Disk for FileDisk {
             drafts: AtomicU64::new(files.draw()),
             arrival: Mutex::new(moved.is_some().then_some(here)),
         });
-        let thread = match self.pace {
+        let thread = match &self.pace {
             Pace::Task(_) => None,
             Pace::Thread => {
                 let writer = shared.clone();
@@ -400,12 +409,13 @@ impl Shared {
                 None if queue.closing => DiskError::Closed,
                 None => {
                     queue.waiting.push_back((change, done));
-                    match self.pace {
+                    match &self.pace {
                         Pace::Thread => self.ring.notify_one(),
                         Pace::Task(latency) => {
+                            let latency = Duration::from_micros(latency.load(Ordering::Relaxed));
                             if !std::mem::replace(&mut queue.expected, true) {
                                 let shared = self.clone();
-                                tokio::spawn(async move {
+                                process::spawn(async move {
                                     tokio::time::sleep(latency).await;
                                     shared.drain();
                                 });

@@ -70,6 +70,8 @@ struct World {
     operations: u64,
     failing: Option<(u64, Fault)>,
     room: Option<u64>,
+    /// Called by the next crash.
+    at_crash: Option<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone, Copy)]
@@ -114,6 +116,7 @@ impl SimulatedFiles {
             operations: 0,
             failing: None,
             room: None,
+            at_crash: None,
         };
         SimulatedFiles { world: Arc::new(Mutex::new(world)), epoch: None }
     }
@@ -145,6 +148,12 @@ impl SimulatedFiles {
     pub fn crash_at(&self, nth: u64, keep: Keep) {
         let mut world = self.lock_world();
         world.failing = Some((world.operations + nth, Fault::Crash(keep)));
+    }
+
+    /// Has `act` called at the next crash, in the middle of the operation that crashes: whoever has files open is to end
+    /// there. It must not look at the files.
+    pub fn at_crash(&self, act: impl FnOnce() + Send + 'static) {
+        self.lock_world().at_crash = Some(Box::new(act));
     }
 
     /// Lets everything succeed again.
@@ -265,6 +274,9 @@ impl World {
         self.locks.clear();
         self.failing = None;
         self.room = None;
+        if let Some(act) = self.at_crash.take() {
+            act();
+        }
         if keep == Keep::Everything {
             // The machine's memory has it still, be it what the disk has or not.
             return;

@@ -82,7 +82,7 @@ const BATCH: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
 /// Whether an entry of a disk carries a batch.
-pub(crate) fn is_batch(entry: &LogEntry) -> bool {
+pub fn is_batch(entry: &LogEntry) -> bool {
     entry.kind == BATCH
 }
 

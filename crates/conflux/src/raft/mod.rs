@@ -32,10 +32,10 @@ use self::machine::{Machine, Position};
 use self::network::Peers;
 use self::receive::Receiving;
 use self::rpc::{Addressed, Message};
-use self::types::{CommittedLeaderId, LogId, Types};
+use self::types::{CommittedLeaderId, EngineVote, LogId, Membership, Payload, SnapshotMeta, Types};
 
 pub(crate) use self::compaction::Compaction;
-pub(crate) use self::log::is_batch;
+pub use self::log::is_batch;
 pub(crate) use self::machine::{Install, Replica, Saved, off_task};
 pub(crate) use self::network::ClusterId;
 pub(crate) use self::rebirth::{Held, Unfit, begin};
@@ -46,10 +46,36 @@ pub(crate) use self::view::{View, Watcher};
 use crate::disk::{DiskError, EntryId, KeptSnapshot, LogEntry, Opened};
 use crate::message::kind;
 use crate::metrics::{LogMetrics, SnapshotMeters};
+use crate::observe::{MemberId, Vote};
 use crate::options::Timing;
 use crate::stop::Stop;
 use crate::watch;
 use crate::wire::{Arrival, Kind, Wire};
+
+/// A vote, as it was written to a disk.
+pub(crate) fn vote_of(bytes: &Bytes) -> Option<Vote> {
+    let vote = EngineVote::decode(bytes).ok()?;
+    let Member { name, incarnation } = vote.leader_id.voted_for;
+    Some(Vote { term: vote.leader_id.term, candidate: (name, incarnation), leads: vote.committed })
+}
+
+/// The voters, where an entry of a disk says who votes.
+pub(crate) fn voters_of(entry: &LogEntry) -> Option<Vec<BTreeSet<MemberId>>> {
+    match log::from_disk(entry.clone()).ok()?.payload {
+        Payload::Membership(membership) => Some(groups(&membership)),
+        _ => None,
+    }
+}
+
+/// The voters that a snapshot was taken with.
+pub(crate) fn snapshot_voters_of(meta: &Bytes) -> Option<Vec<BTreeSet<MemberId>>> {
+    Some(groups(SnapshotMeta::decode(meta).ok()?.last_membership.membership()))
+}
+
+fn groups(membership: &Membership) -> Vec<BTreeSet<MemberId>> {
+    let id = |member: &Member| (member.name.clone(), member.incarnation);
+    membership.get_joint_config().iter().map(|group| group.iter().map(id).collect()).collect()
+}
 
 /// What a node holds of the log, and how far it is.
 pub(crate) struct Recorded {

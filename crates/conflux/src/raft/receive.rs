@@ -15,6 +15,7 @@ use super::rpc::Piece;
 use super::types::{EngineVote, Member, Snapshot, SnapshotMeta, Types};
 use super::{Engine, Refusal};
 use crate::disk::{DiskError, Draft};
+use crate::process;
 use crate::watch;
 
 /// The largest snapshot that is taken in.
@@ -171,7 +172,7 @@ impl Engine {
         let (said, outcome) = watch::channel(None);
         let engine = self.clone();
         // A task of its own: it may take longer than any answer may be waited for.
-        let task = tokio::spawn(async move {
+        let task = process::spawn(async move {
             let installed = engine.install(piece.vote, piece.meta, draft).await;
             said.send(Some(installed.map_err(|Refusal(reason)| reason)));
         });

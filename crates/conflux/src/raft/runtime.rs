@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time;
 
+use crate::process;
 use crate::watch;
 
 thread_local! {
@@ -86,7 +87,7 @@ impl AsyncRuntime for NodeRuntime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        tokio::spawn(future)
+        process::spawn(future)
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
