@@ -274,13 +274,13 @@ macro_rules! replay_help {
             "\
 Begins with the incident's snapshot, or with the initial state, and goes through the log as the node did; entries from
 before the snapshot cannot be gone through, without the state before them. Prints
-{\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, and compares the digest of
-the state with the one that was recorded.",
+{\"index\", \"action\", \"origin\", \"time_ms\"} for each action, stops where one cannot be reduced, names those that broke the
+container's invariant, and compares the digest of the state with the one that was recorded.",
             $between,
             "
 
-Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry;
-2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it."
+Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry,
+or the invariant broke; 2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it."
         )
     };
 }
@@ -305,7 +305,8 @@ Examples:
   conflux check words.js lines.txt
   conflux check words.js - < lines.txt
 
-Exit status: 0 no difference, 1 a difference, a bad line or a failed call, 2 usage or file, 141 nobody read all of it.";
+Exit status: 0 no difference, 1 a difference, a broken invariant, a bad line or a failed call, 2 usage or file, 141 nobody
+read all of it.";
 
 const TLS_EXAMPLES: &str = "\
 Writes ca.pem and ca-key.pem, and for each node ID.pem and ID-key.pem. Existing files are never overwritten.

@@ -12,8 +12,8 @@ use crate::output;
 pub enum Exit {
     /// Everything was answered; rejections are answers.
     Good = 0,
-    /// A line was bad, a call failed, the development check found something, a replay stopped, or the output could not be
-    /// written.
+    /// A line was bad, a call failed, the development check found something, an invariant broke, a replay stopped, or the
+    /// output could not be written.
     BadLines = 1,
     /// The command line, a file or an option was wrong: nothing ran.
     Usage = 2,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use conflux_core::Container;
-use conflux_script::{Options, ScriptContainer, ScriptState};
+use conflux_script::{Options, ScriptContainer};
 
 use crate::exit::Refusal;
 
@@ -19,11 +19,6 @@ pub(crate) trait Factory: Send + Sync + 'static {
 
     /// What is run, for people.
     fn name(&self) -> String;
-
-    /// What the container's own invariant says against a state, where it has one and it does not hold.
-    fn broken(&self, _: &Self::Container, _: &<Self::Container as Container>::State) -> Option<String> {
-        None
-    }
 
     /// What the containers found wrong with themselves since it was last asked, each thing once.
     fn findings(&self) -> Vec<String> {
@@ -41,10 +36,6 @@ impl<F: Factory> Factory for Arc<F> {
 
     fn name(&self) -> String {
         (**self).name()
-    }
-
-    fn broken(&self, container: &F::Container, state: &<F::Container as Container>::State) -> Option<String> {
-        (**self).broken(container, state)
     }
 
     fn findings(&self) -> Vec<String> {
@@ -87,10 +78,6 @@ impl Factory for ScriptFactory {
 
     fn name(&self) -> String {
         self.name.clone()
-    }
-
-    fn broken(&self, container: &Arc<ScriptContainer>, state: &ScriptState) -> Option<String> {
-        container.invariant(state).and_then(Result::err)
     }
 
     fn findings(&self) -> Vec<String> {

@@ -44,6 +44,7 @@ mod ground;
 mod init;
 mod input;
 mod interrupt;
+mod invariant;
 mod line;
 mod log;
 mod node;
@@ -79,6 +80,7 @@ use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand, R
 use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
+use crate::invariant::Guarding;
 use crate::node::Settings;
 use crate::output::tell;
 
@@ -149,6 +151,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
     let factory = SharedFactory::new(container, name.clone());
     run::<OwnProgram>(&name, || match OwnProgram::try_parse()?.command {
         OwnCommand::Dev { options } => {
+            let factory = Guarding::new(factory);
             block_on(None, dev::run(factory, options.nodes, options.changed, options.node_options()))
         }
         OwnCommand::Node { arguments } => {

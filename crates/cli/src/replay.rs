@@ -9,6 +9,7 @@ use bytes::Bytes;
 use conflux::disk::EntryId;
 use conflux::incident::{Incident, IncidentError, ReplayError};
 use conflux::json::JsonChange;
+use conflux_core::container::holds;
 use conflux_core::{
     Applied, Batch, Code, Committed, Container, Digest, Failure, Halt, Index, Origins, Payload, RestoreError, Store,
 };
@@ -18,6 +19,7 @@ use crate::arguments::ReplayOptions;
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
 use crate::interrupt::Interrupt;
+use crate::invariant::{Broken as Unheld, By, Guarded, Guarding};
 use crate::line::shortened;
 use crate::output::{say, tell};
 use crate::progress::{Beside, Progress};
@@ -34,6 +36,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// How much of an action or of another text is shown in a message.
 const SHOWN_CHARS: usize = 300;
+
+/// How often it is told that the invariant broke.
+const BROKEN_MAX: usize = 10;
 
 /// An incident, and where it came from.
 pub(crate) struct Found {
@@ -77,6 +82,7 @@ pub(crate) fn read(path: &Path) -> Result<Found, Refusal> {
 pub(crate) async fn run<F: Factory>(factory: F, found: Found, options: ReplayOptions) -> Result<Exit, Refusal> {
     let interrupt = Interrupt::listen();
     // A thread of its own, so that signals are heard meanwhile.
+    let factory = Guarding::new(factory);
     let work = tokio::task::spawn_blocking(move || replay(&factory, &found, &options, &interrupt));
     match work.await {
         // What was not gone through may differ: it is not good because nobody reads on.
@@ -89,7 +95,7 @@ pub(crate) async fn run<F: Factory>(factory: F, found: Found, options: ReplayOpt
 }
 
 fn replay<F: Factory>(
-    factory: &F,
+    factory: &Guarding<F>,
     Found { path, incident }: &Found,
     options: &ReplayOptions,
     interrupt: &Interrupt,
@@ -127,7 +133,11 @@ fn replay<F: Factory>(
         progress: Progress::new(Some(bytes), "actions", beside),
         skipped: 0,
         compared: None,
+        unheld: Vec::new(),
+        unheld_count: 0,
+        asked: begin,
     };
+    walk.note_beginning();
     let ended = walk.go();
     walk.progress.finish();
     walk.end(ended?)
@@ -181,22 +191,29 @@ fn code_of<C: Container>(name: &str, container: &C, incident: &Incident) -> Code
 
 /// An incident on its way.
 struct Walk<'a, F: Factory, W: Write> {
-    factory: &'a F,
+    factory: &'a Guarding<F>,
     incident: &'a Incident,
     options: &'a ReplayOptions,
     interrupt: &'a Interrupt,
     code: Code,
     /// The last entry that was known to be committed.
     committed: Option<EntryId>,
-    store: Store<F::Container>,
+    store: Store<Asked<F>>,
     output: W,
     progress: Progress,
     /// How many batches came to nothing.
     skipped: u64,
     /// The place and the digest that are to be those of the incident.
     compared: Option<(Index, Result<Digest, String>)>,
+    /// The first states on which the invariant broke, in words.
+    unheld: Vec<String>,
+    unheld_count: usize,
+    /// Up to where it was asked: what is gone through twice is told once.
+    asked: Index,
 }
 
+/// The container, whose invariant is asked after each action.
+type Asked<F> = Arc<Guarded<<F as Factory>::Container>>;
 type State<F> = <<F as Factory>::Container as Container>::State;
 
 /// How far it came.
@@ -244,7 +261,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
                 self.compare_here();
             }
             let before = self.store.index();
-            let batch = match Batch::<F::Container>::decode(bytes) {
+            let batch = match Batch::<Asked<F>>::decode(bytes) {
                 Ok(batch) => batch,
                 Err(error) => {
                     let error = ReplayError::Batch { id, error: error.to_string() };
@@ -256,7 +273,9 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
             {
                 return self.part(id, &batch, Index(to), is_committed);
             }
-            match self.store.apply_by(&batch, self.code, |_, _, _| {}) {
+            let applied = self.store.apply_by(&batch, self.code, |_, _, _| {});
+            self.note(id);
+            match applied {
                 Ok(Applied::Skipped) => self.skipped += 1,
                 Ok(Applied::Changes(changes)) => self.show(&changes, is_committed)?,
                 Err(Halt::Reducer { failure, .. }) => return self.broken(id, before, &failure, is_committed),
@@ -279,7 +298,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
     }
 
     /// Goes through a batch up to an index that lies inside it.
-    fn part(&mut self, id: EntryId, batch: &Batch<F::Container>, to: Index, known: bool) -> Result<End<F>, Refusal> {
+    fn part(&mut self, id: EntryId, batch: &Batch<Asked<F>>, to: Index, known: bool) -> Result<End<F>, Refusal> {
         let (before, header) = (self.store.index(), &batch.header);
         let is_allowed = match self.code {
             Code::Same => Halt::check_code(&**self.store.container(), header.version, header.code),
@@ -290,7 +309,9 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
             Ok(actions) => actions.into_iter().take_while(|action| action.index <= to).collect(),
             Err(halt) => return Ok(self.halted(id, before, halt)),
         };
-        match through(&self.store, actions) {
+        let reduced = through(&self.store, actions);
+        self.note(id);
+        match reduced {
             Ok((actions, state)) => {
                 self.show(&actions, known)?;
                 Ok(End { index: to, state: Some(Arc::new(state)), why: Why::Asked })
@@ -316,7 +337,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
         }
     }
 
-    fn again(&self, at: EntryId) -> Option<Box<Broken<F::Container>>> {
+    fn again(&self, at: EntryId) -> Option<Box<Broken<Asked<F>>>> {
         let container = Arc::new(self.factory.make().ok()?);
         let mut store = self.incident.store_by(container, self.code).ok()?;
         for (id, bytes) in self.incident.batches() {
@@ -332,7 +353,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
         None
     }
 
-    fn broken_at(&mut self, id: EntryId, broken: Broken<F::Container>, known: bool) -> Result<End<F>, Refusal> {
+    fn broken_at(&mut self, id: EntryId, broken: Broken<Asked<F>>, known: bool) -> Result<End<F>, Refusal> {
         self.show(&broken.passed, known)?;
         let JsonChange { index, action, origin, .. } = JsonChange::of(&broken.action);
         let (action, failure) = (shown(&action.to_string()), &broken.failure);
@@ -344,7 +365,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
     }
 
     /// Prints actions, unless it is the state that is asked for.
-    fn show(&mut self, actions: &[Committed<F::Container>], is_committed: bool) -> Result<(), Refusal> {
+    fn show(&mut self, actions: &[Committed<Asked<F>>], is_committed: bool) -> Result<(), Refusal> {
         if self.options.state {
             return Ok(());
         }
@@ -356,6 +377,51 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
             writeln!(self.output, "{value}").map_err(|error| Refusal::of_output(&error))?;
         }
         Ok(())
+    }
+
+    /// Keeps what the invariant says of the state that it begins with.
+    fn note_beginning(&mut self) {
+        drop(self.store.container().take_broken());
+        if let Err(said) = holds(&**self.store.container(), self.store.state()) {
+            self.unheld_count += 1;
+            self.unheld.push(format!(
+                "at index {}, where it begins, the state breaks the invariant: {}",
+                self.asked,
+                shown(&said)
+            ));
+        }
+    }
+
+    /// Keeps what the invariant said of the states that the actions of an entry led to.
+    fn note(&mut self, id: EntryId) {
+        for Unheld { by, said } in self.store.container().take_broken() {
+            let By::Action { index, action, origin } = by else { continue };
+            if index <= self.asked {
+                continue;
+            }
+            self.asked = index;
+            self.unheld_count += 1;
+            if self.unheld.len() < BROKEN_MAX {
+                self.unheld.push(format!(
+                    "at index {index} {}, performed at {origin} and in entry {id}, broke the invariant: {}",
+                    shown(&action),
+                    shown(&said)
+                ));
+            }
+        }
+        self.asked = self.asked.max(self.store.index());
+    }
+
+    /// Says at which actions the invariant broke.
+    fn tell_unheld(&self) {
+        for text in &self.unheld {
+            tell!("{text}");
+        }
+        match self.unheld_count - self.unheld.len() {
+            0 => {}
+            1 => tell!("the invariant broke once more"),
+            more => tell!("the invariant broke {more} times more"),
+        }
     }
 
     /// Takes the digest that is to be the incident's, once, when all that the node had applied was gone through.
@@ -375,6 +441,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
     /// Prints the state if it is asked for, and says what it came to.
     fn end(mut self, end: End<F>) -> Result<Exit, Refusal> {
         self.output.flush().map_err(|error| Refusal::of_output(&error))?;
+        self.tell_unheld();
         if let (Why::Interrupted, Some(exit)) = (&end.why, self.interrupt.exit()) {
             tell!("ended at index {}, before all was gone through", end.index);
             return Ok(exit);
@@ -424,6 +491,7 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
         Ok(match (agrees, end.why) {
             (Some(false), _) => Exit::Diverged,
             (_, Why::Stopped(_)) => Exit::BadLines,
+            _ if self.unheld_count > 0 => Exit::BadLines,
             _ => Exit::Good,
         })
     }

@@ -261,6 +261,35 @@ fn every_place_inside_a_batch_can_be_asked_for() {
     assert_says(&ran, &["stopped at index 3: ", "no three at picky.js:5"]);
 }
 
+/// Words, of which only so many are allowed.
+const FEW: &str = "
+export const initialState = []
+export const methods = { append: (_, word) => ({ type: 'APPEND', word }) }
+export const reduce = (state, action) => action.word === 'clear' ? [] : [...state, action.word]
+export const invariant = (state) => state.length < 2 || `${state.length} are too many`
+";
+
+#[test]
+fn the_action_that_breaks_the_invariant_is_named() {
+    let place = Place::new("replay-invariant");
+    let app = place.script("few.js", FEW);
+    for at_once in [false, true] {
+        let words = ["one", "two", "clear", "three"];
+        let file = place.keep(&recorded(&app, &words, at_once));
+        let ran = replay(&file, &app, &[]).ended_with(1);
+        assert_eq!(printed(&ran), numbered(&words));
+        let told = r#"at index 2 {"type":"APPEND","word":"two"}, performed at a and in entry "#;
+        assert_says(&ran, &[told, ", broke the invariant: 2 are too many", SAME]);
+        assert_eq!(ran.stderr.matches("broke the invariant").count(), 1, "{}", ran.stderr);
+        replay(&file, &app, &["--to", "1"]).ended_with(0);
+        assert_says(&replay(&file, &app, &["--to", "2", "--state"]).ended_with(1), &[told]);
+    }
+    let file = place.keep(&recorded(&app, &["one", "two"], false));
+    let strict = place.script("strict.js", &FEW.replace("< 2", "< 0"));
+    let ran = replay(&file, &strict, &[]).ended_with(1);
+    assert_says(&ran, &["at index 0, where it begins, the state breaks the invariant: 0 are too many", "at index 1 "]);
+}
+
 #[test]
 fn what_is_not_known_to_be_committed_is_left_out_or_marked() {
     let place = Place::new("replay-uncommitted");

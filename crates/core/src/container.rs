@@ -105,6 +105,18 @@ pub trait Container: Send + Sync + 'static {
         Self::Method::from_call(name, arguments)
     }
 
+    /// What must hold of every state. Where it does not hold, it says what is wrong; so does its panic.
+    ///
+    /// Asked by development tools and simulations, and never while a cluster serves: it changes no outcome. Ask it by
+    /// [`holds`].
+    ///
+    /// # Errors
+    /// What is wrong with the state.
+    fn invariant(&self, state: &Self::State) -> Result<(), String> {
+        let _ = state;
+        Ok(())
+    }
+
     /// Writes a state, for a snapshot, and gives the state's digest.
     ///
     /// # Errors
@@ -203,6 +215,14 @@ pub trait Container: Send + Sync + 'static {
             }
         })
     }
+}
+
+/// Asks a container's [invariant](Container::invariant). It is the user's code, and may panic: then it does not hold.
+///
+/// # Errors
+/// What is wrong with the state.
+pub fn holds<C: Container>(container: &C, state: &C::State) -> Result<(), String> {
+    panics::caught("the invariant", || container.invariant(state)).map_err(|failure| failure.to_string()).flatten()
 }
 
 fn read_back<T: Payload>(bytes: &[u8]) -> Result<T, Failure> {

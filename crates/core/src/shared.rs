@@ -52,6 +52,10 @@ impl<C: Container> Container for Arc<C> {
         (**self).method(name, arguments)
     }
 
+    fn invariant(&self, state: &C::State) -> Result<(), String> {
+        (**self).invariant(state)
+    }
+
     fn save(&self, state: &C::State, output: &mut dyn Write) -> Result<Digest, PayloadError> {
         (**self).save(state, output)
     }

@@ -115,15 +115,6 @@ impl ScriptContainer {
         &self.options
     }
 
-    /// Asks the script's `invariant(state)`, if it exports one: what it says is wrong, if anything.
-    #[must_use]
-    pub fn invariant(&self, state: &ScriptState) -> Option<Result<(), String>> {
-        match self.state_here(state) {
-            Ok(state) => Some(self.engine.holds(self.slot(&state))?.map_err(|broken| broken.said)),
-            Err(error) => Some(Err(error.to_string())),
-        }
-    }
-
     /// What the development check has found since this was last asked.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
@@ -200,6 +191,12 @@ impl Container for ScriptContainer {
             return Err(CallError::unknown_method(name, self.methods()));
         }
         Ok(Method::new(name, arguments))
+    }
+
+    /// Asks the script's `invariant(state)`, if it exports one.
+    fn invariant(&self, state: &ScriptState) -> Result<(), String> {
+        let state = self.state_here(state).map_err(|error| error.to_string())?;
+        self.engine.holds(self.slot(&state)).unwrap_or(Ok(())).map_err(|broken| broken.said)
     }
 
     fn restore(&self, input: &mut dyn Read) -> Result<ScriptState, PayloadError> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use conflux_core::container::holds;
 use conflux_core::{
     BatchContext, Call, CallError, CallNumber, Container, Decision, Digest, Failure, Incarnation, Index, NodeName,
     Origin, Payload, PayloadError, Reduction, SessionId, Stamps,
@@ -129,7 +130,7 @@ impl<'a, F: Factory> Trial<'a, F> {
 
     /// Asks the container's invariant about the state; what it says is told once.
     fn ask_invariant(&mut self, line: u64, text: &str) {
-        let said = self.factory.broken(&self.container, &self.state);
+        let said = holds(&self.container, &self.state).err();
         if let Some(said) = said.clone().filter(|_| self.broken != said) {
             self.differ(line, text, Parted::Broken(said));
         }
@@ -370,6 +371,10 @@ mod tests {
                 Action::Hidden => self.hidden.fetch_add(1, Ordering::Relaxed),
             });
         }
+
+        fn invariant(&self, state: &Vec<u64>) -> Result<(), String> {
+            if state.contains(&666) { Err("it holds 666".into()) } else { Ok(()) }
+        }
     }
 
     fn differences(calls: &[(&str, Vec<Value>)]) -> Vec<Difference> {
@@ -397,6 +402,15 @@ mod tests {
         let [difference] = found.as_slice() else { panic!("one difference is found, not {found:?}") };
         let text = difference.to_string();
         assert!(text.starts_with("line 2: hidden: faulty: the reducer took \"Hidden\" to another state"), "{text}");
+    }
+
+    #[test]
+    fn an_invariant_that_breaks_is_found() {
+        let found =
+            differences(&[("honest", vec![1.into()]), ("honest", vec![666.into()]), ("honest", vec![2.into()])]);
+        let [broken] = found.as_slice() else { panic!("it is told once, not {found:?}") };
+        assert!(broken.is_broken());
+        assert_eq!(broken.to_string(), "line 2: honest: faulty: the invariant does not hold: it holds 666");
     }
 
     #[test]
