@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use conflux_core::container::holds;
 use conflux_core::{
     BatchContext, Call, CallError, Container, Context, Decided, Digest, Failure, Index, NodeName, Payload,
-    PayloadError, Reduction,
+    PayloadError, Random, Reduction,
 };
 use serde_json::Value;
 
@@ -155,6 +155,10 @@ impl<C: Container> Container for Guarded<C> {
 
     fn method(&self, name: &str, arguments: Vec<Value>) -> Result<C::Method, CallError> {
         self.container.method(name, arguments)
+    }
+
+    fn sample(&self, random: &mut Random) -> Result<Option<C::Method>, String> {
+        self.container.sample(random)
     }
 
     fn invariant(&self, state: &C::State) -> Result<(), String> {

@@ -39,3 +39,6 @@ export type Reducer<State, Action> = (state: Frozen<State>, action: Frozen<Actio
 
 /** Whether a state is as it must be. */
 export type Invariant<State> = (state: Frozen<State>) => boolean
+
+/** Makes a call up, for a simulation: the name of a method and its arguments; or null, for nothing this time. */
+export type Sample = (context: Pick<Context, 'random'>) => [name: string, ...args: Json[]] | null

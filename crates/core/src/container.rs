@@ -5,7 +5,7 @@ use std::fmt::{Debug, Display};
 use std::io::{Read, Write};
 
 use crate::call::CallError;
-use crate::context::{Context, Origin, Stamps, Stream, stream_seed};
+use crate::context::{Context, Origin, Random, Stamps, Stream, stream_seed};
 use crate::digest::Digest;
 use crate::ids::Index;
 use crate::panics;
@@ -103,6 +103,18 @@ pub trait Container: Send + Sync + 'static {
     /// Says which name or argument was wrong, and what is allowed.
     fn method(&self, name: &str, arguments: Vec<serde_json::Value>) -> Result<Self::Method, CallError> {
         Self::Method::from_call(name, arguments)
+    }
+
+    /// Makes a call up, for a simulation: it performs what this gives, and the same stream of random numbers gives the same
+    /// calls. `None` is nothing this time. Ask it by [`sampled`].
+    ///
+    /// The provided one makes up any value of the type of the methods: see [`Payload::sample`]. One's own makes those up
+    /// that matter.
+    ///
+    /// # Errors
+    /// When no call can be made up, in words.
+    fn sample(&self, random: &mut Random) -> Result<Option<Self::Method>, String> {
+        Self::Method::sample(random).map(Some).map_err(|error| error.to_string())
     }
 
     /// What must hold of every state. Where it does not hold, it says what is wrong; so does its panic.
@@ -223,6 +235,14 @@ pub trait Container: Send + Sync + 'static {
 /// What is wrong with the state.
 pub fn holds<C: Container>(container: &C, state: &C::State) -> Result<(), String> {
     panics::caught("the invariant", || container.invariant(state)).map_err(|failure| failure.to_string()).flatten()
+}
+
+/// Has a container [make a call up](Container::sample). That is the user's code, and may panic.
+///
+/// # Errors
+/// When no call can be made up, or making it up panics.
+pub fn sampled<C: Container>(container: &C, random: &mut Random) -> Result<Option<C::Method>, String> {
+    panics::caught("sample", || container.sample(random)).map_err(|failure| failure.to_string()).flatten()
 }
 
 fn read_back<T: Payload>(bytes: &[u8]) -> Result<T, Failure> {

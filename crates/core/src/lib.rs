@@ -51,6 +51,7 @@ pub mod payload;
 pub mod reject;
 mod release;
 pub mod roster;
+mod sample;
 pub mod session;
 pub mod shared;
 pub mod snapshot;

@@ -10,10 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::call::{self, CallError};
+use crate::context::Random;
 use crate::digest::Digest;
 use crate::message_pack::{NESTING_MAX, check_nesting};
 use crate::outlined::{OutlinedReader, OutlinedWriter};
 use crate::release::release;
+use crate::sample;
 
 /// The reader's own limit does not count enums, so it is set to where our own has refused already: an empty array may be one
 /// deeper.
@@ -120,6 +122,20 @@ pub trait Payload: Sized + Send + Sync + 'static {
     /// # Errors
     /// Says which name or argument was wrong, and what is allowed.
     fn from_call(name: &str, arguments: Vec<Value>) -> Result<Self, CallError>;
+
+    /// Makes a value up, for a simulation that performs whatever there is to be performed: the same stream of random
+    /// numbers makes the same value. Small numbers and few words mostly, so that different values meet at the same keys,
+    /// and odd ones now and then.
+    ///
+    /// The provided one fails. What serde reads is made up by asking the type what it is made of. That goes wrong for
+    /// types that take only a few of many values, as a text that has to be a date.
+    ///
+    /// # Errors
+    /// When no value can be made up.
+    fn sample(random: &mut Random) -> Result<Self, PayloadError> {
+        let _ = random;
+        Err(PayloadError::new("no value of it can be made up; give the container a `sample` of its own"))
+    }
 }
 
 impl<T> Payload for T
@@ -172,5 +188,9 @@ where
 
     fn from_call(name: &str, arguments: Vec<Value>) -> Result<Self, CallError> {
         call::from_call(name, arguments)
+    }
+
+    fn sample(random: &mut Random) -> Result<Self, PayloadError> {
+        sample::sample(random)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::call::CallError;
 use crate::container::{BatchContext, Call, Container, Decided, Failure, Reduction};
-use crate::context::Context;
+use crate::context::{Context, Random};
 use crate::digest::Digest;
 use crate::payload::PayloadError;
 
@@ -50,6 +50,10 @@ impl<C: Container> Container for Arc<C> {
 
     fn method(&self, name: &str, arguments: Vec<serde_json::Value>) -> Result<C::Method, CallError> {
         (**self).method(name, arguments)
+    }
+
+    fn sample(&self, random: &mut Random) -> Result<Option<C::Method>, String> {
+        (**self).sample(random)
     }
 
     fn invariant(&self, state: &C::State) -> Result<(), String> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conflux_core::{
-    BatchContext, Call, CallError, Container, Context, Decided, Decision, Digest, Failure, PayloadError, Reduction,
-    Reject,
+    BatchContext, Call, CallError, Container, Context, Decided, Decision, Digest, Failure, PayloadError, Random,
+    Reduction, Reject,
 };
 use serde_json::Value;
 
@@ -191,6 +191,12 @@ impl Container for ScriptContainer {
             return Err(CallError::unknown_method(name, self.methods()));
         }
         Ok(Method::new(name, arguments))
+    }
+
+    /// Asks the script's `sample({ random })`, if it exports one, within the limits of a method. Else it is any of the
+    /// methods, with as many arguments as its function names.
+    fn sample(&self, random: &mut Random) -> Result<Option<Method>, String> {
+        self.engine.sample(random).map_err(|failure| failure.to_string())
     }
 
     /// Asks the script's `invariant(state)`, if it exports one.

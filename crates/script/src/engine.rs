@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use conflux_core::container::ACTION_BYTES_MAX;
-use conflux_core::{BatchContext, Call, Decision, Failure, Index, PayloadError, Reject};
+use conflux_core::{BatchContext, Call, Decision, Failure, Index, Payload, PayloadError, Random, Reject};
+use serde_json::Value;
 
 use crate::call::{Action, Method};
 use crate::error::ScriptError;
@@ -278,6 +279,33 @@ impl Engine {
                 Err(Broken { said: cut.into_failure("invariant", &self.options).to_string(), is_cut })
             }
         })
+    }
+
+    /// A call that the script makes up, or one of any of its methods; `None` where there is none this time.
+    pub(crate) fn sample(&self, random: &mut Random) -> Result<Option<Method>, Failure> {
+        if self.script.has_sampler {
+            return self.invented(Random::new(random.next_u64()));
+        }
+        let nth = random.below(self.script.methods.len() as u64) as usize;
+        let arguments = (0..self.script.lengths.get(nth).copied().unwrap_or(0)).map(|_| Value::sample(random));
+        let arguments = arguments.collect::<Result<_, _>>();
+        let arguments = arguments.map_err(|error| Failure { message: error.to_string(), at: None })?;
+        Ok(Some(Method::new(&self.script.methods[nth], arguments)))
+    }
+
+    fn invented(&self, random: Random) -> Result<Option<Method>, Failure> {
+        let mut heap = self.enter();
+        heap.draw_from(Streams::One(random));
+        let said = heap.invent().map_err(|cut| cut.into_failure("sample", &self.options)).and_then(|said| {
+            match said.split_at_checked(1) {
+                None => Ok(None),
+                Some(("S", json)) => Method::decode(json.as_bytes())
+                    .map(Some)
+                    .map_err(|error| Failure { message: format!("sample returned {error}"), at: None }),
+                Some((_, json)) => Err(heap::failure(json)),
+            }
+        });
+        said.map_err(|failure| Failure { at: failure.at.or_else(|| self.script.sampler_place.clone()), ..failure })
     }
 
     fn enter(&self) -> MutexGuard<'_, Heap> {

@@ -77,10 +77,15 @@ pub(crate) struct Script {
     pub(crate) methods: Vec<String>,
     /// Where each of them begins, as `file:line`.
     pub(crate) places: Vec<Option<String>>,
+    /// How many arguments each of them takes, as it says itself.
+    pub(crate) lengths: Vec<u32>,
     pub(crate) reducer_place: Option<String>,
     pub(crate) invariant_place: Option<String>,
     /// Whether it exports an invariant.
     pub(crate) has_invariant: bool,
+    pub(crate) sampler_place: Option<String>,
+    /// Whether it makes calls up by itself.
+    pub(crate) has_sampler: bool,
 }
 
 /// Why code was cut short.
@@ -343,11 +348,18 @@ impl Heap {
 
     /// Asks the script's invariant; an empty string where it holds.
     pub(crate) fn holds(&mut self, slot: Slot) -> Result<Option<String>, Cut> {
+        self.ask(|ctx| function(ctx, "holds")?.call((slot,)))
+    }
+
+    /// Has the script make a call up: a letter for what came of it, and JSON; an empty string where there is none this time.
+    pub(crate) fn invent(&mut self) -> Result<String, Cut> {
+        self.ask(|ctx| function(ctx, "invent")?.call(()))
+    }
+
+    /// Runs what belongs to no call, within the limits of one.
+    fn ask<T>(&mut self, run: impl FnOnce(&Ctx<'_>) -> rquickjs::Result<T>) -> Result<T, Cut> {
         self.enter(Mode::Limited(self.options.method_time));
-        let said = self.context.with(|ctx| {
-            let run = || function(&ctx, "holds")?.call((slot,));
-            run().catch(&ctx).map_err(|error| cut(&error))
-        });
+        let said = self.context.with(|ctx| run(&ctx).catch(&ctx).map_err(|error| cut(&error)));
         let hit = self.watch.hit();
         self.enter(Mode::Unlimited);
         match hit {

@@ -20,6 +20,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Two more exports are for development: `invariant(state)` says what must hold, and `sample({ random })` makes calls up
+//! for a simulation, `[name, ...arguments]` or `null`. Without it any method is called with any arguments.
+//!
 //! # Costs
 //! A batch pays one lock and one hop into the heap. Of an action, only what it made anew is walked and frozen; a reducer
 //! that copies a list of *n* items costs *n*, in JavaScript as anywhere. A state is written as JSON only when somebody

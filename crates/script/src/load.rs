@@ -53,9 +53,12 @@ pub(crate) fn load_script(
             Script {
                 methods: adopted.get::<_, Option<Vec<String>>>("names")?.unwrap_or_default(),
                 places: adopted.get::<_, Option<Vec<Option<String>>>>("places")?.unwrap_or_default(),
+                lengths: adopted.get::<_, Option<Vec<u32>>>("lengths")?.unwrap_or_default(),
                 reducer_place: adopted.get("reducerPlace")?,
                 invariant_place: adopted.get("invariantPlace")?,
                 has_invariant: adopted.get::<_, Option<bool>>("invariant")?.unwrap_or(false),
+                sampler_place: adopted.get("samplerPlace")?,
+                has_sampler: adopted.get::<_, Option<bool>>("sampler")?.unwrap_or(false),
             },
         ))
     };

@@ -17,6 +17,6 @@ pub(crate) const TEXT: &str = concat!(
     include_str!("world/clone.js"),
     include_str!("world/console.js"),
     include_str!("world/frozen.js"),
-    "return { decide, keep, reduceAll, write, read, copy, release, holds, adopt, run, trace, role, progress: () => decided * 4 + running };\n",
+    "return { decide, keep, reduceAll, write, read, copy, release, holds, invent, adopt, run, trace, role, progress: () => decided * 4 + running };\n",
     "})",
 );

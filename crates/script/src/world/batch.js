@@ -1,9 +1,9 @@
 // Batches: calls decided and actions applied, on states that are kept in slots.
 
 const slots = [];
-let methods = [], names = [], places = {};
-let reducer = null, invariant = null;
-let reducerPlace;
+let methods = [], names = [], places = {}, lengths = [];
+let reducer = null, invariant = null, sampler = null;
+let reducerPlace, samplerPlace;
 let plain = false; // the 2016 form: methods get their arguments only
 
 // Where the batch in hand has got to; kept outside so that Rust finds it when the batch is cut short.
@@ -31,6 +31,7 @@ const lend = (context, functions) => {
 };
 const methodContext = lend({ state: undefined, time: 0, elapsed: 0, origin: '', index: 0 }, { random, reject });
 const reducerContext = lend({ index: 0, time: 0, elapsed: 0, origin: '' }, { random });
+const samplerContext = lend({}, { random });
 
 const place = (fn) => {
   try {
@@ -231,6 +232,40 @@ function holds(slot) {
     return said instanceof Error ? String(said.message) : String(said);
   } catch (error) {
     return error instanceof Error && !isBug(error) ? String(error.message) : thrownText(error);
+  } finally {
+    running = LOADING;
+  }
+}
+
+// A call that the script makes up: S and the JSON of its name and arguments; '' where there is none this time; or a
+// failure.
+function invent() {
+  running = METHOD;
+  role.reducing = false;
+  stream = -1;
+  // It is no batch's: no clock has come so far.
+  nth = time = elapsed = 0;
+  let call;
+  try {
+    call = sampler(samplerContext);
+    if (call === null || call === undefined) return '';
+    if (!isArray(call) || typeof call[0] !== 'string') {
+      const what = call instanceof Promise ? 'a Promise'
+        : isArray(call) && call.length > 0 ? 'an array that begins with ' + show(call[0]) : show(call);
+      return failed(
+        'sample returned ' + what + '; it returns [name, ...arguments], or null for nothing this time', undefined,
+        samplerPlace,
+      );
+    }
+    for (let i = 0; i < names.length; i++) if (names[i] === call[0]) return 'S' + checkedText(call);
+    return failed(
+      'sample returned a call of ' + show(call[0]) + ', and there is no such method; the methods are ' + join(names, ', '),
+      undefined, samplerPlace,
+    );
+  } catch (error) {
+    if (isOutOfMemory(error)) throw error;
+    if (error !== NOT_JSON) return failed('sample: ' + thrownText(error), stackOf(error), samplerPlace);
+    return failed('sample returned ' + (complaint(call, 'call') ?? 'what JSON cannot hold'), undefined, samplerPlace);
   } finally {
     running = LOADING;
   }

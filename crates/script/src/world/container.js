@@ -41,6 +41,7 @@ function adopt(exports, isPlain, slot, mayHaveAccessors) {
     methods[i] = table[name];
     names[i] = name;
     places[name] = place(table[name]);
+    lengths[i] = lengthOf(table[name]);
   }
   if (typeof source.reduce !== 'function') {
     return problem(
@@ -57,6 +58,13 @@ function adopt(exports, isPlain, slot, mayHaveAccessors) {
     }
     invariant = source.invariant;
   }
+  if (source.sample !== undefined) {
+    if (typeof source.sample !== 'function') {
+      return problem('"sample" is ' + show(source.sample) + ', but must be a function');
+    }
+    sampler = source.sample;
+    samplerPlace = place(sampler);
+  }
   freezeRealm();
   const initial = initialState(source);
   if (initial.problem !== undefined) return initial;
@@ -66,8 +74,21 @@ function adopt(exports, isPlain, slot, mayHaveAccessors) {
     if (error !== NOT_JSON) throw error;
     return problem('the initial state holds ' + (complaint(initial.state, 'state') ?? 'what JSON cannot hold'));
   }
-  return { names, places: placesInOrder(), reducerPlace,
+  return { names, places: placesInOrder(), lengths, reducerPlace, sampler: sampler !== null, samplerPlace,
     invariant: invariant !== null, invariantPlace: invariant === null ? undefined : place(invariant) };
+}
+
+// How many arguments a method says that it takes; the first one of an ES module's is the context.
+function lengthOf(method) {
+  let length;
+  try {
+    length = method.length;
+  } catch {
+    return 0;
+  }
+  if (typeof length !== 'number' || !(length > 0)) return 0;
+  length = length > 8 ? 8 : length | 0;
+  return plain || length === 0 ? length : length - 1;
 }
 
 function placesInOrder() {
