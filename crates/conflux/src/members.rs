@@ -264,7 +264,9 @@ impl<C: Container> Core<C> {
             }
             // Another leader may be known in a moment.
             let again = self.options.timing.heartbeat.min(deadline.saturating_duration_since(Instant::now()));
-            let _ = timeout(again, watcher.changed()).await;
+            if let Ok(Err(watch::Gone)) = timeout(again, watcher.changed()).await {
+                return Err(MemberError::Closed);
+            }
         }
         Err(MemberError::Deadline(patience, why))
     }
@@ -352,8 +354,7 @@ impl<C: Container> Core<C> {
                         if Instant::now() >= heard_by {
                             return Asked::Refused(why);
                         }
-                        self.engine.progressed(heard_by).await;
-                        if self.engine.leading().is_none() {
+                        if self.engine.progressed(heard_by).await.is_err() || self.engine.leading().is_none() {
                             return Asked::NotLeading(format!("{} leads no more", self.me().name));
                         }
                         continue;
@@ -410,8 +411,7 @@ impl<C: Container> Core<C> {
             if !may_come || Instant::now() >= until {
                 return Asked::Refused(unfit(&names(&view.voters), name));
             }
-            self.engine.progressed(until).await;
-            if self.engine.leading().is_none() {
+            if self.engine.progressed(until).await.is_err() || self.engine.leading().is_none() {
                 return Asked::NotLeading(format!("{} leads no more", self.me().name));
             }
         }

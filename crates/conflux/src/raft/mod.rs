@@ -344,12 +344,14 @@ impl Engine {
     }
 
     /// Waits until somebody answered this leader, or until then.
-    pub(crate) async fn progressed(&self, until: tokio::time::Instant) {
+    ///
+    /// # Errors
+    /// When the engine has stopped: nobody answers any more.
+    pub(crate) async fn progressed(&self, until: tokio::time::Instant) -> Result<(), watch::Gone> {
         let mut metrics = self.raft.data_metrics();
         // What there is was looked at already.
         metrics.borrow_and_update();
-        // An error says that the engine has stopped, which others see.
-        let _ = tokio::time::timeout_at(until, metrics.changed()).await;
+        tokio::time::timeout_at(until, metrics.changed()).await.unwrap_or(Ok(()))
     }
 
     /// What is in the log and on the disk, and what `look` sees while nothing is applied.

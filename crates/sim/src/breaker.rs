@@ -1,0 +1,557 @@
+//! The one who breaks things, as the schedule says.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use conflux::channel::Faults;
+use conflux::disk::Keep;
+use conflux::{Container, Random, Role};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::fault::{Fault, FaultKind};
+use crate::schedule::{name, pick};
+use crate::trace::Lane;
+use crate::world::{Life, Medium, World, files_of};
+
+/// The task that does all that the schedule says, when it says so.
+pub(crate) async fn break_all<C: Container>(world: Arc<World<C>>) {
+    let begun = Instant::now();
+    let faults = world.schedule.faults.clone();
+    for fault in faults {
+        sleep_until(begun + fault.at).await;
+        if !world.is_going() {
+            return;
+        }
+        tokio::spawn(befall(world.clone(), fault.what));
+    }
+}
+
+/// One fault, from its beginning to its end. It is counted when it has happened.
+async fn befall<C: Container>(world: Arc<World<C>>, fault: Fault) {
+    let happened = match fault.kind {
+        FaultKind::Partition | FaultKind::LeaderAlone | FaultKind::Bridge | FaultKind::OneWay | FaultKind::SlowLink => {
+            part(&world, &fault).await
+        }
+        FaultKind::Reset => {
+            world.channel.reset(name(fault.node), name(fault.other));
+            true
+        }
+        FaultKind::Loss | FaultKind::Duplication | FaultKind::Delay | FaultKind::Corruption => {
+            rain(&world, &fault).await
+        }
+        // Whoever calls does it.
+        FaultKind::HugeCall => return,
+        FaultKind::Kill => kill_for(&world, &fault, Keep::Everything).await,
+        FaultKind::PowerLoss => kill_for(&world, &fault, fault.keep).await,
+        FaultKind::PowerLossOfAll => kill_all(&world, &fault).await,
+        FaultKind::KillAtAwait => kill_at_await(&world, &fault).await,
+        FaultKind::KillAtDisk => kill_at_disk(&world, &fault).await,
+        FaultKind::RollingRestart => roll(&world).await,
+        FaultKind::Close => close_for(&world, fault.node, fault.lasts).await,
+        FaultKind::Pause => pause(&world, &fault).await,
+        FaultKind::DiskError | FaultKind::DiskFull => fail_disk(&world, &fault).await,
+        FaultKind::SlowDisk => slow_disk(&world, &fault).await,
+        FaultKind::BitFlip => flip(&world, &fault).await,
+        FaultKind::ClockJump => jump(&world, &fault),
+        FaultKind::Seat => change_members(&world, &fault, seat(world.clone(), fault.clone())).await,
+        FaultKind::ChangeInterrupted => change_members(&world, &fault, interrupt(world.clone(), fault.clone())).await,
+        FaultKind::Replace => change_members(&world, &fault, replace(world.clone(), fault.clone())).await,
+        FaultKind::Wipe => change_members(&world, &fault, wipe(world.clone(), fault.clone(), false)).await,
+        FaultKind::OldDisk => change_members(&world, &fault, wipe(world.clone(), fault.clone(), true)).await,
+        FaultKind::Transfer => transfer(&world, &fault).await,
+        FaultKind::OtherVersion => other_version(&world, &fault).await,
+    };
+    if happened {
+        world.count(fault.kind.name());
+    }
+}
+
+fn announce<C: Container>(world: &World<C>, fault: &Fault) {
+    world.say(Lane::World, format_args!("{fault}"));
+    world.trace.span(Lane::World, format_args!("{fault}"), fault.lasts);
+}
+
+/// Something is between nodes, for a while.
+async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let nodes = world.schedule.settings.nodes;
+    if nodes < 2 {
+        return false;
+    }
+    let random = &mut Random::new(fault.seed);
+    let mut sides: [Vec<&str>; 2] = Default::default();
+    match fault.kind {
+        FaultKind::OneWay => world.channel.cut(name(fault.node), name(fault.other)),
+        FaultKind::SlowLink => {
+            let by = Duration::from_millis((fault.strength * 400.0) as u64);
+            world.channel.slow(name(fault.node), name(fault.other), by);
+        }
+        FaultKind::LeaderAlone => {
+            let Some(leader) = world.leader() else { return false };
+            (0..nodes).for_each(|node| sides[usize::from(node == leader)].push(name(node)));
+        }
+        FaultKind::Bridge => {
+            for node in 0..nodes {
+                let side = random.below(2) as usize;
+                sides[side].push(name(node));
+                if node == fault.node {
+                    sides[1 - side].push(name(node));
+                }
+            }
+        }
+        _ => (0..nodes).for_each(|node| sides[random.below(2) as usize].push(name(node))),
+    }
+    announce(world, fault);
+    if !(sides[0].is_empty() && sides[1].is_empty()) {
+        world.say(Lane::Network, format_args!("parted: {sides:?}"));
+        world.channel.partition(&[&sides[0], &sides[1]]);
+    }
+    sleep(fault.lasts).await;
+    world.say(Lane::Network, format_args!("healed"));
+    world.channel.heal();
+    true
+}
+
+/// Something befalls messages, for a while.
+async fn rain<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    announce(world, fault);
+    let set = |strength: f64| {
+        let mut known = world.known();
+        let Faults { loss, duplicate, corrupt, delay } = &mut known.faults;
+        match fault.kind {
+            FaultKind::Loss => *loss = 0.3 * strength,
+            FaultKind::Duplication => *duplicate = 0.5 * strength,
+            FaultKind::Corruption => *corrupt = 0.2 * strength,
+            _ => *delay = Duration::ZERO..Duration::from_millis((300.0 * strength * strength) as u64),
+        }
+        let faults = known.faults.clone();
+        drop(known);
+        world.channel.set_faults(faults);
+    };
+    set(fault.strength);
+    sleep(fault.lasts).await;
+    set(0.0);
+    true
+}
+
+/// Takes a node in hand, if nobody else has: nobody else kills it, or opens it.
+fn seize<C: Container>(world: &World<C>, node: usize) -> Option<Life> {
+    let mut known = world.known();
+    let slot = known.slots.get_mut(node)?;
+    if slot.busy || slot.node.is_none() {
+        return None;
+    }
+    slot.busy = true;
+    slot.life.clone()
+}
+
+/// Ends a node where it stands.
+fn kill<C: Container>(world: &World<C>, node: usize, life: &Life, keep: Keep) {
+    world.say(Lane::Node(node), format_args!("dies, and its disk keeps {keep:?}"));
+    *life.death.keep.lock().unwrap_or_else(PoisonError::into_inner) = keep;
+    life.process.kill();
+    // Whoever drops the last clone of it closes it, which must not be done while the world is locked.
+    let dead = world.known().slots[node].node.take();
+    drop(dead);
+}
+
+async fn kill_for<C: Container>(world: &Arc<World<C>>, fault: &Fault, keep: Keep) -> bool {
+    let Some(life) = seize(world, fault.node) else { return false };
+    announce(world, fault);
+    kill(world, fault.node, &life, keep);
+    sleep(fault.lasts).await;
+    world.open(fault.node).await;
+    true
+}
+
+async fn kill_all<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    announce(world, fault);
+    let seized: Vec<_> =
+        world.open_nodes().into_iter().filter_map(|node| Some((node, seize(world, node)?))).collect();
+    for (node, life) in &seized {
+        kill(world, *node, life, fault.keep);
+    }
+    sleep(fault.lasts).await;
+    for (node, _) in &seized {
+        world.open(*node).await;
+    }
+    seized.len() > 1 || world.schedule.settings.nodes == 1
+}
+
+/// Waits until a process has died by itself. `false` when it does not, in time.
+async fn dies<C: Container>(world: &Arc<World<C>>, node: usize, life: &Life) -> bool {
+    let until = Instant::now() + Duration::from_secs(2);
+    while !life.process.is_dead() {
+        if Instant::now() > until {
+            return false;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    world.say(Lane::Node(node), format_args!("is dead"));
+    let dead = world.known().slots[node].node.take();
+    drop(dead);
+    true
+}
+
+async fn kill_at_await<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let Some(life) = seize(world, fault.node) else { return false };
+    announce(world, fault);
+    *life.death.keep.lock().unwrap_or_else(PoisonError::into_inner) = fault.keep;
+    life.process.kill_after(fault.nth);
+    if !dies(world, fault.node, &life).await {
+        life.process.spare();
+        world.known().slots[fault.node].busy = false;
+        return false;
+    }
+    sleep(fault.lasts).await;
+    world.open(fault.node).await;
+    true
+}
+
+async fn kill_at_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let medium = world.known().slots[fault.node].disk.medium.clone();
+    let Medium::Files(files, _) = medium else { return false };
+    let Some(life) = seize(world, fault.node) else { return false };
+    announce(world, fault);
+    files.crash_at(1 + fault.nth, fault.keep);
+    if !dies(world, fault.node, &life).await {
+        files.heal();
+        world.known().slots[fault.node].busy = false;
+        return false;
+    }
+    sleep(fault.lasts).await;
+    world.open(fault.node).await;
+    true
+}
+
+/// Closes a node as its owner would, and opens it again.
+async fn close_for<C: Container>(world: &Arc<World<C>>, node: usize, lasts: Duration) -> bool {
+    if seize(world, node).is_none() {
+        return false;
+    }
+    world.say(Lane::Node(node), format_args!("is closed"));
+    let closed = world.known().slots[node].node.take();
+    if let Some(closed) = closed {
+        closed.close().await;
+    }
+    sleep(lasts).await;
+    world.open(node).await;
+    true
+}
+
+async fn roll<C: Container>(world: &Arc<World<C>>) -> bool {
+    let mut rolled = 0;
+    for node in 0..world.schedule.settings.nodes {
+        rolled += usize::from(close_for(world, node, Duration::from_millis(50)).await);
+        sleep(Duration::from_millis(300)).await;
+    }
+    rolled > 0
+}
+
+async fn pause<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let Some(life) = seize(world, fault.node) else { return false };
+    announce(world, fault);
+    world.known().slots[fault.node].stands_still = true;
+    life.process.pause();
+    sleep(fault.lasts).await;
+    world.say(Lane::Node(fault.node), format_args!("goes on"));
+    life.process.resume();
+    // What it owes it may tell now.
+    sleep(Duration::from_millis(20)).await;
+    let mut known = world.known();
+    known.slots[fault.node].stands_still = false;
+    known.slots[fault.node].busy = false;
+    true
+}
+
+/// A disk fails: the node stops, and is opened again once the disk works.
+async fn fail_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let medium = world.known().slots[fault.node].disk.medium.clone();
+    let Medium::Files(files, _) = medium else { return false };
+    let Some(life) = seize(world, fault.node) else { return false };
+    announce(world, fault);
+    world.known().slots[fault.node].excuse = Some("disk");
+    match fault.kind {
+        FaultKind::DiskFull => files.set_room(Random::new(fault.seed).below(2000)),
+        _ => {
+            let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::PermissionDenied];
+            files.fail(1 + fault.nth, pick(&mut Random::new(fault.seed), &kinds));
+        }
+    }
+    let Some((node, _)) = world.node(fault.node) else { return false };
+    let until = Instant::now() + Duration::from_secs(3);
+    while node.status().role != Role::Stopped && Instant::now() < until {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let stopped = node.status().role == Role::Stopped;
+    drop(node);
+    files.heal();
+    if stopped {
+        kill(world, fault.node, &life, Keep::Everything);
+        sleep(fault.lasts).await;
+        world.known().slots[fault.node].excuse = None;
+        world.open(fault.node).await;
+    } else {
+        let mut known = world.known();
+        known.slots[fault.node].excuse = None;
+        known.slots[fault.node].busy = false;
+    }
+    stopped
+}
+
+async fn slow_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let medium = world.known().slots[fault.node].disk.medium.clone();
+    let Medium::Files(_, disk) = medium else { return false };
+    announce(world, fault);
+    disk.set_latency(Duration::from_millis((fault.strength * 200.0) as u64));
+    sleep(fault.lasts).await;
+    disk.set_latency(world.schedule.settings.disk_latency);
+    true
+}
+
+fn jump<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    announce(world, fault);
+    let year_ms = 365 * 24 * 3_600_000;
+    let by = Random::new(fault.seed).below(2 * year_ms) as i64 - year_ms as i64;
+    world.known().slots[fault.node].clock_ms.store(by, std::sync::atomic::Ordering::Relaxed);
+    true
+}
+
+async fn transfer<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let Some((node, _)) = world.node(fault.node) else { return false };
+    announce(world, fault);
+    node.transfer_leadership(None).await.is_ok()
+}
+
+/// A node of another release is started on the data of one.
+async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    if seize(world, fault.node).is_none() {
+        return false;
+    }
+    announce(world, fault);
+    let closed = world.known().slots[fault.node].node.take();
+    if let Some(closed) = closed {
+        closed.close().await;
+    }
+    {
+        let mut known = world.known();
+        let slot = &mut known.slots[fault.node];
+        (slot.excuse, slot.version_ahead) = (Some("version"), 1);
+    }
+    let opened = world.open(fault.node).await;
+    world.say(Lane::Node(fault.node), format_args!("runs another version: {opened}"));
+    world.known().slots[fault.node].busy = true;
+    sleep(fault.lasts).await;
+    let closed = world.known().slots[fault.node].node.take();
+    if let Some(closed) = closed {
+        closed.close().await;
+    }
+    {
+        let mut known = world.known();
+        let slot = &mut known.slots[fault.node];
+        (slot.excuse, slot.version_ahead) = (None, 0);
+    }
+    world.open(fault.node).await;
+    true
+}
+
+/// Does something to the members, unless somebody else does. Where it takes a memory away, a majority keeps theirs.
+async fn change_members<C: Container>(world: &Arc<World<C>>, fault: &Fault, change: impl Future<Output = bool>) -> bool {
+    let nodes = world.schedule.settings.nodes;
+    let takes_memory = matches!(fault.kind, FaultKind::Wipe | FaultKind::OldDisk | FaultKind::Replace);
+    if nodes < 2 || (takes_memory && world.schedule.settings.minority() == 0) {
+        return false;
+    }
+    if std::mem::replace(&mut world.known().members_change, true) {
+        return false;
+    }
+    announce(world, fault);
+    let happened = change.await;
+    if !takes_memory {
+        // What was asked for and not heard of may still come to be: nobody must lose a memory before.
+        sleep(LATE_CHANGE).await;
+    }
+    reseat(world, fault.node).await;
+    world.known().members_change = false;
+    happened
+}
+
+/// By then a change of members that was asked for has come to be, or never does.
+const LATE_CHANGE: Duration = Duration::from_secs(6);
+
+async fn seat<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
+    let Some((node, _)) = world.node(fault.other) else { return false };
+    let done = node.demote_member(name(fault.node)).await.is_ok();
+    drop(node);
+    sleep(fault.lasts).await;
+    done
+}
+
+async fn interrupt<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
+    let Some((node, _)) = world.node(fault.other) else { return false };
+    let changing = tokio::spawn(async move { node.demote_member(name(fault.node)).await.is_ok() });
+    let Some(leader) = world.leader() else { return false };
+    let Some(life) = seize(&world, leader) else { return false };
+    *life.death.keep.lock().unwrap_or_else(PoisonError::into_inner) = fault.keep;
+    life.process.kill_after(fault.nth);
+    if dies(&world, leader, &life).await {
+        sleep(fault.lasts).await;
+        world.open(leader).await;
+        let _ = changing.await;
+        return true;
+    }
+    life.process.spare();
+    world.known().slots[leader].busy = false;
+    let _ = changing.await;
+    false
+}
+
+async fn replace<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
+    let Some((node, _)) = world.node(fault.other) else { return false };
+    world.known().slots[fault.node].excuse = Some("removed");
+    let removed = node.remove_member(name(fault.node)).await;
+    drop(node);
+    if let Err(error) = removed {
+        // It may come to be removed all the same.
+        world.say(Lane::World, format_args!("{} is not removed, as far as is known: {error}", name(fault.node)));
+    }
+    sleep(fault.lasts).await;
+    fresh(&world, fault.node, Keep::Everything).await
+}
+
+/// Gives a node a disk with nothing on it.
+async fn fresh<C: Container>(world: &Arc<World<C>>, node: usize, keep: Keep) -> bool {
+    let life = loop {
+        if let Some(life) = seize(world, node) {
+            break life;
+        }
+        if !world.is_going() && !world.known().slots[node].busy {
+            return false;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    kill(world, node, &life, keep);
+    let disk = world.new_disk();
+    {
+        let mut known = world.known();
+        (known.slots[node].disk, known.slots[node].excuse) = (disk, None);
+    }
+    sleep(Duration::from_millis(100)).await;
+    world.open(node).await;
+    true
+}
+
+async fn wipe<C: Container>(world: Arc<World<C>>, fault: Fault, comes_back: bool) -> bool {
+    let old = world.known().slots[fault.node].disk.clone();
+    if !fresh(&world, fault.node, fault.keep).await {
+        return false;
+    }
+    if !comes_back {
+        return true;
+    }
+    reseat(&world, fault.node).await;
+    // Whoever has its seat now, the disk of the one before is put in once more, for a while.
+    let life = loop {
+        if let Some(life) = seize(&world, fault.node) {
+            break life;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    world.known().slots[fault.node].excuse = Some("an old disk");
+    kill(&world, fault.node, &life, Keep::Everything);
+    let new = std::mem::replace(&mut world.known().slots[fault.node].disk, old);
+    world.open(fault.node).await;
+    sleep(fault.lasts).await;
+    let life = loop {
+        if let Some(life) = seize(&world, fault.node) {
+            break Some(life);
+        }
+        if world.known().slots[fault.node].node.is_none() {
+            break None;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    if let Some(life) = life {
+        kill(&world, fault.node, &life, Keep::Everything);
+    }
+    {
+        let mut known = world.known();
+        (known.slots[fault.node].disk, known.slots[fault.node].excuse) = (new, None);
+    }
+    world.open(fault.node).await;
+    true
+}
+
+/// Damages a file. The node finds it, or it was of no importance; found, the disk is replaced.
+async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    let medium = world.known().slots[fault.node].disk.medium.clone();
+    let Medium::Files(files, _) = medium else { return false };
+    if world.schedule.settings.minority() == 0 || std::mem::replace(&mut world.known().members_change, true) {
+        return false;
+    }
+    let Some(life) = seize(world, fault.node) else {
+        world.known().members_change = false;
+        return false;
+    };
+    announce(world, fault);
+    kill(world, fault.node, &life, Keep::Everything);
+    let random = &mut Random::new(fault.seed);
+    // The end of a log cannot be told from a write that was torn: what is damaged lies before it.
+    let some: Vec<_> = files_of(&files).into_iter().filter(|(_, content)| content.len() > 64).collect();
+    let flipped = !some.is_empty();
+    if flipped {
+        let (file, mut content) = pick(random, &some);
+        let bit = random.below(4 * content.len() as u64);
+        content[(bit / 8) as usize] ^= 1 << (bit % 8);
+        world.say(Lane::Node(fault.node), format_args!("bit {bit} of {} flips", file.display()));
+        files.set_content(&file, content);
+    }
+    world.known().slots[fault.node].excuse = Some("damage");
+    sleep(fault.lasts).await;
+    if world.open(fault.node).await {
+        // A snapshot is checked as it is read: perhaps later.
+        world.say(Lane::Node(fault.node), format_args!("does not notice, so far"));
+        fresh(world, fault.node, Keep::Everything).await;
+    } else {
+        world.count("damage found");
+        let disk = world.new_disk();
+        {
+            let mut known = world.known();
+            (known.slots[fault.node].disk, known.slots[fault.node].excuse) = (disk, None);
+        }
+        world.open(fault.node).await;
+    }
+    reseat(world, fault.node).await;
+    world.known().members_change = false;
+    flipped
+}
+
+/// Has a node get its seat again, and waits until nobody counts on the member that it was.
+pub(crate) async fn reseat<C: Container>(world: &Arc<World<C>>, node: usize) {
+    loop {
+        if let Some((opened, _)) = world.node(node) {
+            let status = opened.status();
+            // While a change is under way, both members of the name are listed.
+            let settled = status.voters.len() == world.schedule.settings.nodes
+                && matches!(status.role, Role::Leader | Role::Follower);
+            if settled {
+                // What it was part of in that term, when it was told of a commit in it, is committed.
+                let read = opened.linearizable_index().await;
+                let after = opened.status();
+                if read.is_ok() && after.voters == status.voters && after.term == status.term {
+                    return world.say(Lane::Node(node), format_args!("has its seat"));
+                }
+            } else if status.role == Role::Learner {
+                let _ = opened.add_member(name(node)).await;
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Lifts all that is between nodes.
+pub(crate) fn heal<C: Container>(world: &World<C>) {
+    world.known().faults = Faults::default();
+    world.channel.set_faults(Faults::default());
+    world.channel.heal();
+}

@@ -1,0 +1,66 @@
+//! Promise 4: a call takes effect once at most, and calls of one opening in the order in which they were started.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Claim, Fate, Try};
+use crate::wrong::{Checked, Promise, Wrong, hold};
+
+#[derive(Default)]
+pub(crate) struct ExactlyOnce {
+    /// The place of each call that took effect.
+    places: BTreeMap<u64, u64>,
+    /// The last try of each opening that took effect, and its place.
+    last: BTreeMap<u64, (usize, u64)>,
+}
+
+impl ExactlyOnce {
+    /// A call takes effect. `order` is its opening and the number of its try, where no other try of it can be meant.
+    pub(crate) fn took_effect(&mut self, tag: u64, index: u64, order: Option<(u64, usize)>) -> Checked {
+        let first = *self.places.entry(tag).or_insert(index);
+        hold!(ExactlyOnce, first == index, "call {tag} took effect at {first} and at {index}");
+        if let Some((opening, number)) = order
+            && let Some((before, place)) = self.last.insert(opening, (number, index))
+        {
+            hold!(ExactlyOnce, before < number, "try {before} is at {place}, and try {number}, started before it on the same node, at {index}");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn place(&self, tag: u64) -> Option<u64> {
+        self.places.get(&tag).copied()
+    }
+}
+
+/// Calls of which every try was told that it took no effect, and that did.
+pub(crate) fn denied_and_done(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
+    let mut by_call: BTreeMap<u64, Vec<&Try>> = BTreeMap::new();
+    for one in tries {
+        by_call.entry(one.tag).or_default().push(one);
+    }
+    let mut wrong = Vec::new();
+    for (tag, tries) in by_call {
+        let Some(index) = done.place(tag) else { continue };
+        if tries.iter().all(|one| one.claims.iter().any(denies)) {
+            let what = format!("every try of call {tag} was told that it took no effect, and it did at {index}");
+            wrong.push(Wrong::new(Promise::ExactlyOnce, what));
+        }
+        // A try under an id of its own speaks for itself only: another may have taken effect after it was given up.
+        for claim in tries.iter().filter(|one| one.chosen.is_none()).flat_map(|one| &one.claims) {
+            if denies(claim) {
+                let what = format!("call {tag} was told '{claim}', and took effect at {index}");
+                wrong.push(Wrong::new(Promise::ExactlyOnce, what));
+            }
+        }
+    }
+    wrong
+}
+
+/// A claim that this try did not take effect.
+fn denies(claim: &Claim) -> bool {
+    match claim {
+        Claim::Decided { fate, .. } => *fate != Fate::Action,
+        Claim::NeverProposed { .. } | Claim::Conflict => true,
+        Claim::Closed { id } => id.is_none(),
+        Claim::Unknown { .. } | Claim::NotVisible { .. } => false,
+    }
+}

@@ -1,0 +1,63 @@
+//! The checkers, one a file. Those of Raft's properties look at each change of a disk before it is made; those of the
+//! promises at what callers, readers and listeners are told, against the history that came to be.
+
+mod election_safety;
+mod exactly_once;
+mod honest_answers;
+mod leader_completeness;
+mod log_matching;
+mod one_vote;
+mod order_of_indexes;
+mod provisional;
+mod quorum_durability;
+mod reads;
+mod safe_membership;
+mod state_machine_safety;
+mod subscriptions;
+mod whole_disks;
+
+pub(crate) use exactly_once::{ExactlyOnce, denied_and_done};
+pub(crate) use honest_answers::{Fates, answered};
+pub(crate) use provisional::provisional;
+pub(crate) use reads::{linearizable, shown, went_on};
+pub(crate) use safe_membership::SafeMembership;
+pub(crate) use subscriptions::heard;
+pub(crate) use whole_disks::reopened;
+
+use conflux::observe::MemberId;
+
+use crate::logs::{Log, Logs, Noted};
+use crate::wrong::Checked;
+
+/// A change that is about to be made to a disk.
+pub(crate) struct Step<'a> {
+    pub(crate) logs: &'a Logs,
+    /// Whose disk it is.
+    pub(crate) member: &'a MemberId,
+    /// The disk before.
+    pub(crate) log: &'a Log,
+    pub(crate) noted: &'a Noted,
+}
+
+/// The checkers of Raft's properties, with what they remember.
+#[derive(Default)]
+pub(crate) struct RaftChecks {
+    election_safety: election_safety::ElectionSafety,
+    one_vote: one_vote::OneVote,
+    log_matching: log_matching::LogMatching,
+}
+
+impl RaftChecks {
+    pub(crate) fn step(&mut self, step: &Step<'_>) -> Checked {
+        self.election_safety.step(step)?;
+        self.one_vote.step(step)?;
+        self.log_matching.step(step)?;
+        leader_completeness::step(step)?;
+        state_machine_safety::step(step)?;
+        quorum_durability::step(step)?;
+        order_of_indexes::step(step)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

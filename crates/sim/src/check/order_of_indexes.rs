@@ -1,0 +1,28 @@
+//! Purged <= snapshot <= committed <= last, and none of them goes back.
+
+use super::Step;
+use crate::logs::Noted;
+use crate::wrong::{Checked, hold};
+
+pub(super) fn step(step: &Step<'_>) -> Checked {
+    let (member, log) = (&step.member.0, step.log);
+    let snapshot = log.snapshot.as_ref().and_then(|taken| taken.last);
+    match step.noted {
+        Noted::Purge(upto) => {
+            hold!(OrderOfIndexes, Some(*upto) <= snapshot, "{member} purges up to {upto}, its snapshot ends at {snapshot:?}");
+            hold!(OrderOfIndexes, Some(*upto) >= log.purged, "{member} purged up to {:?}, and now {upto}", log.purged);
+        }
+        Noted::Committed(id) => {
+            let last = log.last().max(snapshot);
+            hold!(OrderOfIndexes, Some(*id) <= last, "{member} takes {id} for committed, its log ends at {last:?}");
+            let before = log.committed;
+            hold!(OrderOfIndexes, Some(*id) >= before, "{member} knew {before:?} to be committed, and now {id}");
+        }
+        Noted::Truncate(from) => {
+            let committed = log.committed.map_or(0, |id| id.index + 1);
+            hold!(OrderOfIndexes, *from >= committed, "{member} truncates from {from}, {:?} is committed", log.committed);
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! The history that came to be: the committed log, gone through once more beside the cluster. Each method is run again on
+//! the state before its batch (promise 2), and every state is asked for the container's own invariant.
+
+use std::sync::Arc;
+
+use conflux::container::holds;
+use conflux::{
+    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Decision, Origin, Outcome, Payload, Record, SessionId,
+    SessionKey, Store, Verdict,
+};
+
+use crate::check::{ExactlyOnce, Fates};
+use crate::logs::Line;
+use crate::observed::{Marked, Observed, Tagged, Trail};
+use crate::record::Fate;
+use crate::wrong::{Checked, Promise, Wrong, hold};
+
+pub(crate) struct History<C: Container> {
+    container: Arc<Observed<C>>,
+    store: Store<Observed<C>>,
+    /// The states, from the initial one on.
+    pub(crate) trails: Vec<Trail>,
+    /// The calls whose actions there are, from the first on.
+    pub(crate) actions: Vec<u64>,
+    /// What became of the calls.
+    pub(crate) fates: Fates,
+    pub(crate) once: ExactlyOnce,
+    pub(crate) batches: Batches,
+}
+
+/// What became of batches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Batches {
+    pub(crate) applied: u64,
+    pub(crate) skipped: u64,
+}
+
+/// One call of a batch.
+struct Decision1<'a, C: Container> {
+    session: SessionId,
+    number: CallNumber,
+    verdict: &'a Verdict<Observed<C>>,
+}
+
+impl<C: Container> History<C> {
+    pub(crate) fn new(container: Arc<Observed<C>>) -> Self {
+        let store = Store::new(container.clone());
+        History {
+            container,
+            store,
+            trails: vec![Trail::default()],
+            actions: Vec::new(),
+            fates: Fates::default(),
+            once: ExactlyOnce::default(),
+            batches: Batches::default(),
+        }
+    }
+
+    /// The place of the last action.
+    pub(crate) fn index(&self) -> u64 {
+        self.actions.len() as u64
+    }
+
+    pub(crate) fn store(&self) -> &Store<Observed<C>> {
+        &self.store
+    }
+
+    /// Asks the initial state for the invariant.
+    pub(crate) fn begin(&self) -> Checked {
+        self.invariant(&self.store.state().state, 0)
+    }
+
+    /// Goes through an entry that came to be committed. `order` says of a call which try it is, of which opening.
+    pub(crate) fn follow(&mut self, line: &Line, order: impl Fn(u64) -> Option<(u64, usize)>) -> Checked {
+        let Some(bytes) = &line.batch else { return Ok(()) };
+        let unreadable = |what: String| Wrong::new(Promise::HostileBytes, format!("entry {}: {what}", line.id));
+        let batch = Batch::<Observed<C>>::decode(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let before = self.store.state().clone();
+        let mut sessions = Vec::new();
+        self.note_sessions(&batch, &mut sessions);
+        let mut outcomes = Vec::new();
+        let applied = self.store.apply(&batch, |session, number, outcome| outcomes.push((session, number, outcome.clone())));
+        let changes = match applied {
+            Ok(Applied::Skipped) => {
+                self.batches.skipped += 1;
+                return Ok(());
+            }
+            Ok(Applied::Changes(changes)) => changes,
+            Err(halt) => {
+                return Err(Wrong::new(Promise::ExactValidation, format!("batch {}: {halt}", batch.header.id)));
+            }
+        };
+        self.batches.applied += 1;
+        self.note_sessions(&batch, &mut sessions);
+        self.judge_again(&batch, &before, &sessions)?;
+        self.walk(&before, &changes, &order)?;
+        for (session, number, outcome) in &outcomes {
+            if let Some(tag) = self.tag_of(&sessions, *session, *number)
+                && let Some(fate) = fate_of(outcome)
+            {
+                self.fates.entry(tag).or_default().insert(fate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of whose the calls of a batch are: before it is applied, and after, as it may open sessions and end some.
+    fn note_sessions(&self, batch: &Batch<Observed<C>>, sessions: &mut Vec<(SessionKey, SessionId)>) {
+        for record in &batch.records {
+            if let Record::Call { session, .. } = record
+                && !sessions.iter().any(|(known, _)| known == session)
+                && let Some(known) = self.store.sessions().get(*session)
+            {
+                sessions.push((*session, known.id().clone()));
+            }
+        }
+    }
+
+    fn tag_of(&self, sessions: &[(SessionKey, SessionId)], session: SessionKey, number: CallNumber) -> Option<u64> {
+        let (_, id) = sessions.iter().find(|(known, _)| *known == session)?;
+        Some(self.container.decided.get(id, number)?.tag)
+    }
+
+    /// Promise 2: the methods of a batch, run on exactly the state before it, come to what it says.
+    fn judge_again(
+        &self,
+        batch: &Batch<Observed<C>>,
+        before: &Arc<Marked<C::State>>,
+        sessions: &[(SessionKey, SessionId)],
+    ) -> Checked {
+        let id = batch.header.id;
+        let mut judged = Vec::new();
+        let mut calls = Vec::new();
+        for record in &batch.records {
+            let Record::Call { session, number, verdict, .. } = record else { continue };
+            if matches!(verdict, Verdict::Repeated | Verdict::Conflict) {
+                continue;
+            }
+            let known = sessions.iter().find(|(known, _)| known == session).map(|(_, id)| id.clone());
+            let method = known.as_ref().and_then(|session| self.container.decided.get(session, *number));
+            let (Some(session), Some(method)) = (known, method) else {
+                let what = format!("batch {id} has call {} of {session:?}, which no leader decided", number.0);
+                return Err(Wrong::new(Promise::ExactValidation, what));
+            };
+            let origin = Origin { node: session.node.clone(), session: session.clone(), number: *number };
+            calls.push(Call { method, origin });
+            judged.push(Decision1::<C> { session, number: *number, verdict });
+        }
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let mut state = Marked::clone(before);
+        let Decided { decisions, .. } = self.container.decide_batch(&mut state, &batch.header.context(), calls);
+        let (was, now) = (judged.len(), decisions.len());
+        hold!(ExactValidation, was == now, "batch {id} has {was} decided calls, and comes to {now} when they are run again");
+        for (Decision1 { session, number, verdict }, again) in judged.iter().zip(&decisions) {
+            let (was, now) = (verdict_in_words(verdict), decision_in_words(again));
+            let number = number.0;
+            hold!(
+                ExactValidation,
+                was.0 == now.0,
+                "call {number} of {session} came to {}; run again on the state before batch {id}, it comes to {}",
+                was.1,
+                now.1
+            );
+        }
+        Ok(())
+    }
+
+    /// Goes from state to state.
+    fn walk(
+        &mut self,
+        before: &Arc<Marked<C::State>>,
+        changes: &[Committed<Observed<C>>],
+        order: &impl Fn(u64) -> Option<(u64, usize)>,
+    ) -> Checked {
+        let mut state = Marked::clone(before);
+        for change in changes {
+            let Tagged { tag, seen, .. } = &*change.action;
+            let there = state.trail;
+            let index = change.index;
+            hold!(ExactValidation, *seen == there, "the action at {index} was judged on {seen}, and is applied to {there}");
+            if let Err(failure) = change.reduce(&self.container, &mut state) {
+                let what = format!("the reducer failed at {index}, and had not on the leader: {failure}");
+                return Err(Wrong::new(Promise::OneHistory, what));
+            }
+            self.trails.push(state.trail);
+            self.actions.push(*tag);
+            self.once.took_effect(*tag, index.0, order(*tag))?;
+            self.invariant(&state.state, index.0)?;
+        }
+        let (one, other) = (state.trail, self.store.state().trail);
+        hold!(OneHistory, one == other, "reduced one by one, actions lead to {one}, and as a batch to {other}");
+        Ok(())
+    }
+
+    fn invariant(&self, state: &C::State, index: u64) -> Checked {
+        let said = holds(&*self.container.inner, state);
+        said.map_err(|broken| Wrong::new(Promise::Invariant, format!("at {index}: {broken}")))
+    }
+
+    /// What a log's uncommitted tail comes to on top of all this.
+    pub(crate) fn ahead<'a>(&self, tail: impl Iterator<Item = &'a Line>) -> (u64, Trail) {
+        let mut store = self.store.clone();
+        for bytes in tail.filter_map(|line| line.batch.as_ref()) {
+            if let Ok(batch) = Batch::<Observed<C>>::decode(bytes) {
+                // What cannot be applied stops the node once it is committed; until then nobody knows.
+                let _ = store.apply(&batch, |_, _, _| {});
+            }
+        }
+        (store.index().0, store.state().trail)
+    }
+}
+
+fn fate_of<C: Container>(outcome: &Outcome<C>) -> Option<(Fate, u64)> {
+    match outcome {
+        Outcome::Committed { index, .. } => Some((Fate::Action, index.0)),
+        Outcome::Nothing { index } => Some((Fate::Nothing, index.0)),
+        Outcome::Rejected { index, .. } => Some((Fate::Rejected, index.0)),
+        Outcome::Failed { index, .. } => Some((Fate::Failed, index.0)),
+        Outcome::Void | Outcome::Conflict => None,
+    }
+}
+
+/// A verdict to compare by, and for people.
+fn verdict_in_words<C: Container>(verdict: &Verdict<Observed<C>>) -> (Vec<u8>, String) {
+    match verdict {
+        Verdict::Action(action) => (written(0, &**action), format!("{action:?}")),
+        Verdict::Rejected(rejection) => (written(1, &**rejection), format!("the rejection {rejection:?}")),
+        Verdict::Nothing => (vec![2], "nothing to do".into()),
+        // Where a script was at a limit, it may say so in other words.
+        Verdict::Failed(failure) => (vec![3], format!("the failure {failure}")),
+        Verdict::Repeated | Verdict::Conflict => (vec![4], "a repetition".into()),
+    }
+}
+
+fn decision_in_words<A, R>(decision: &Decision<Tagged<A>, Tagged<R>>) -> (Vec<u8>, String)
+where
+    A: Payload + std::fmt::Debug,
+    R: Payload + std::fmt::Debug,
+{
+    match decision {
+        Decision::Action(action) => (written(0, action), format!("{action:?}")),
+        Decision::Rejected(rejection) => (written(1, rejection), format!("the rejection {rejection:?}")),
+        Decision::Nothing => (vec![2], "nothing to do".into()),
+        Decision::Failed(failure) => (vec![3], format!("the failure {failure}")),
+    }
+}
+
+fn written(kind: u8, value: &impl Payload) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    // What could not be written would have failed its call.
+    let _ = value.encode(&mut bytes);
+    bytes
+}

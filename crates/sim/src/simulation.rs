@@ -1,0 +1,284 @@
+//! Many runs of one container, and what they come to.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use conflux::{Container, Random};
+
+use crate::fault::FaultKind;
+use crate::run::{Looked, Run, run};
+use crate::schedule::{Kept, NODES_MAX, Schedule, Wanted};
+use crate::shrink::shrink;
+use crate::subject::Subject;
+use crate::tally::Tally;
+use crate::wrong::Wrong;
+
+/// Simulates a container. See the crate's documentation.
+#[must_use = "nothing is simulated until it is run"]
+pub struct Simulation<C: Container> {
+    subject: Subject<C>,
+    seeds: Range<u64>,
+    wanted: Wanted,
+    threads: usize,
+    progress: Arc<dyn Fn(&Progress) + Send + Sync>,
+}
+
+/// How far a simulation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many seeds hold, of so many.
+    Seeds {
+        /// How many hold.
+        held: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// A promise is broken, and its schedule is made shorter: so much is left of it.
+    Shrinking {
+        /// How many schedules were tried.
+        tries: usize,
+        /// How many nodes are left.
+        nodes: usize,
+        /// How many faults.
+        faults: usize,
+        /// How many asks.
+        asks: usize,
+    },
+}
+
+/// All seeds hold.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// How many.
+    pub seeds: u64,
+    /// How often each thing happened.
+    pub tally: Tally,
+    /// How many actions were committed.
+    pub actions: u64,
+    /// How much time passed in them, all together.
+    pub simulated: Duration,
+}
+
+/// A promise was broken.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// By this seed.
+    pub seed: u64,
+    /// What was promised, and what came.
+    pub wrong: Wrong,
+    /// The part of its schedule that is enough for it.
+    pub kept: Kept,
+    /// That part.
+    pub schedule: Schedule,
+    /// The run of that part, with everything that happened in it.
+    pub run: Run,
+}
+
+/// Why a simulation did not pass.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// A promise was broken.
+    Broken(Box<Broken>),
+    /// Faults that were asked for never happened: nothing is known about them.
+    NeverHappened {
+        /// Which.
+        faults: Vec<FaultKind>,
+        /// What did.
+        passed: Passed,
+    },
+    /// There is nothing to simulate.
+    Unusable(String),
+}
+
+impl<C: Container> Simulation<C> {
+    pub(crate) fn new(subject: Subject<C>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Simulation { subject, seeds: 0..100, wanted: Wanted::default(), threads, progress: Arc::new(|_| ()) }
+    }
+
+    /// Which seeds are run; 0 to 99 unless told.
+    pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        self.seeds = seeds;
+        self
+    }
+
+    /// How many nodes there are, 1 to 9; unless told, a number for each seed, mostly 3.
+    ///
+    /// # Panics
+    /// When there are none, or too many.
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        assert!((1..=NODES_MAX).contains(&nodes), "a simulation has 1 to {NODES_MAX} nodes, and {nodes} came");
+        self.wanted.nodes = Some(nodes);
+        self
+    }
+
+    /// How long callers call and things go wrong, in simulated time; a minute unless told.
+    pub fn length(mut self, length: Duration) -> Self {
+        self.wanted.length = length;
+        self
+    }
+
+    /// What may go wrong; everything unless told.
+    pub fn faults(mut self, faults: impl IntoIterator<Item = FaultKind>) -> Self {
+        self.wanted.faults = faults.into_iter().collect();
+        self
+    }
+
+    /// What callers ask for, drawn from what is given; unless told, the container's own
+    /// [samples](Container::sample).
+    pub fn calls(mut self, draw: impl Fn(&mut Random) -> C::Method + Send + Sync + 'static) -> Self {
+        self.subject = self.subject.with_calls(draw);
+        self
+    }
+
+    /// How many seeds run at the same time; one a core unless told.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Who is told how far it is.
+    pub fn progress(mut self, told: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Arc::new(told);
+        self
+    }
+
+    /// Runs all seeds.
+    ///
+    /// # Panics
+    /// When a promise is broken: with the seed, the promise, the shortest schedule and what happened. When a fault never
+    /// happened.
+    pub fn run(self) -> Passed {
+        match self.try_run() {
+            Ok(passed) => passed,
+            Err(failed) => panic!("{failed}"),
+        }
+    }
+
+    /// The same, for those who want to tell it themselves.
+    ///
+    /// # Errors
+    /// What was broken, or what never happened.
+    pub fn try_run(&self) -> Result<Passed, Failed> {
+        let next = AtomicU64::new(self.seeds.start);
+        let stop = AtomicBool::new(false);
+        let of = self.seeds.end.saturating_sub(self.seeds.start);
+        let passed = Passed { seeds: 0, tally: Tally::default(), actions: 0, simulated: Duration::ZERO };
+        let passed = Mutex::new(passed);
+        let failed: Mutex<Option<(u64, Result<Wrong, String>)>> = Mutex::new(None);
+        let work = || {
+            while !stop.load(Ordering::Relaxed) {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= self.seeds.end {
+                    return;
+                }
+                let came = run(&Schedule::draw(seed, &self.wanted), &self.subject, Looked::default());
+                let wrong = match came {
+                    Ok(Run { wrong: None, tally, actions, simulated, .. }) => {
+                        let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                        passed.seeds += 1;
+                        passed.tally.add(&tally);
+                        passed.actions += actions;
+                        passed.simulated += simulated;
+                        (self.progress)(&Progress::Seeds { held: passed.seeds, of });
+                        continue;
+                    }
+                    Ok(Run { wrong: Some(wrong), .. }) => Ok(wrong),
+                    Err(error) => Err(error),
+                };
+                stop.store(true, Ordering::Relaxed);
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                // Of several, the first one: so that it does not depend on which was faster.
+                if failed.as_ref().is_none_or(|(first, _)| seed < *first) {
+                    *failed = Some((seed, wrong));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads {
+                let thread = std::thread::Builder::new().stack_size(8 << 20);
+                thread.spawn_scoped(scope, work).expect("the operating system gives threads");
+            }
+        });
+        let passed = passed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((seed, Ok(wrong))) => Err(Failed::Broken(Box::new(self.shrunk(seed, wrong)))),
+            Some((_, Err(error))) => Err(Failed::Unusable(error)),
+            None => {
+                let faults = passed.tally.missing(&self.wanted.faults);
+                match faults.is_empty() || passed.seeds == 0 {
+                    true => Ok(passed),
+                    false => Err(Failed::NeverHappened { faults, passed }),
+                }
+            }
+        }
+    }
+
+    /// Runs one seed, or a part of what it does.
+    ///
+    /// # Errors
+    /// When there is nothing to simulate.
+    pub fn run_one(&self, seed: u64, kept: &Kept, looked: Looked) -> Result<Run, String> {
+        run(&Schedule::draw(seed, &self.wanted).keep(kept), &self.subject, looked)
+    }
+
+    fn shrunk(&self, seed: u64, wrong: Wrong) -> Broken {
+        let whole = Schedule::draw(seed, &self.wanted);
+        let breaks = |part: &Schedule| {
+            let came = run(part, &self.subject, Looked::default());
+            came.is_ok_and(|came| came.wrong.is_some_and(|came| came.promise == wrong.promise))
+        };
+        let kept = shrink(&whole, breaks, |tries, part| {
+            let (nodes, faults, asks) = (part.settings.nodes, part.faults.len(), part.asks.len());
+            (self.progress)(&Progress::Shrinking { tries, nodes, faults, asks });
+        });
+        let schedule = whole.keep(&kept);
+        let looked = Looked { full: true, print: false };
+        let run = run(&schedule, &self.subject, looked).expect("it ran before");
+        let wrong = run.wrong.clone().unwrap_or(wrong);
+        Broken { seed, wrong, kept, schedule, run }
+    }
+}
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Passed { seeds, tally, actions, simulated } = self;
+        write!(f, "{tally}{seeds} seeds hold: {actions} actions in {:.0} simulated seconds", simulated.as_secs_f64())
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Broken { seed, wrong, schedule, run, .. } = self;
+        writeln!(f, "seed {seed} breaks {wrong}")?;
+        let (nodes, asks) = (schedule.settings.nodes, schedule.asks.len());
+        writeln!(f, "\nThe shortest schedule found that does: {nodes} nodes, {} faults, {asks} asks", schedule.faults.len())?;
+        for fault in &schedule.faults {
+            writeln!(f, "{:>9.3}  {}", fault.at.as_secs_f64(), fault.what)?;
+        }
+        writeln!(f, "\nWhat happened last, in simulated seconds:")?;
+        for line in &run.tail {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Broken(broken) => {
+                let Broken { seed, kept, .. } = &**broken;
+                write!(f, "{broken}\nTo run it again: .run_one({seed}, &\"{kept}\".parse()?, Looked::default())")
+            }
+            Failed::NeverHappened { faults, passed } => {
+                let faults: Vec<_> = faults.iter().map(|kind| kind.name()).collect();
+                write!(f, "these faults never happened in {} seeds: {}. Take more seeds, or ask for other ones", passed.seeds, faults.join(", "))
+            }
+            Failed::Unusable(why) => f.write_str(why),
+        }
+    }
+}

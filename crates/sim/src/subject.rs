@@ -1,0 +1,47 @@
+//! What is simulated: a container, and what is asked of it.
+
+use std::sync::Arc;
+
+use conflux::container::sampled;
+use conflux::{Container, Random};
+
+use crate::wrong::{Promise, Wrong};
+
+type Make<C> = Arc<dyn Fn() -> Result<Arc<C>, String> + Send + Sync>;
+type Draw<C> = Arc<dyn Fn(&mut Random) -> <C as Container>::Method + Send + Sync>;
+
+/// A container, made as often as there are nodes, and calls of it.
+pub(crate) struct Subject<C: Container> {
+    make: Make<C>,
+    /// Where they are not the container's own samples.
+    draw: Option<Draw<C>>,
+}
+
+impl<C: Container> Clone for Subject<C> {
+    fn clone(&self) -> Self {
+        Subject { make: self.make.clone(), draw: self.draw.clone() }
+    }
+}
+
+impl<C: Container> Subject<C> {
+    /// `make` is called for each node, and each time it is opened.
+    pub(crate) fn new(make: impl Fn() -> Result<Arc<C>, String> + Send + Sync + 'static) -> Self {
+        Subject { make: Arc::new(make), draw: None }
+    }
+
+    pub(crate) fn with_calls(self, draw: impl Fn(&mut Random) -> C::Method + Send + Sync + 'static) -> Self {
+        Subject { draw: Some(Arc::new(draw)), ..self }
+    }
+
+    pub(crate) fn make(&self) -> Result<Arc<C>, String> {
+        (self.make)()
+    }
+
+    /// A call, drawn; `None` when there is nothing to call this time.
+    pub(crate) fn call(&self, container: &C, random: &mut Random) -> Result<Option<C::Method>, Wrong> {
+        match &self.draw {
+            Some(draw) => Ok(Some(draw(random))),
+            None => sampled(container, random).map_err(|error| Wrong::new(Promise::Samples, error)),
+        }
+    }
+}

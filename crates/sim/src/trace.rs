@@ -1,0 +1,130 @@
+//! What happened, in order: hashed, with the last of it kept, and all of it where somebody wants to look at it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::observed::fnv;
+
+/// How many of the last lines are kept for a failure.
+const TAIL: usize = 60;
+
+/// Where something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// At the simulation's own: what it breaks, and its end.
+    World,
+    /// At a node.
+    Node(usize),
+    /// At those who listen.
+    Listeners,
+    /// Between nodes.
+    Network,
+}
+
+impl Lane {
+    fn name(self) -> &'static str {
+        match self {
+            Lane::World => "world",
+            Lane::Node(node) => crate::schedule::name(node),
+            Lane::Listeners => "listeners",
+            Lane::Network => "network",
+        }
+    }
+
+    fn number(self) -> usize {
+        match self {
+            Lane::World => 0,
+            Lane::Node(node) => 1 + node,
+            Lane::Listeners => 98,
+            Lane::Network => 99,
+        }
+    }
+}
+
+pub(crate) struct Trace {
+    begun: Instant,
+    told: Mutex<Told>,
+}
+
+struct Told {
+    hash: u64,
+    tail: VecDeque<String>,
+    /// Everything, for a viewer.
+    events: Option<Vec<Value>>,
+    print: bool,
+}
+
+impl Trace {
+    /// `full`: everything is kept, for [`view`](Self::view).
+    pub(crate) fn new(full: bool, print: bool) -> Self {
+        let told = Told { hash: fnv(&[]), tail: VecDeque::new(), events: full.then(Vec::new), print };
+        Trace { begun: Instant::now(), told: Mutex::new(told) }
+    }
+
+    /// Simulated microseconds since the run began.
+    pub(crate) fn now(&self) -> u64 {
+        self.begun.elapsed().as_micros() as u64
+    }
+
+    pub(crate) fn say(&self, lane: Lane, what: fmt::Arguments<'_>) {
+        let now = self.now();
+        let what = what.to_string();
+        let line = format!("{:>9.3} {:>9}  {what}", now as f64 / 1e6, lane.name());
+        let mut told = self.lock();
+        told.hash = (told.hash ^ fnv(line.as_bytes())).wrapping_mul(0x0000_0100_0000_01b3);
+        if told.print {
+            println!("{line}");
+        }
+        if let Some(events) = &mut told.events {
+            events.push(json!({
+                "name": what, "ph": "i", "s": "t", "ts": now, "pid": 1, "tid": lane.number(),
+            }));
+        }
+        if told.tail.len() == TAIL {
+            told.tail.pop_front();
+        }
+        told.tail.push_back(line);
+    }
+
+    /// Something that lasts, for a viewer.
+    pub(crate) fn span(&self, lane: Lane, what: fmt::Arguments<'_>, lasts: std::time::Duration) {
+        let now = self.now();
+        if let Some(events) = &mut self.lock().events {
+            events.push(json!({
+                "name": what.to_string(), "ph": "X", "ts": now, "dur": lasts.as_micros() as u64,
+                "pid": 1, "tid": lane.number(),
+            }));
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.lock().hash
+    }
+
+    pub(crate) fn tail(&self) -> Vec<String> {
+        self.lock().tail.iter().cloned().collect()
+    }
+
+    /// Everything, in the format of Chrome's trace viewer, which others read, too.
+    pub(crate) fn view(&self, nodes: usize) -> Option<String> {
+        let events = self.lock().events.take()?;
+        let lanes = [Lane::World, Lane::Listeners, Lane::Network].into_iter().chain((0..nodes).map(Lane::Node));
+        let names = lanes.map(|lane| {
+            json!({
+                "name": "thread_name", "ph": "M", "pid": 1, "tid": lane.number(), "args": { "name": lane.name() },
+            })
+        });
+        let all: Vec<Value> = names.chain(events).collect();
+        // One a line: so it can be read, and compared, without a viewer, too.
+        let lines: Vec<String> = all.iter().map(Value::to_string).collect();
+        Some(format!("{{\"traceEvents\":[\n{}\n]}}\n", lines.join(",\n")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

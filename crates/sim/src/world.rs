@@ -1,0 +1,563 @@
+//! The cluster under simulation, and all that is known of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use conflux::channel::Faults;
+use conflux::disk::{Disk, DiskError, Keep, SimulatedFiles};
+use conflux::process::Process;
+use conflux::{Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Random, Retention, Role};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::check::{RaftChecks, SafeMembership, Step, answered, heard, reopened, shown, went_on};
+use crate::disk::{Watch, WatchedDisk};
+use crate::history::History;
+use crate::logs::{DiskNumber, Log, Logs, Noted, Shelf, Taken};
+use crate::observed::{Calls, Observed};
+use crate::record::{Claim, Heard, Listener, Try};
+use crate::schedule::{SHORT_CHOSEN_ID, SHORT_SESSION, Schedule, name};
+use crate::subject::Subject;
+use crate::tally::Tally;
+use crate::trace::{Lane, Trace};
+use crate::wrong::{Checked, Promise, Wrong};
+
+pub(crate) struct World<C: Container> {
+    pub(crate) schedule: Schedule,
+    pub(crate) subject: Subject<C>,
+    pub(crate) channel: MemoryChannel,
+    pub(crate) trace: Trace,
+    pub(crate) decided: Arc<Calls<C>>,
+    /// Rung when a promise is broken.
+    pub(crate) alarm: Notify,
+    known: Mutex<Known<C>>,
+}
+
+pub(crate) struct Known<C: Container> {
+    pub(crate) slots: Vec<Slot<C>>,
+    pub(crate) logs: Logs,
+    raft: RaftChecks,
+    membership: SafeMembership,
+    pub(crate) history: History<C>,
+    pub(crate) tries: Vec<Try>,
+    /// The try of each call that has one only.
+    tried: BTreeMap<u64, Option<usize>>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) tally: Tally,
+    pub(crate) wrong: Option<Wrong>,
+    /// The highest index that any caller was told.
+    pub(crate) told: u64,
+    /// Callers and faults go on.
+    pub(crate) going: bool,
+    /// Performs whose answers are still waited for.
+    pub(crate) waiting: u64,
+    /// Somebody changes who the members are, or what they remember.
+    pub(crate) members_change: bool,
+    pub(crate) faults: Faults,
+    openings: u64,
+    leaders: BTreeMap<usize, u64>,
+}
+
+/// The place of one node, which comes and goes.
+pub(crate) struct Slot<C: Container> {
+    pub(crate) node: Option<Node<Observed<C>>>,
+    pub(crate) life: Option<Life>,
+    pub(crate) opening: u64,
+    pub(crate) disk: SlotDisk,
+    /// A fault has it in hand.
+    pub(crate) busy: bool,
+    /// It is paused, or was a moment ago.
+    pub(crate) stands_still: bool,
+    /// It may stop by itself, for this.
+    pub(crate) excuse: Option<&'static str>,
+    /// What its wall clock is ahead by.
+    pub(crate) clock_ms: Arc<AtomicI64>,
+    /// The version of its container is another one.
+    pub(crate) version_ahead: u32,
+    index: u64,
+}
+
+/// One opening of a node, as a process.
+#[derive(Clone)]
+pub(crate) struct Life {
+    pub(crate) process: Process,
+    pub(crate) death: Arc<Death>,
+}
+
+/// How it is to die.
+pub(crate) struct Death {
+    pub(crate) keep: Mutex<Keep>,
+    /// The disk has crashed already.
+    by_disk: AtomicBool,
+}
+
+/// What a node writes on.
+#[derive(Clone)]
+pub(crate) struct SlotDisk {
+    pub(crate) number: DiskNumber,
+    pub(crate) medium: Medium,
+}
+
+#[derive(Clone)]
+pub(crate) enum Medium {
+    Memory(MemoryDisk),
+    Files(SimulatedFiles, FileDisk),
+}
+
+pub(crate) const DIRECTORY: &str = "/data";
+
+impl<C: Container> World<C> {
+    pub(crate) fn new(schedule: Schedule, subject: Subject<C>, trace: Trace) -> Result<Arc<Self>, String> {
+        let decided = Arc::<Calls<C>>::default();
+        let container = Arc::new(Observed { inner: subject.make()?, version_ahead: 0, ballast: 0, decided: decided.clone() });
+        let known = Known {
+            slots: Vec::new(),
+            logs: Logs::default(),
+            raft: RaftChecks::default(),
+            membership: SafeMembership::default(),
+            history: History::new(container),
+            tries: Vec::new(),
+            tried: BTreeMap::new(),
+            listeners: Vec::new(),
+            tally: Tally::default(),
+            wrong: None,
+            told: 0,
+            going: true,
+            waiting: 0,
+            members_change: false,
+            faults: Faults::default(),
+            openings: 0,
+            leaders: BTreeMap::new(),
+        };
+        let channel = MemoryChannel::seeded(schedule.seed);
+        let world = World { subject, channel, trace, decided, alarm: Notify::new(), known: Mutex::new(known), schedule };
+        for node in 0..world.schedule.settings.nodes {
+            let disk = world.new_disk();
+            // Wall clocks differ: nothing but the stamps for people may depend on them.
+            let ahead = world.random(1000 + node as u64).below(7_200_000);
+            world.known().slots.push(Slot {
+                node: None,
+                life: None,
+                opening: 0,
+                disk,
+                busy: true,
+                stands_still: false,
+                excuse: None,
+                clock_ms: Arc::new(AtomicI64::new(ahead as i64)),
+                version_ahead: 0,
+                index: 0,
+            });
+        }
+        let world = Arc::new(world);
+        if let Err(wrong) = world.known().history.begin() {
+            world.note(wrong);
+        }
+        Ok(world)
+    }
+
+    /// Never held across an await, nor while a node is called that might call back.
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known<C>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn count(&self, what: &'static str) {
+        self.known().tally.count(what);
+    }
+
+    pub(crate) fn say(&self, lane: Lane, what: std::fmt::Arguments<'_>) {
+        self.trace.say(lane, what);
+    }
+
+    /// Takes note of a broken promise. The first one counts.
+    pub(crate) fn note(&self, wrong: Wrong) {
+        self.say(Lane::World, format_args!("BROKEN: {wrong}"));
+        self.known().wrong.get_or_insert(wrong);
+        self.alarm.notify_one();
+    }
+
+    pub(crate) fn check(&self, checked: Checked) {
+        if let Err(wrong) = checked {
+            self.note(wrong);
+        }
+    }
+
+    pub(crate) fn is_going(&self) -> bool {
+        self.known().going
+    }
+
+    /// Chance for one use.
+    pub(crate) fn random(&self, what: u64) -> Random {
+        let mut random = Random::new(self.schedule.seed);
+        Random::new(random.next_u64() ^ what.wrapping_mul(0xd6e8_feb8_6659_fd93))
+    }
+
+    pub(crate) fn new_disk(&self) -> SlotDisk {
+        let number = {
+            let mut known = self.known();
+            let number = known.logs.shelves.len();
+            known.logs.shelves.insert(number, Shelf::default());
+            number
+        };
+        let settings = &self.schedule.settings;
+        let medium = if settings.in_memory {
+            Medium::Memory(MemoryDisk::new())
+        } else {
+            let files = SimulatedFiles::new(self.random(10_000 + number as u64).next_u64());
+            let disk = FileDisk::simulated(files.clone(), DIRECTORY, settings.disk_latency).segment_bytes(32 * 1024);
+            Medium::Files(files, disk)
+        };
+        SlotDisk { number, medium }
+    }
+
+    pub(crate) fn node(&self, node: usize) -> Option<(Node<Observed<C>>, u64)> {
+        let known = self.known();
+        let slot = &known.slots[node];
+        slot.node.clone().map(|node| (node, slot.opening))
+    }
+
+    /// The process of a node that is open.
+    pub(crate) fn process(&self, node: usize) -> Process {
+        let known = self.known();
+        known.slots[node].life.as_ref().expect("a node that is open lives").process.clone()
+    }
+
+    /// Those that are open.
+    pub(crate) fn open_nodes(&self) -> Vec<usize> {
+        let known = self.known();
+        (0..known.slots.len()).filter(|node| known.slots[*node].node.is_some()).collect()
+    }
+
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let nodes: Vec<_> = self.known().slots.iter().map(|slot| slot.node.clone()).collect();
+        let leads = |node: &Option<Node<_>>| node.as_ref().is_some_and(|node| node.status().role == Role::Leader);
+        nodes.iter().position(leads)
+    }
+
+    /// Opens the node of a slot, however often that is interrupted. `false` when it cannot be, and may be so.
+    pub(crate) async fn open(self: &Arc<Self>, node: usize) -> bool {
+        loop {
+            let (life, builder, opening) = self.prepare(node);
+            let opened = life.process.spawn(builder.open()).await;
+            match opened {
+                Ok(Ok(opened)) => {
+                    let index = opened.state().index().0;
+                    self.say(Lane::Node(node), format_args!("is open (opening {opening}), at {index}"));
+                    let mut known = self.known();
+                    let slot = &mut known.slots[node];
+                    (slot.node, slot.opening, slot.busy, slot.index) = (Some(opened), opening, false, index);
+                    return true;
+                }
+                // Its end is still under way.
+                Ok(Err(OpenError::Disk(DiskError::InUse { .. }) | OpenError::Channel(_))) => {}
+                Ok(Err(_)) | Err(_) if life.process.is_dead() => {
+                    self.say(Lane::Node(node), format_args!("dies as it opens"));
+                    self.count("died as it opened");
+                }
+                Ok(Err(error)) => {
+                    self.say(Lane::Node(node), format_args!("does not open: {error}"));
+                    let excuse = self.known().slots[node].excuse;
+                    if excuse.is_none() {
+                        let what = format!("{} does not open: {error}", name(node));
+                        self.note(Wrong::new(Promise::Liveness, what));
+                    }
+                    return false;
+                }
+                Err(error) => {
+                    self.note(Wrong::new(Promise::HostileBytes, format!("{} does not open: {error}", name(node))));
+                    return false;
+                }
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn prepare(self: &Arc<Self>, node: usize) -> (Life, NodeBuilder<Observed<C>>, u64) {
+        let (disk, opening, clock_ms, version_ahead) = {
+            let mut known = self.known();
+            known.openings += 1;
+            let opening = known.openings;
+            let slot = &known.slots[node];
+            (slot.disk.clone(), opening, slot.clock_ms.clone(), slot.version_ahead)
+        };
+        let death = Arc::new(Death { keep: Mutex::new(Keep::Everything), by_disk: AtomicBool::new(false) });
+        let process = Process::new({
+            let (death, channel, medium) = (death.clone(), self.channel.clone(), disk.medium.clone());
+            move || {
+                channel.detach(name(node));
+                if let Medium::Files(files, _) = &medium
+                    && !death.by_disk.load(Ordering::Relaxed)
+                {
+                    files.crash(*death.keep.lock().unwrap_or_else(PoisonError::into_inner));
+                }
+            }
+        });
+        if let Medium::Files(files, _) = &disk.medium {
+            let (process, death) = (process.clone(), death.clone());
+            files.at_crash(move || {
+                death.by_disk.store(true, Ordering::Relaxed);
+                process.kill();
+            });
+        }
+        let life = Life { process, death };
+        self.known().slots[node].life = Some(life.clone());
+        let builder = self.builder(node, &disk, opening, clock_ms, version_ahead);
+        (life, builder, opening)
+    }
+
+    fn builder(
+        self: &Arc<Self>,
+        node: usize,
+        disk: &SlotDisk,
+        opening: u64,
+        clock_ms: Arc<AtomicI64>,
+        version_ahead: u32,
+    ) -> NodeBuilder<Observed<C>> {
+        let settings = &self.schedule.settings;
+        // It was made before, for the history.
+        let inner = self.subject.make().expect("the container could be made once");
+        let container = Observed { inner, version_ahead, ballast: settings.ballast, decided: self.decided.clone() };
+        let inner: Arc<dyn Disk> = match &disk.medium {
+            Medium::Memory(disk) => Arc::new(disk.clone()),
+            Medium::Files(_, disk) => Arc::new(disk.clone()),
+        };
+        let watch = Arc::new(DiskWatch { world: Arc::downgrade(self), node, disk: disk.number });
+        let begun = Instant::now();
+        let begun_ms = self.trace.now() / 1000;
+        let mut builder = Node::builder(container, name(node))
+            .channel(self.channel.clone())
+            .disk(WatchedDisk { inner, watch })
+            .seed(self.random(2_000_000 + opening).next_u64())
+            .wall_clock(move || {
+                let ahead = clock_ms.load(Ordering::Relaxed);
+                (1_800_000_000_000 + begun_ms + begun.elapsed().as_millis() as u64).saturating_add_signed(ahead)
+            })
+            .election_timeout(Duration::from_millis(settings.election_ms.0), Duration::from_millis(settings.election_ms.1))
+            .heartbeat_interval(Duration::from_millis(settings.heartbeat_ms))
+            .default_deadline(settings.patience_max() / 2)
+            .in_flight_max(settings.in_flight_max)
+            .compaction(settings.compaction.0, settings.compaction.1)
+            .history(settings.history)
+            .digest_every(settings.digest_every);
+        if settings.short_sessions {
+            let (session, chosen_id) = (SHORT_SESSION, SHORT_CHOSEN_ID);
+            builder = builder.retention(Retention { session, chosen_id, ..Retention::default() });
+        }
+        match settings.named {
+            true => builder.founders((0..settings.nodes).map(name)),
+            false => builder.cluster_size(settings.nodes),
+        }
+    }
+
+    /// Takes note of a perform that is about to start.
+    pub(crate) fn began(&self, tag: u64, node: usize, opening: u64, chosen: Option<String>) -> usize {
+        let mut known = self.known();
+        let number = known.tries.len();
+        known.waiting += 1;
+        let only = chosen.is_none().then_some(number);
+        known.tried.entry(tag).and_modify(|only| *only = None).or_insert(only);
+        known.tries.push(Try { tag, node, opening, chosen: chosen.clone(), claims: Vec::new() });
+        drop(known);
+        self.say(Lane::Node(node), format_args!("performs call {tag}{} (try {number})", chosen.map_or_else(String::new, |id| format!(" as {id}"))));
+        number
+    }
+
+    /// Takes note of what a caller was told of a try; `tag` is the call it is about.
+    pub(crate) fn told(&self, number: usize, tag: u64, claim: Claim) {
+        let mut known = self.known();
+        let known = &mut *known;
+        let Try { node, opening, .. } = known.tries[number];
+        known.tally.count(claim.kind());
+        let checked = answered(tag, &claim, &known.history.fates);
+        known.told = known.told.max(claim.index().unwrap_or(0));
+        known.tries[number].claims.push(claim.clone());
+        let shows = known.slots[node].node.as_ref().filter(|_| known.slots[node].opening == opening).cloned();
+        let _ = known;
+        self.say(Lane::Node(node), format_args!("try {number}: {claim}"));
+        self.check(checked);
+        // A node that performed sees its own effect at once, unless it was told that it does not yet.
+        if let (Some(node), Some(told)) = (shows, claim.index())
+            && !matches!(claim, Claim::NotVisible { .. })
+        {
+            let index = node.state().index().0;
+            self.check(went_on(node.id(), told, index));
+        }
+    }
+
+    pub(crate) fn stopped_waiting(&self) {
+        self.known().waiting -= 1;
+    }
+
+    /// Takes note of what a listener heard.
+    pub(crate) fn heard(&self, listener: usize, what: &Heard) {
+        let mut known = self.known();
+        let known = &mut *known;
+        let checked = heard(&mut known.listeners[listener], what, &known.history.actions, &known.history.trails);
+        if matches!(what, Heard::Reset { .. }) {
+            known.tally.count("subscription: reset");
+        }
+        let _ = known;
+        match what {
+            Heard::Change { index, tag, state, .. } => {
+                self.say(Lane::Listeners, format_args!("{listener} hears {index}: call {tag}, {state}"));
+            }
+            Heard::Reset { index, state } => {
+                self.say(Lane::Listeners, format_args!("{listener} begins anew at {index}, {state}"));
+            }
+            Heard::Began { after } => self.say(Lane::Listeners, format_args!("{listener} listens from {after} on")),
+        }
+        self.check(checked);
+    }
+
+    /// The task that looks at the nodes from outside.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        loop {
+            for node in self.open_nodes() {
+                if let Some((opened, opening)) = self.node(node) {
+                    self.look(node, &opened, opening);
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn look(&self, node: usize, opened: &Node<Observed<C>>, opening: u64) {
+        let status = opened.status();
+        let state = opened.state();
+        let (index, trail) = (state.index().0, state.trail);
+        drop(state);
+        let mut known = self.known();
+        let known = &mut *known;
+        let slot = &mut known.slots[node];
+        if slot.node.is_none() || slot.opening != opening {
+            return;
+        }
+        let before = std::mem::replace(&mut slot.index, index);
+        let checked = went_on(name(node), before, index).and_then(|()| shown(name(node), index, trail, &known.history.trails));
+        let stopped = status.stopped.filter(|_| slot.excuse.is_none());
+        let leads = status.role == Role::Leader;
+        let new_leader = leads && known.leaders.insert(node, status.term) != Some(status.term);
+        if new_leader {
+            known.tally.count("leader change");
+        }
+        let _ = known;
+        if new_leader {
+            self.say(Lane::Node(node), format_args!("leads term {}", status.term));
+        }
+        self.check(checked);
+        if let Some(why) = stopped {
+            self.note(Wrong::new(Promise::Liveness, format!("{} stopped by itself: {why}", name(node))));
+        }
+    }
+}
+
+impl<C: Container> Known<C> {
+    /// Which try a call is, of which opening, where it has only one.
+    fn order(tried: &BTreeMap<u64, Option<usize>>, tries: &[Try], tag: u64) -> Option<(u64, usize)> {
+        let number = tried.get(&tag).copied().flatten()?;
+        Some((tries[number].opening, number))
+    }
+
+    /// A disk is handed a change.
+    fn handed(&mut self, disk: DiskNumber, node: usize, noted: &Noted) -> Checked {
+        let shelf = self.logs.shelves.get_mut(&disk).expect("each disk has its shelf");
+        if let Noted::Identity(Some(incarnation)) = noted {
+            let member = (name(node).into(), *incarnation);
+            self.membership.named(&member, disk)?;
+            shelf.member = Some(member);
+        }
+        if let Some(member) = shelf.member.clone() {
+            let log = &self.logs.shelves[&disk].present;
+            self.raft.step(&Step { logs: &self.logs, member: &member, log, noted })?;
+        }
+        let shelf = self.logs.shelves.get_mut(&disk).expect("each disk has its shelf");
+        shelf.present.take(noted);
+        shelf.waiting.push_back(noted.clone());
+        if let Noted::Committed(id) = noted {
+            let from = self.logs.committed.len() as u64;
+            let log = &self.logs.shelves[&disk].present;
+            // Behind a hole it is another's to tell, who has no hole there.
+            let lines: Vec<_> = (from..=id.index).map_while(|index| log.at(index).cloned()).collect();
+            for line in lines {
+                let (tried, tries) = (&self.tried, &self.tries);
+                self.history.follow(&line, |tag| Self::order(tried, tries, tag))?;
+                self.logs.committed.push(line);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the world of one disk.
+struct DiskWatch<C: Container> {
+    world: Weak<World<C>>,
+    node: usize,
+    disk: DiskNumber,
+}
+
+impl<C: Container> Watch for DiskWatch<C> {
+    fn opened(&self, found: &Log) {
+        let Some(world) = self.world.upgrade() else { return };
+        let checked = {
+            let mut known = world.known();
+            let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
+            let checked = reopened(name(self.node), shelf, found);
+            (shelf.present, shelf.durable) = (found.clone(), found.clone());
+            shelf.waiting.clear();
+            checked
+        };
+        world.check(checked);
+    }
+
+    fn handed(&self, noted: &Noted) {
+        let Some(world) = self.world.upgrade() else { return };
+        let lane = Lane::Node(self.node);
+        match noted {
+            Noted::Append(lines) => {
+                if let (Some(first), Some(last)) = (lines.first(), lines.last()) {
+                    world.say(lane, format_args!("appends {} to {}", first.id, last.id));
+                }
+            }
+            Noted::Truncate(from) => world.say(lane, format_args!("truncates its log from {from} on")),
+            Noted::Purge(upto) => world.say(lane, format_args!("purges its log up to {upto}")),
+            Noted::Vote(vote) => {
+                let what = if vote.leads { "follows" } else { "votes for" };
+                world.say(lane, format_args!("{what} {} in term {}", vote.candidate.0, vote.term));
+            }
+            Noted::Committed(id) => world.say(lane, format_args!("takes {id} for committed")),
+            Noted::Identity(_) | Noted::Nothing => {}
+        }
+        let checked = world.known().handed(self.disk, self.node, noted);
+        world.check(checked);
+    }
+
+    fn durable(&self) {
+        let Some(world) = self.world.upgrade() else { return };
+        let mut known = world.known();
+        let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
+        if let Some(noted) = shelf.waiting.pop_front() {
+            shelf.durable.take(&noted);
+        }
+    }
+
+    fn keeps(&self, taken: &Taken) {
+        let Some(world) = self.world.upgrade() else { return };
+        world.say(Lane::Node(self.node), format_args!("keeps a snapshot up to {:?}", taken.last.map(|id| id.index)));
+        let mut known = world.known();
+        known.tally.count("snapshot kept");
+        let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
+        shelf.present.snapshot = Some(taken.clone());
+        shelf.durable.snapshot = Some(taken.clone());
+    }
+}
+
+/// A file of a disk, and its content.
+pub(crate) fn files_of(files: &SimulatedFiles) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let directory = Path::new(DIRECTORY);
+    let mut names = conflux::disk::Files::list(files, directory).unwrap_or_default();
+    names.sort_unstable();
+    let content = |name: String| Some((directory.join(&name), files.content(&directory.join(name))?));
+    names.into_iter().filter_map(content).collect()
+}
