@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conflux_core::{Container, Incarnation, NodeName, Random};
+use conflux_core::{Container, Halt, Incarnation, NodeName, Random};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -392,7 +392,7 @@ impl<C: Container> Core<C> {
         let bound = self.save(|identity| {
             let bound = identity.cluster == id || (identity.cluster == 0 && identity.promised(id).is_some());
             if bound {
-                identity.cluster = id;
+                (identity.cluster, identity.source) = (id, Some(propose.source));
                 identity.pledge = Some(propose.clone());
             }
             bound
@@ -409,8 +409,14 @@ impl<C: Container> Core<C> {
     }
 
     /// Writes a founding into the log that was interrupted when this node ended. Before anything is heard.
+    ///
+    /// A node of another source than the one that it joined with is refused here: what it would write, as soon as it
+    /// leads, would stop all others.
     pub(crate) async fn finish_founding(&self) -> Result<(), Stop> {
-        let Identity { pledge, cluster, .. } = self.identity();
+        let Identity { pledge, cluster, source, .. } = self.identity();
+        if let Some(joined) = source.filter(|_| cluster != 0) {
+            Halt::check_code(&**self.local.store().container(), joined.version, joined.code)?;
+        }
         if let Some(propose) = pledge.filter(|pledge| pledge.id() == cluster) {
             self.engine.found(&propose.founders).await?;
             self.keeper.change(|identity| identity.pledge = None)?;
@@ -451,7 +457,7 @@ impl<C: Container> Core<C> {
     fn belong(&self, cluster: u64) {
         if self.cluster() == 0 {
             let saved = self.save(|identity| {
-                identity.cluster = cluster;
+                (identity.cluster, identity.source) = (cluster, Some(self.source));
                 identity.pledge = None;
                 identity.freed = None;
             });

@@ -7,7 +7,7 @@ use conflux_core::Incarnation;
 use conflux_core::codec::{CodecError, Reader, Writer};
 
 use crate::disk::{Change, Contents, DiskError, Journal};
-use crate::message::Propose;
+use crate::message::{Propose, Source};
 use crate::stop::Stop;
 
 /// What a node must remember of itself.
@@ -23,14 +23,18 @@ pub(crate) struct Identity {
     pub(crate) freed: Option<Propose>,
     /// The cluster it belongs to; 0 for none.
     pub(crate) cluster: u64,
+    /// What it ran when it came to belong to it: until there is a batch in its log, nothing else says so.
+    pub(crate) source: Option<Source>,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without the source.
+const VERSION_1: u8 = 1;
 
 impl Identity {
     /// A node that nobody knows yet.
     pub(crate) fn new(incarnation: Incarnation) -> Identity {
-        Identity { incarnation, starts: 0, pledge: None, freed: None, cluster: 0 }
+        Identity { incarnation, starts: 0, pledge: None, freed: None, cluster: 0, source: None }
     }
 
     /// The one that takes over another's data: it belongs to the cluster that the log is of, and owes nothing that the
@@ -61,14 +65,18 @@ impl Identity {
                 bytes.put_bytes(&propose.encode());
             }
         }
+        bytes.put_u8(u8::from(self.source.is_some()));
+        if let Some(source) = &self.source {
+            source.write(&mut bytes);
+        }
         bytes.into()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, CodecError> {
         let mut reader = Reader::new(bytes);
-        match reader.u8("a version")? {
-            VERSION => {}
-            other => return Err(CodecError::invalid("the version of an identity", other)),
+        let version = reader.u8("a version")?;
+        if !matches!(version, VERSION | VERSION_1) {
+            return Err(CodecError::invalid("the version of an identity", version));
         }
         let incarnation = Incarnation(reader.u64("an incarnation")?);
         let (starts, cluster) = (reader.u64("a count of starts")?, reader.u64("a cluster's id")?);
@@ -77,8 +85,10 @@ impl Identity {
             false => Ok(None),
         };
         let (pledge, freed) = (propose()?, propose()?);
+        let has_source = version != VERSION_1 && reader.flag("a source")?;
+        let source = if has_source { Some(Source::read(&mut reader)?) } else { None };
         reader.end()?;
-        Ok(Identity { incarnation, starts, pledge, freed, cluster })
+        Ok(Identity { incarnation, starts, pledge, freed, cluster, source })
     }
 }
 
@@ -146,14 +156,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::Source;
     use crate::raft::Member;
 
     fn identity() -> Identity {
         let founders = ["a", "b"].map(|name| Member { name: name.into(), incarnation: Incarnation(7) });
         let source = Source { version: 1, code: Digest(2) };
         let propose = Propose { founders: BTreeSet::from(founders), nonce: 9, source };
-        Identity { incarnation: Incarnation(1), starts: 2, cluster: propose.id(), pledge: Some(propose), freed: None }
+        let (incarnation, cluster) = (Incarnation(1), propose.id());
+        Identity { incarnation, starts: 2, cluster, pledge: Some(propose), freed: None, source: Some(source) }
+    }
+
+    #[test]
+    fn one_of_before_sources_were_kept_is_read() {
+        let mut bytes = Identity { source: None, ..identity() }.encode().to_vec();
+        // It ended before the flag that says that there is none.
+        assert_eq!((bytes[0], bytes.pop()), (VERSION, Some(0)));
+        bytes[0] = VERSION_1;
+        assert_eq!(Identity::decode(&bytes), Ok(Identity { source: None, ..identity() }));
     }
 
     #[test]

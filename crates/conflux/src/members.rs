@@ -543,10 +543,11 @@ impl<C: Container> Core<C> {
         let mut voters = view.voters.clone();
         let mut waits = !joining.is_empty();
         for learner in view.learners.iter().filter(|learner| seats.contains(&learner.name)) {
+            // Whether a namesake runs is seen by its silence, which makes no noise: looked at again.
+            waits = true;
             if self.running_namesake(&view, learner).is_some() {
                 continue;
             }
-            waits = true;
             if self.has_caught_up(learner) && self.is_heard(learner) {
                 // One change takes the seat from the one it was and gives it to it: no moment has both or neither.
                 voters.retain(|voter| voter.name != learner.name);

@@ -220,12 +220,12 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    fn write(self, bytes: &mut Vec<u8>) {
+    pub(crate) fn write(self, bytes: &mut Vec<u8>) {
         bytes.put_u32(self.version);
         bytes.put_digest(self.code);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         Ok(Source { version: reader.u32("a container's version")?, code: reader.digest("a container's code")? })
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::wrapped::{Meddler, Wrapped};
 use common::{Words, append};
 use conflux::disk::{DiskError, Done, Keep, SimulatedFiles};
-use conflux::{Asked, Disk, FileDisk, MemoryChannel, Node, OpenError, Role};
+use conflux::{Asked, Container, Context, Disk, FileDisk, MemoryChannel, MemoryDisk, Never, Node, OpenError, Role};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -246,4 +246,46 @@ async fn a_node_that_breaks_on_hearing_of_its_disk_stops_and_says_why() {
     let again = again.expect("what was written is whole");
     assert_eq!(caught_up(&again).await[0], "before");
     again.close().await;
+}
+
+/// A container of a version, and nothing else.
+struct Versioned(u32);
+
+impl Container for Versioned {
+    type State = u64;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = Never;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn decide(&self, _: &u64, _: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+        Ok(None)
+    }
+
+    fn reduce(&self, _: &mut u64, _: &u64, _: &Context<'_>) {}
+
+    fn version(&self) -> u32 {
+        self.0
+    }
+}
+
+/// Nothing was performed yet, so nothing in the log says what made it: what such a node writes would stop all others.
+#[tokio::test(start_paused = true)]
+async fn another_version_is_refused_on_a_disk_with_nothing_in_its_log() {
+    let (channel, disk) = (MemoryChannel::new(), MemoryDisk::new());
+    let open = async |version| {
+        let builder = Node::builder(Versioned(version), "a").cluster_size(1).channel(channel.clone());
+        builder.disk(disk.clone()).open().await
+    };
+    let node = open(1).await.expect("it is new");
+    node.watch_status().find(|status| (status.role == Role::Leader).then_some(())).await.expect("it founds alone");
+    node.close().await;
+    match open(2).await {
+        Err(OpenError::Stop(stop)) => assert!(stop.is_other_code(), "{stop}"),
+        other => panic!("it has another version: {:?}", other.map(|node| node.status())),
+    }
+    open(1).await.expect("it has the version that it joined with").close().await;
 }

@@ -145,6 +145,11 @@ fn seize<C: Container>(world: &World<C>, node: usize) -> Option<Life> {
     slot.life.clone()
 }
 
+/// Lets a node stop by itself, or not open, for a reason.
+fn excuse<C: Container>(world: &World<C>, node: usize, why: &'static str) {
+    world.known().slots[node].excuses.insert(why);
+}
+
 /// Ends a node where it stands.
 fn kill<C: Container>(world: &World<C>, node: usize, life: &Life, keep: Keep) {
     world.say(Lane::Node(node), format_args!("dies, and its disk keeps {keep:?}"));
@@ -166,8 +171,7 @@ async fn kill_for<C: Container>(world: &Arc<World<C>>, fault: &Fault, keep: Keep
 
 async fn kill_all<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     announce(world, fault);
-    let seized: Vec<_> =
-        world.open_nodes().into_iter().filter_map(|node| Some((node, seize(world, node)?))).collect();
+    let seized: Vec<_> = world.open_nodes().into_iter().filter_map(|node| Some((node, seize(world, node)?))).collect();
     for (node, life) in &seized {
         kill(world, *node, life, fault.keep);
     }
@@ -270,7 +274,7 @@ async fn fail_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     let Medium::Files(files, _) = medium else { return false };
     let Some(life) = seize(world, fault.node) else { return false };
     announce(world, fault);
-    world.known().slots[fault.node].excuse = Some("disk");
+    excuse(world, fault.node, "disk");
     match fault.kind {
         FaultKind::DiskFull => files.set_room(Random::new(fault.seed).below(2000)),
         _ => {
@@ -289,11 +293,11 @@ async fn fail_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     if stopped {
         kill(world, fault.node, &life, Keep::Everything);
         sleep(fault.lasts).await;
-        world.known().slots[fault.node].excuse = None;
+        world.known().slots[fault.node].excuses.remove("disk");
         world.open(fault.node).await;
     } else {
         let mut known = world.known();
-        known.slots[fault.node].excuse = None;
+        known.slots[fault.node].excuses.remove("disk");
         known.slots[fault.node].busy = false;
     }
     stopped
@@ -333,11 +337,8 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
     if let Some(closed) = closed {
         closed.close().await;
     }
-    {
-        let mut known = world.known();
-        let slot = &mut known.slots[fault.node];
-        (slot.excuse, slot.version_ahead) = (Some("version"), 1);
-    }
+    excuse(world, fault.node, "version");
+    world.known().slots[fault.node].version_ahead = 1;
     let opened = world.open(fault.node).await;
     world.say(Lane::Node(fault.node), format_args!("runs another version: {opened}"));
     world.known().slots[fault.node].busy = true;
@@ -349,14 +350,19 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
     {
         let mut known = world.known();
         let slot = &mut known.slots[fault.node];
-        (slot.excuse, slot.version_ahead) = (None, 0);
+        slot.excuses.remove("version");
+        slot.version_ahead = 0;
     }
     world.open(fault.node).await;
     true
 }
 
 /// Does something to the members, unless somebody else does. Where it takes a memory away, a majority keeps theirs.
-async fn change_members<C: Container>(world: &Arc<World<C>>, fault: &Fault, change: impl Future<Output = bool>) -> bool {
+async fn change_members<C: Container>(
+    world: &Arc<World<C>>,
+    fault: &Fault,
+    change: impl Future<Output = bool>,
+) -> bool {
     let nodes = world.schedule.settings.nodes;
     let takes_memory = matches!(fault.kind, FaultKind::Wipe | FaultKind::OldDisk | FaultKind::Replace);
     if nodes < 2 || (takes_memory && world.schedule.settings.minority() == 0) {
@@ -408,12 +414,13 @@ async fn interrupt<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
 
 async fn replace<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     let Some((node, _)) = world.node(fault.other) else { return false };
-    world.known().slots[fault.node].excuse = Some("removed");
+    excuse(&world, fault.node, "removed");
     let removed = node.remove_member(name(fault.node)).await;
     drop(node);
     if let Err(error) = removed {
         // It may come to be removed all the same.
         world.say(Lane::World, format_args!("{} is not removed, as far as is known: {error}", name(fault.node)));
+        sleep(LATE_CHANGE).await;
     }
     sleep(fault.lasts).await;
     fresh(&world, fault.node, Keep::Everything).await
@@ -434,7 +441,9 @@ async fn fresh<C: Container>(world: &Arc<World<C>>, node: usize, keep: Keep) -> 
     let disk = world.new_disk();
     {
         let mut known = world.known();
-        (known.slots[node].disk, known.slots[node].excuse) = (disk, None);
+        known.slots[node].disk = disk;
+        // Whatever was wrong was so with the disk.
+        known.slots[node].excuses.clear();
     }
     sleep(Duration::from_millis(100)).await;
     world.open(node).await;
@@ -457,7 +466,7 @@ async fn wipe<C: Container>(world: Arc<World<C>>, fault: Fault, comes_back: bool
         }
         sleep(Duration::from_millis(20)).await;
     };
-    world.known().slots[fault.node].excuse = Some("an old disk");
+    excuse(&world, fault.node, "an old disk");
     kill(&world, fault.node, &life, Keep::Everything);
     let new = std::mem::replace(&mut world.known().slots[fault.node].disk, old);
     world.open(fault.node).await;
@@ -476,7 +485,8 @@ async fn wipe<C: Container>(world: Arc<World<C>>, fault: Fault, comes_back: bool
     }
     {
         let mut known = world.known();
-        (known.slots[fault.node].disk, known.slots[fault.node].excuse) = (new, None);
+        known.slots[fault.node].disk = new;
+        known.slots[fault.node].excuses.clear();
     }
     world.open(fault.node).await;
     true
@@ -506,7 +516,7 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         world.say(Lane::Node(fault.node), format_args!("bit {bit} of {} flips", file.display()));
         files.set_content(&file, content);
     }
-    world.known().slots[fault.node].excuse = Some("damage");
+    excuse(world, fault.node, "damage");
     sleep(fault.lasts).await;
     if world.open(fault.node).await {
         // A snapshot is checked as it is read: perhaps later.
@@ -517,7 +527,8 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         let disk = world.new_disk();
         {
             let mut known = world.known();
-            (known.slots[fault.node].disk, known.slots[fault.node].excuse) = (disk, None);
+            known.slots[fault.node].disk = disk;
+            known.slots[fault.node].excuses.clear();
         }
         world.open(fault.node).await;
     }
@@ -531,14 +542,10 @@ pub(crate) async fn reseat<C: Container>(world: &Arc<World<C>>, node: usize) {
     loop {
         if let Some((opened, _)) = world.node(node) {
             let status = opened.status();
-            // While a change is under way, both members of the name are listed.
-            let settled = status.voters.len() == world.schedule.settings.nodes
-                && matches!(status.role, Role::Leader | Role::Follower);
-            if settled {
+            if all_vote(world, node) {
                 // What it was part of in that term, when it was told of a commit in it, is committed.
                 let read = opened.linearizable_index().await;
-                let after = opened.status();
-                if read.is_ok() && after.voters == status.voters && after.term == status.term {
+                if read.is_ok() && all_vote(world, node) && opened.status().term == status.term {
                     return world.say(Lane::Node(node), format_args!("has its seat"));
                 }
             } else if status.role == Role::Learner {
@@ -547,6 +554,15 @@ pub(crate) async fn reseat<C: Container>(world: &Arc<World<C>>, node: usize) {
         }
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Whether a node's log says that all nodes vote, this one as what it is now, and that no change is under way.
+fn all_vote<C: Container>(world: &World<C>, node: usize) -> bool {
+    let known = world.known();
+    let shelf = &known.logs.shelves[&known.slots[node].disk.number];
+    let Some([group]) = shelf.present.voters().map(Vec::as_slice) else { return false };
+    let names: std::collections::BTreeSet<_> = group.iter().map(|(name, _)| name).collect();
+    names.len() == world.schedule.settings.nodes && shelf.member.as_ref().is_some_and(|member| group.contains(member))
 }
 
 /// Lifts all that is between nodes.

@@ -39,13 +39,27 @@ fn act<C: Container>(world: &Arc<World<C>>, ask: &Timed<Ask>) {
             let tag = 2 * ask.number as u64;
             let Some(method) = method(world, tag, padding, &mut random) else { return };
             let chosen = chosen.then(|| format!("ask-{}", ask.number));
-            let try_ = Call { world: world.clone(), node, deed, patience: ask.what.patience, method, chosen, first: Instant::now(), random };
+            let try_ = Call {
+                world: world.clone(),
+                node,
+                deed,
+                patience: ask.what.patience,
+                method,
+                chosen,
+                first: Instant::now(),
+                random,
+            };
             try_.begin();
         }
     }
 }
 
-pub(crate) fn method<C: Container>(world: &World<C>, tag: u64, padding: u32, random: &mut Random) -> Option<Tagged<C::Method>> {
+pub(crate) fn method<C: Container>(
+    world: &World<C>,
+    tag: u64,
+    padding: u32,
+    random: &mut Random,
+) -> Option<Tagged<C::Method>> {
     let container = world.known().history.store().container().clone();
     let value = world.subject.call(&container.inner, random).unwrap_or_else(|wrong| {
         world.note(wrong);
@@ -67,10 +81,8 @@ struct Call<C: Container> {
     random: Random,
 }
 
-type Predicted<C> = Result<
-    (Prediction<Observed<C>>, Started<Observed<C>>),
-    conflux::PerformError<Tagged<<C as Container>::Rejection>>,
->;
+type Predicted<C> =
+    Result<(Prediction<Observed<C>>, Started<Observed<C>>), conflux::PerformError<Tagged<<C as Container>::Rejection>>>;
 
 impl<C: Container> Call<C> {
     /// Starts it, if the node is open.
@@ -133,12 +145,7 @@ impl<C: Container> Call<C> {
         }
     }
 
-    async fn wait_proposed(
-        self,
-        number: usize,
-        process: Process,
-        predicted: impl Future<Output = Predicted<C>>,
-    ) {
+    async fn wait_proposed(self, number: usize, process: Process, predicted: impl Future<Output = Predicted<C>>) {
         match answer_within(&self.world, self.node, self.patience, predicted).await {
             None => self.late(number, &process, "prediction"),
             Some(Err(error)) => self.answered(number, &Err(error)),

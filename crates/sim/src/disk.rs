@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use conflux::disk::{
-    Change, Disk, DiskError, Done, Draft, Finished, Incidents, Journal, KeptSnapshot, Opened, SnapshotBytes, SnapshotHead,
+    Change, Disk, DiskError, Done, Draft, Finished, Incidents, Journal, KeptSnapshot, Opened, SnapshotBytes,
+    SnapshotHead,
 };
 
 use crate::logs::{Log, Noted, Taken, taken};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use conflux::container::holds;
 use conflux::{
-    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Decision, Origin, Outcome, Payload, Record, SessionId,
-    SessionKey, Store, Verdict,
+    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Decision, Origin, Outcome, Payload, Record,
+    SessionId, SessionKey, Store, Verdict,
 };
 
 use crate::check::{ExactlyOnce, Fates};
@@ -79,7 +79,8 @@ impl<C: Container> History<C> {
         let mut sessions = Vec::new();
         self.note_sessions(&batch, &mut sessions);
         let mut outcomes = Vec::new();
-        let applied = self.store.apply(&batch, |session, number, outcome| outcomes.push((session, number, outcome.clone())));
+        let applied =
+            self.store.apply(&batch, |session, number, outcome| outcomes.push((session, number, outcome.clone())));
         let changes = match applied {
             Ok(Applied::Skipped) => {
                 self.batches.skipped += 1;
@@ -152,7 +153,11 @@ impl<C: Container> History<C> {
         let mut state = Marked::clone(before);
         let Decided { decisions, .. } = self.container.decide_batch(&mut state, &batch.header.context(), calls);
         let (was, now) = (judged.len(), decisions.len());
-        hold!(ExactValidation, was == now, "batch {id} has {was} decided calls, and comes to {now} when they are run again");
+        hold!(
+            ExactValidation,
+            was == now,
+            "batch {id} has {was} decided calls, and comes to {now} when they are run again"
+        );
         for (Decision1 { session, number, verdict }, again) in judged.iter().zip(&decisions) {
             let (was, now) = (verdict_in_words(verdict), decision_in_words(again));
             let number = number.0;
@@ -179,7 +184,11 @@ impl<C: Container> History<C> {
             let Tagged { tag, seen, .. } = &*change.action;
             let there = state.trail;
             let index = change.index;
-            hold!(ExactValidation, *seen == there, "the action at {index} was judged on {seen}, and is applied to {there}");
+            hold!(
+                ExactValidation,
+                *seen == there,
+                "the action at {index} was judged on {seen}, and is applied to {there}"
+            );
             if let Err(failure) = change.reduce(&self.container, &mut state) {
                 let what = format!("the reducer failed at {index}, and had not on the leader: {failure}");
                 return Err(Wrong::new(Promise::OneHistory, what));

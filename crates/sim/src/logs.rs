@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use conflux::{Digest, Incarnation};
 use conflux::disk::{Change, Contents, EntryId, KeptSnapshot, LogEntry};
 use conflux::observe::{self, MemberId, Vote};
+use conflux::{Digest, Incarnation};
 
 /// Who has to agree: one group, or two while a change of members is under way.
 pub(crate) type Voters = Vec<BTreeSet<MemberId>>;
@@ -81,7 +81,9 @@ impl Log {
     /// What stands at an index, if that is known.
     pub(crate) fn id_at(&self, index: u64) -> Option<EntryId> {
         let snapshot = self.snapshot.as_ref().and_then(|taken| taken.last);
-        self.at(index).map(|line| line.id).or_else(|| [self.purged, snapshot].into_iter().flatten().find(|id| id.index == index))
+        self.at(index)
+            .map(|line| line.id)
+            .or_else(|| [self.purged, snapshot].into_iter().flatten().find(|id| id.index == index))
     }
 
     /// Whether it has an entry, or a snapshot that holds its effect.

@@ -190,7 +190,6 @@ impl<C: Container> Calls<C> {
 }
 
 impl<C: Container> Observed<C> {
-
     fn follow(&self, trail: Trail, batch: &BatchContext, reduction: &Reduction<'_, Tagged<C::Action>>) -> Trail {
         let origin = reduction.origin;
         let told = [
@@ -287,7 +286,8 @@ impl<C: Container> Container for Observed<C> {
                 decided.insert((call.origin.session.clone(), call.origin.number), call.method.clone());
             }
         }
-        let marks: Vec<_> = calls.iter().map(|call| (call.method.tag, call.method.padding, call.origin.clone())).collect();
+        let marks: Vec<_> =
+            calls.iter().map(|call| (call.method.tag, call.method.padding, call.origin.clone())).collect();
         let calls = calls.into_iter().map(|Call { method, origin }| Call { method: method.value, origin }).collect();
         let Decided { decisions, damaged } = self.inner.decide_batch(&mut state.state, batch, calls);
         let mut index = batch.base;

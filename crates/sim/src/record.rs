@@ -31,14 +31,27 @@ pub(crate) enum Fate {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Claim {
     /// It was decided so, and has this place or was judged at it.
-    Decided { fate: Fate, index: u64, tag: Option<u64> },
-    NeverProposed { reason: String },
-    Unknown { id: RequestId },
+    Decided {
+        fate: Fate,
+        index: u64,
+        tag: Option<u64>,
+    },
+    NeverProposed {
+        reason: String,
+    },
+    Unknown {
+        id: RequestId,
+    },
     /// Committed, and not visible on its node yet.
-    NotVisible { id: RequestId, index: u64 },
+    NotVisible {
+        id: RequestId,
+        index: u64,
+    },
     Conflict,
     /// The node was closed; whether the call may have left it.
-    Closed { id: Option<RequestId> },
+    Closed {
+        id: Option<RequestId>,
+    },
 }
 
 impl Claim {
@@ -113,7 +126,17 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// It subscribed: to what comes after this place.
-    Began { after: u64 },
-    Change { previous: u64, index: u64, tag: u64, state: Trail },
-    Reset { index: u64, state: Trail },
+    Began {
+        after: u64,
+    },
+    Change {
+        previous: u64,
+        index: u64,
+        tag: u64,
+        state: Trail,
+    },
+    Reset {
+        index: u64,
+        state: Trail,
+    },
 }

@@ -212,14 +212,23 @@ async fn recover<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
 fn how_they_are<C: Container>(world: &World<C>) -> String {
     let nodes: Vec<_> = {
         let known = world.known();
-        known.slots.iter().map(|slot| (slot.node.clone(), slot.busy, slot.excuse)).collect()
+        known.slots.iter().map(|slot| (slot.node.clone(), slot.busy, slot.excuses.clone())).collect()
     };
-    let how = nodes.iter().enumerate().map(|(at, (node, busy, excuse))| match node {
-        None => format!("{} is down (busy {busy}, {excuse:?})", name(at)),
+    let how = nodes.iter().enumerate().map(|(at, (node, busy, excuses))| match node {
+        None => format!("{} is down (busy {busy}, {excuses:?})", name(at)),
         Some(node) => {
             let status = node.status();
-            let notice = status.notice.unwrap_or_default();
-            format!("{} is {} in term {} with voters {:?} (busy {busy}) {notice}", name(at), status.role, status.term, status.voters)
+            let mut notice = status.notice.unwrap_or_default();
+            if status.role == Role::Leader {
+                notice += &format!("{:?}", node.members());
+            }
+            format!(
+                "{} is {} in term {} with voters {:?} (busy {busy}) {notice}",
+                name(at),
+                status.role,
+                status.term,
+                status.voters
+            )
         }
     });
     how.collect::<Vec<_>>().join("; ")
@@ -274,7 +283,11 @@ async fn serve<C: Container>(world: &Arc<World<C>>, at: usize, by: Instant) -> R
     }
 }
 
-async fn serves<C: Container>(world: &Arc<World<C>>, at: usize, node: &conflux::Node<crate::observed::Observed<C>>) -> bool {
+async fn serves<C: Container>(
+    world: &Arc<World<C>>,
+    at: usize,
+    node: &conflux::Node<crate::observed::Observed<C>>,
+) -> bool {
     let number = world.known().tries.len() as u64;
     let tag = (1 << 40) + 2 * number;
     let Some(method) = callers::method(world, tag, 0, &mut world.random(9_000_000 + number)) else { return true };

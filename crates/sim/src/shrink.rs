@@ -7,7 +7,11 @@ use crate::schedule::{Kept, Numbers, Schedule};
 const TRIES_MAX: usize = 300;
 
 /// Leaves out what is not needed, as long as `breaks` says that the rest breaks the same promise.
-pub(crate) fn shrink(whole: &Schedule, breaks: impl Fn(&Schedule) -> bool, mut progress: impl FnMut(usize, &Schedule)) -> Kept {
+pub(crate) fn shrink(
+    whole: &Schedule,
+    breaks: impl Fn(&Schedule) -> bool,
+    mut progress: impl FnMut(usize, &Schedule),
+) -> Kept {
     let mut kept = Kept::default();
     let mut tries = 0;
     let mut still = |kept: &Kept| {
@@ -29,7 +33,8 @@ pub(crate) fn shrink(whole: &Schedule, breaks: impl Fn(&Schedule) -> bool, mut p
     // Without some of the asks, some faults are of no use any more.
     for _ in 0..2 {
         let faults: Vec<usize> = whole.keep(&kept).faults.iter().map(|fault| fault.number).collect();
-        let faults = least(faults, |some| still(&Kept { faults: Some(Numbers::of(some.iter().copied())), ..kept.clone() }));
+        let faults =
+            least(faults, |some| still(&Kept { faults: Some(Numbers::of(some.iter().copied())), ..kept.clone() }));
         kept.faults = Some(Numbers::of(faults));
         let asks: Vec<usize> = whole.keep(&kept).asks.iter().map(|ask| ask.number).collect();
         let asks = least(asks, |some| still(&Kept { asks: Some(Numbers::of(some.iter().copied())), ..kept.clone() }));
@@ -48,7 +53,12 @@ fn least(all: Vec<usize>, mut enough: impl FnMut(&[usize]) -> bool) -> Vec<usize
     while some.len() > 1 {
         let size = some.len().div_ceil(pieces);
         let without = (0..some.len()).step_by(size).find_map(|from| {
-            let rest: Vec<usize> = some.iter().enumerate().filter(|(at, _)| *at < from || *at >= from + size).map(|(_, one)| *one).collect();
+            let rest: Vec<usize> = some
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at < from || *at >= from + size)
+                .map(|(_, one)| *one)
+                .collect();
             enough(&rest).then_some(rest)
         });
         match without {

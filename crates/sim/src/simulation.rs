@@ -255,7 +255,11 @@ impl fmt::Display for Broken {
         let Broken { seed, wrong, schedule, run, .. } = self;
         writeln!(f, "seed {seed} breaks {wrong}")?;
         let (nodes, asks) = (schedule.settings.nodes, schedule.asks.len());
-        writeln!(f, "\nThe shortest schedule found that does: {nodes} nodes, {} faults, {asks} asks", schedule.faults.len())?;
+        writeln!(
+            f,
+            "\nThe shortest schedule found that does: {nodes} nodes, {} faults, {asks} asks",
+            schedule.faults.len()
+        )?;
         for fault in &schedule.faults {
             writeln!(f, "{:>9.3}  {}", fault.at.as_secs_f64(), fault.what)?;
         }
@@ -276,7 +280,12 @@ impl fmt::Display for Failed {
             }
             Failed::NeverHappened { faults, passed } => {
                 let faults: Vec<_> = faults.iter().map(|kind| kind.name()).collect();
-                write!(f, "these faults never happened in {} seeds: {}. Take more seeds, or ask for other ones", passed.seeds, faults.join(", "))
+                write!(
+                    f,
+                    "these faults never happened in {} seeds: {}. Take more seeds, or ask for other ones",
+                    passed.seeds,
+                    faults.join(", ")
+                )
             }
             Failed::Unusable(why) => f.write_str(why),
         }

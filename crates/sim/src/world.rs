@@ -1,6 +1,6 @@
 //! The cluster under simulation, and all that is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use conflux::channel::Faults;
 use conflux::disk::{Disk, DiskError, Keep, SimulatedFiles};
+use conflux::observe::MemberId;
 use conflux::process::Process;
 use conflux::{Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Random, Retention, Role};
 use tokio::sync::Notify;
@@ -71,8 +72,8 @@ pub(crate) struct Slot<C: Container> {
     pub(crate) busy: bool,
     /// It is paused, or was a moment ago.
     pub(crate) stands_still: bool,
-    /// It may stop by itself, for this.
-    pub(crate) excuse: Option<&'static str>,
+    /// It may stop by itself, or not open, for these.
+    pub(crate) excuses: BTreeSet<&'static str>,
     /// What its wall clock is ahead by.
     pub(crate) clock_ms: Arc<AtomicI64>,
     /// The version of its container is another one.
@@ -112,7 +113,8 @@ pub(crate) const DIRECTORY: &str = "/data";
 impl<C: Container> World<C> {
     pub(crate) fn new(schedule: Schedule, subject: Subject<C>, trace: Trace) -> Result<Arc<Self>, String> {
         let decided = Arc::<Calls<C>>::default();
-        let container = Arc::new(Observed { inner: subject.make()?, version_ahead: 0, ballast: 0, decided: decided.clone() });
+        let container =
+            Arc::new(Observed { inner: subject.make()?, version_ahead: 0, ballast: 0, decided: decided.clone() });
         let known = Known {
             slots: Vec::new(),
             logs: Logs::default(),
@@ -133,7 +135,8 @@ impl<C: Container> World<C> {
             leaders: BTreeMap::new(),
         };
         let channel = MemoryChannel::seeded(schedule.seed);
-        let world = World { subject, channel, trace, decided, alarm: Notify::new(), known: Mutex::new(known), schedule };
+        let world =
+            World { subject, channel, trace, decided, alarm: Notify::new(), known: Mutex::new(known), schedule };
         for node in 0..world.schedule.settings.nodes {
             let disk = world.new_disk();
             // Wall clocks differ: nothing but the stamps for people may depend on them.
@@ -145,7 +148,7 @@ impl<C: Container> World<C> {
                 disk,
                 busy: true,
                 stands_still: false,
-                excuse: None,
+                excuses: BTreeSet::new(),
                 clock_ms: Arc::new(AtomicI64::new(ahead as i64)),
                 version_ahead: 0,
                 index: 0,
@@ -258,8 +261,7 @@ impl<C: Container> World<C> {
                 }
                 Ok(Err(error)) => {
                     self.say(Lane::Node(node), format_args!("does not open: {error}"));
-                    let excuse = self.known().slots[node].excuse;
-                    if excuse.is_none() {
+                    if self.known().slots[node].excuses.is_empty() {
                         let what = format!("{} does not open: {error}", name(node));
                         self.note(Wrong::new(Promise::Liveness, what));
                     }
@@ -334,7 +336,10 @@ impl<C: Container> World<C> {
                 let ahead = clock_ms.load(Ordering::Relaxed);
                 (1_800_000_000_000 + begun_ms + begun.elapsed().as_millis() as u64).saturating_add_signed(ahead)
             })
-            .election_timeout(Duration::from_millis(settings.election_ms.0), Duration::from_millis(settings.election_ms.1))
+            .election_timeout(
+                Duration::from_millis(settings.election_ms.0),
+                Duration::from_millis(settings.election_ms.1),
+            )
             .heartbeat_interval(Duration::from_millis(settings.heartbeat_ms))
             .default_deadline(settings.patience_max() / 2)
             .in_flight_max(settings.in_flight_max)
@@ -360,7 +365,13 @@ impl<C: Container> World<C> {
         known.tried.entry(tag).and_modify(|only| *only = None).or_insert(only);
         known.tries.push(Try { tag, node, opening, chosen: chosen.clone(), claims: Vec::new() });
         drop(known);
-        self.say(Lane::Node(node), format_args!("performs call {tag}{} (try {number})", chosen.map_or_else(String::new, |id| format!(" as {id}"))));
+        self.say(
+            Lane::Node(node),
+            format_args!(
+                "performs call {tag}{} (try {number})",
+                chosen.map_or_else(String::new, |id| format!(" as {id}"))
+            ),
+        );
         number
     }
 
@@ -431,12 +442,14 @@ impl<C: Container> World<C> {
         let mut known = self.known();
         let known = &mut *known;
         let slot = &mut known.slots[node];
-        if slot.node.is_none() || slot.opening != opening {
+        let is_dead = slot.life.as_ref().is_none_or(|life| life.process.is_dead());
+        if slot.node.is_none() || slot.opening != opening || is_dead {
             return;
         }
         let before = std::mem::replace(&mut slot.index, index);
-        let checked = went_on(name(node), before, index).and_then(|()| shown(name(node), index, trail, &known.history.trails));
-        let stopped = status.stopped.filter(|_| slot.excuse.is_none());
+        let checked =
+            went_on(name(node), before, index).and_then(|()| shown(name(node), index, trail, &known.history.trails));
+        let stopped = status.stopped.filter(|_| slot.excuses.is_empty());
         let leads = status.role == Role::Leader;
         let new_leader = leads && known.leaders.insert(node, status.term) != Some(status.term);
         if new_leader {
@@ -518,6 +531,15 @@ impl<C: Container> Watch for DiskWatch<C> {
             Noted::Append(lines) => {
                 if let (Some(first), Some(last)) = (lines.first(), lines.last()) {
                     world.say(lane, format_args!("appends {} to {}", first.id, last.id));
+                }
+                for (line, voters) in lines.iter().filter_map(|line| Some((line, line.voters.as_ref()?))) {
+                    let names = |group: &BTreeSet<MemberId>| {
+                        let names =
+                            group.iter().map(|(name, incarnation)| format!("{name}#{:.4}", incarnation.to_string()));
+                        names.collect::<Vec<_>>().join(" ")
+                    };
+                    let groups: Vec<_> = voters.iter().map(names).collect();
+                    world.say(lane, format_args!("holds that by {} voters are {}", line.id, groups.join(" and ")));
                 }
             }
             Noted::Truncate(from) => world.say(lane, format_args!("truncates its log from {from} on")),

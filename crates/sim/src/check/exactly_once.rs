@@ -21,7 +21,11 @@ impl ExactlyOnce {
         if let Some((opening, number)) = order
             && let Some((before, place)) = self.last.insert(opening, (number, index))
         {
-            hold!(ExactlyOnce, before < number, "try {before} is at {place}, and try {number}, started before it on the same node, at {index}");
+            hold!(
+                ExactlyOnce,
+                before < number,
+                "try {before} is at {place}, and try {number}, started before it on the same node, at {index}"
+            );
         }
         Ok(())
     }

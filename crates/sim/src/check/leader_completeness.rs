@@ -13,7 +13,12 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
     let first = step.log.first();
     for line in step.logs.committed.iter().filter(|line| line.id.index >= first && line.id.term < vote.term) {
         let (member, term) = (&step.member.0, vote.term);
-        hold!(LeaderCompleteness, step.log.holds(line.id), "{member} leads term {term} without {}, which is committed", line.id);
+        hold!(
+            LeaderCompleteness,
+            step.log.holds(line.id),
+            "{member} leads term {term} without {}, which is committed",
+            line.id
+        );
     }
     Ok(())
 }

@@ -9,7 +9,11 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
     let snapshot = log.snapshot.as_ref().and_then(|taken| taken.last);
     match step.noted {
         Noted::Purge(upto) => {
-            hold!(OrderOfIndexes, Some(*upto) <= snapshot, "{member} purges up to {upto}, its snapshot ends at {snapshot:?}");
+            hold!(
+                OrderOfIndexes,
+                Some(*upto) <= snapshot,
+                "{member} purges up to {upto}, its snapshot ends at {snapshot:?}"
+            );
             hold!(OrderOfIndexes, Some(*upto) >= log.purged, "{member} purged up to {:?}, and now {upto}", log.purged);
         }
         Noted::Committed(id) => {
@@ -20,7 +24,12 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
         }
         Noted::Truncate(from) => {
             let committed = log.committed.map_or(0, |id| id.index + 1);
-            hold!(OrderOfIndexes, *from >= committed, "{member} truncates from {from}, {:?} is committed", log.committed);
+            hold!(
+                OrderOfIndexes,
+                *from >= committed,
+                "{member} truncates from {from}, {:?} is committed",
+                log.committed
+            );
         }
         _ => {}
     }

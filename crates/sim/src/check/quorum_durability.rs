@@ -14,7 +14,8 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
     }
     // Which members a leader counted depends on how far its log was, which may be further than this one's.
     let said = |voters: &Option<Voters>| voters.clone();
-    let behind = logs.shelves.values().flat_map(|shelf| shelf.present.lines.iter()).filter_map(|line| said(&line.voters));
+    let behind =
+        logs.shelves.values().flat_map(|shelf| shelf.present.lines.iter()).filter_map(|line| said(&line.voters));
     let before = step.log.voters().cloned();
     let committed = logs.committed.iter().rev().find_map(|line| line.voters.clone());
     let on_most = before.into_iter().chain(committed).chain(behind).any(|voters| logs.is_on_most(*id, &voters));

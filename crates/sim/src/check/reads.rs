@@ -25,6 +25,10 @@ pub(crate) fn went_on(name: &str, before: u64, now: u64) -> Checked {
 
 /// A linearizable read.
 pub(crate) fn linearizable(name: &str, index: u64, told: u64) -> Checked {
-    hold!(Reads, index >= told, "{name} read {index} by a linearizable read, when {told} had been told before it began");
+    hold!(
+        Reads,
+        index >= told,
+        "{name} read {index} by a linearizable read, when {told} had been told before it began"
+    );
     Ok(())
 }

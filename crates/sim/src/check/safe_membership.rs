@@ -17,7 +17,11 @@ impl SafeMembership {
     pub(crate) fn named(&mut self, member: &MemberId, disk: DiskNumber) -> Checked {
         let known = *self.disks.entry(member.clone()).or_insert(disk);
         let (name, incarnation) = member;
-        hold!(SafeMembership, known == disk, "{name}#{incarnation} is on another disk than it was: it has lost its memory");
+        hold!(
+            SafeMembership,
+            known == disk,
+            "{name}#{incarnation} is on another disk than it was: it has lost its memory"
+        );
         Ok(())
     }
 }

@@ -10,7 +10,13 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
     let member = &step.member.0;
     for line in step.log.lines.iter().filter(|line| line.id.index <= id.index) {
         let Some(committed) = step.logs.committed_at(line.id.index) else { continue };
-        hold!(StateMachineSafety, committed == line, "{member} takes {} for committed, where {} is", line.id, committed.id);
+        hold!(
+            StateMachineSafety,
+            committed == line,
+            "{member} takes {} for committed, where {} is",
+            line.id,
+            committed.id
+        );
     }
     Ok(())
 }

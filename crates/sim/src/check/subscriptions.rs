@@ -13,13 +13,25 @@ pub(crate) fn heard(listener: &mut Listener, heard: &Heard, actions: &[u64], tra
             return Ok(());
         }
         Heard::Change { previous, index, tag, state } => {
-            hold!(Subscriptions, last == Some(previous) && index == previous + 1, "after {last:?} a subscriber hears of {index}, the one after {previous}");
+            hold!(
+                Subscriptions,
+                last == Some(previous) && index == previous + 1,
+                "after {last:?} a subscriber hears of {index}, the one after {previous}"
+            );
             let known = actions.get(previous as usize);
-            hold!(Subscriptions, known == Some(&tag), "a subscriber hears that {index} is call {tag}; committed is {known:?}");
+            hold!(
+                Subscriptions,
+                known == Some(&tag),
+                "a subscriber hears that {index} is call {tag}; committed is {known:?}"
+            );
             (index, state)
         }
         Heard::Reset { index, state } => {
-            hold!(Subscriptions, last.is_none_or(|last| last <= index), "after {last:?} a subscriber is sent back to {index}");
+            hold!(
+                Subscriptions,
+                last.is_none_or(|last| last <= index),
+                "after {last:?} a subscriber is sent back to {index}"
+            );
             (index, state)
         }
     };

@@ -8,7 +8,9 @@ pub(crate) fn reopened(name: &str, shelf: &Shelf, found: &Log) -> Checked {
     let same = |log: &Log| {
         let vote_and_log = log.vote == found.vote && log.purged == found.purged && log.lines == found.lines;
         // A snapshot is kept beside the log: a newer one may have come to be kept.
-        vote_and_log && log.snapshot.as_ref().and_then(|taken| taken.last) <= found.snapshot.as_ref().and_then(|taken| taken.last)
+        vote_and_log
+            && log.snapshot.as_ref().and_then(|taken| taken.last)
+                <= found.snapshot.as_ref().and_then(|taken| taken.last)
     };
     let mut log = shelf.durable.clone();
     if same(&log) {
@@ -23,7 +25,12 @@ pub(crate) fn reopened(name: &str, shelf: &Shelf, found: &Log) -> Checked {
     let told = |log: &Log| {
         let Log { vote, purged, snapshot, .. } = log;
         let vote = vote.as_ref().map(|vote| (vote.term, &vote.candidate.0));
-        format!("vote {vote:?}, purged {purged:?}, {} to {:?}, snapshot {:?}", log.first(), log.last(), snapshot.as_ref().map(|taken| taken.last))
+        format!(
+            "vote {vote:?}, purged {purged:?}, {} to {:?}, snapshot {:?}",
+            log.first(),
+            log.last(),
+            snapshot.as_ref().map(|taken| taken.last)
+        )
     };
     let what = format!(
         "{name} said that this is durable: {}; and finds: {}; {} changes were not durable yet",
