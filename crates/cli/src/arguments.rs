@@ -9,6 +9,7 @@ use crate::ground::NodeOptions;
 use crate::node::NodeArguments;
 use crate::recover::Consent;
 use crate::remote::RemoteCommand;
+use crate::sim::{OWN_SIM_HELP, SIM_HELP, SimOptions};
 use crate::values::{callers, duration, index, node_name, nodes, performs, seconds, seed, threads};
 
 /// The command line of the `conflux` program.
@@ -130,6 +131,15 @@ pub(crate) enum ProgramCommand {
         #[arg(long)]
         insecure: bool,
     },
+    /// Run a cluster's whole life under faults in simulated time, once for each seed, and check all that is promised
+    #[command(after_help = SIM_HELP)]
+    Sim {
+        /// The container: a JavaScript file
+        #[arg(value_name = "APP.js")]
+        app: PathBuf,
+        #[command(flatten)]
+        options: SimOptions,
+    },
     /// Measure performs a second, how long one takes, and memory, with a counter written in Rust
     #[command(after_help = BENCH_EXAMPLES)]
     Bench {
@@ -210,6 +220,12 @@ pub(crate) enum OwnCommand {
     Check {
         #[command(flatten)]
         options: CheckOptions,
+    },
+    /// Run a cluster's whole life under faults in simulated time, once for each seed, and check all that is promised
+    #[command(after_help = OWN_SIM_HELP)]
+    Sim {
+        #[command(flatten)]
+        options: SimOptions,
     },
     /// Measure performs a second, how long one takes, and memory
     Bench {

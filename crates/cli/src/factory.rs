@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use conflux_core::Container;
 use conflux_script::{Options, ScriptContainer};
@@ -56,12 +57,21 @@ pub(crate) struct ScriptFactory {
 impl ScriptFactory {
     /// Loads a file. With `check`, every batch is run again in a fresh heap: the development check.
     pub(crate) fn load(path: &Path, check: bool) -> Result<Self, Refusal> {
+        Self::load_with(path, Options { check, ..Options::default() })
+    }
+
+    /// Loads a file whose calls may take as long as they like, within reason: simulated time stands still meanwhile, and
+    /// what comes of a call must not hang on how fast the machine is.
+    pub(crate) fn for_simulation(path: &Path) -> Result<Self, Refusal> {
+        Self::load_with(path, Options { method_time: Duration::from_secs(20), ..Options::default() })
+    }
+
+    fn load_with(path: &Path, options: Options) -> Result<Self, Refusal> {
         // A pipe would be read once and has nothing beside it; one without a writer would not even be read.
         if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             let told = "it is a pipe or a device, whose bytes have no end that is known; a container is read from a file, and what it imports from beside it";
             return Err(Refusal::new(format!("{}: {told}", path.display())));
         }
-        let options = Options { check, ..Options::default() };
         let first = ScriptContainer::load_with(path, options).map_err(Refusal::new)?;
         Ok(ScriptFactory { first, name: path.display().to_string(), made: Mutex::default(), told: Mutex::default() })
     }

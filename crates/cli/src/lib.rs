@@ -60,6 +60,7 @@ mod remote;
 mod replay;
 mod report;
 mod session;
+mod sim;
 mod table;
 mod tls;
 mod usage;
@@ -137,6 +138,10 @@ pub fn program() -> ExitCode {
         ProgramCommand::Relay { listen, token_file, insecure } => {
             block_on(None, relay::run(&listen, token_file.as_deref(), insecure))
         }
+        ProgramCommand::Sim { app, options } => {
+            let again = format!("{name} sim {}", app.display());
+            Ok(sim::run(ScriptFactory::for_simulation(&app)?, &options, &again)?)
+        }
         ProgramCommand::Bench { options } => {
             let counter = SharedFactory::new(Counter, "the counter".into());
             block_on(options.threads, bench::run(counter, bench::ADD_ONE, options))
@@ -175,6 +180,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         }
         OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
         OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),
+        OwnCommand::Sim { options } => Ok(sim::run(factory, &options, &format!("{name} sim"))?),
         OwnCommand::Bench { call, options } => {
             let method = bench::method_of(&factory.make()?, &call)?;
             block_on(options.threads, bench::run(factory, method, options))
