@@ -5,8 +5,8 @@
 pub struct Bounds {
     /// How many nodes, all of which vote.
     pub nodes: u8,
-    /// How many calls each origin makes. Origin 0 is at node 0, which leads first; origin 1 at node 1, and so on.
-    pub calls: &'static [u8],
+    /// How many calls each origin makes. Origin A is at node 0, which leads first; origin B at node 1.
+    pub calls: [u8; 2],
     /// Whether the sessions are open from the start, so that their opening costs no steps.
     pub opened: bool,
     /// The last term: node 0 leads the first.
@@ -33,28 +33,30 @@ impl Bounds {
     /// One leader, a pipeline of two, and an engine that refuses, and loses its answers.
     pub const PIPELINE: Bounds = Bounds {
         nodes: 3,
-        calls: &[2, 1],
+        calls: [2, 1],
         opened: true,
         terms: 1,
         in_flight: 2,
-        batch: 2,
+        batch: 1,
         refusals: 1,
         losses: 1,
-        give_ups: 1,
+        give_ups: 0,
         sweeps: 0,
         snapshots: 0,
         crashes: 0,
     };
 
+    /// A leader change among larger batches, one of which may be refused.
+    pub const BATCHES: Bounds = Bounds { terms: 2, batch: 2, losses: 0, ..Bounds::PIPELINE };
+
     /// Leaders change twice, with batches in flight.
     pub const LEADERS: Bounds =
-        Bounds { calls: &[1, 1], terms: 3, batch: 1, refusals: 0, losses: 0, give_ups: 1, ..Bounds::PIPELINE };
+        Bounds { calls: [1, 1], terms: 3, refusals: 0, losses: 0, give_ups: 1, ..Bounds::PIPELINE };
 
     /// Snapshots are taken, installed, and started from after a crash.
     pub const SNAPSHOTS: Bounds = Bounds {
-        calls: &[1, 1],
+        calls: [1, 1],
         terms: 2,
-        batch: 1,
         refusals: 0,
         losses: 0,
         give_ups: 0,
@@ -65,10 +67,9 @@ impl Bounds {
 
     /// Sessions are opened and expire, and leaders change.
     pub const SESSIONS: Bounds = Bounds {
-        calls: &[2],
+        calls: [2, 0],
         opened: false,
         terms: 2,
-        batch: 1,
         refusals: 0,
         losses: 0,
         give_ups: 1,

@@ -58,13 +58,13 @@ impl Mutant {
         match self {
             Mutant::None => (Bounds::PIPELINE, NOTHING_CONTRADICTS),
             Mutant::ChainUnchecked => (Bounds::PIPELINE, EXACT_VALIDATION),
-            Mutant::RefusedIdReused => (Bounds::PIPELINE, EXACT_VALIDATION),
+            Mutant::RefusedIdReused => (Bounds { batch: 2, give_ups: 1, ..Bounds::PIPELINE }, EXACT_VALIDATION),
             Mutant::ForkedEarly | Mutant::TailForgotten => (Bounds::LEADERS, PROVISIONAL),
             Mutant::RejectionToldEarly => (Bounds::LEADERS, HONEST_REJECTIONS),
             Mutant::SuccessToldEarly => (Bounds::LEADERS, DURABLE),
             Mutant::SessionsForgotten => (Bounds::SNAPSHOTS, EXACTLY_ONCE),
             Mutant::HeadForgotten => (Bounds::SNAPSHOTS, PROVISIONAL),
-            Mutant::NeverProposedToldLate | Mutant::RetriedAnew => (Bounds::PIPELINE, EXACTLY_ONCE),
+            Mutant::NeverProposedToldLate | Mutant::RetriedAnew => (Bounds::LEADERS, EXACTLY_ONCE),
             Mutant::OpeningNotDated | Mutant::ExpiredLocally => (Bounds::SESSIONS, EXACTLY_ONCE),
         }
     }

@@ -160,15 +160,11 @@ impl World {
     fn renew(&mut self, origin: usize, undecided: bool) {
         let sent = self.sent(origin);
         let line = &mut self.lines[origin];
-        let mut number = line.first;
         let mut kept = Vec::new();
-        for pending in std::mem::take(&mut line.pending) {
-            let has_left = number <= sent;
-            number += 1;
-            if !pending.waits {
-                continue;
-            }
-            if undecided || !has_left {
+        // What was given up needs no void any more.
+        let waiting = (line.first..).zip(std::mem::take(&mut line.pending)).filter(|(_, pending)| pending.waits);
+        for (number, pending) in waiting {
+            if undecided || number > sent {
                 kept.push(pending);
             } else {
                 self.told.push(Told { call: pending.call, answer: Answer::Unknown });

@@ -174,7 +174,7 @@ impl World {
         }
         let base = fork.ledger.place;
         let batch = Batch { id, prev: fork.ledger.head, base, elapsed, records };
-        let made = Arc::new(Made { batch, judged });
+        let made = Arc::new(Made::new(batch, judged));
         // A fork goes by the same rules as a store, so what it makes cannot contradict it.
         Arc::make_mut(&mut fork).apply(&made, Mutant::None).expect("a fork agrees with itself");
         leading.fork = Some(fork);

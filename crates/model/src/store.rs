@@ -1,5 +1,6 @@
 //! What a node holds of the history: the state, and the ledger of chain and sessions.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::batch::{Batch, Record, Verdict};
@@ -29,12 +30,30 @@ pub struct SessionId {
 }
 
 /// A batch as a leader makes it, with what it was judged on: no rule looks at that, only the promises do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     /// What is in the log.
     pub batch: Batch<BatchId, SessionId>,
     /// For each record of a call: which, and the state that its method saw.
     pub judged: Vec<Option<(Call, History)>>,
+    /// Of all that. A state holds a batch several times, and is hashed whenever it is reached.
+    hash: u64,
+}
+
+impl Made {
+    /// Such a batch.
+    #[must_use]
+    pub fn new(batch: Batch<BatchId, SessionId>, judged: Vec<Option<(Call, History)>>) -> Made {
+        let mut hasher = DefaultHasher::new();
+        (&batch, &judged).hash(&mut hasher);
+        Made { batch, judged, hash: hasher.finish() }
+    }
+}
+
+impl Hash for Made {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.hash);
+    }
 }
 
 /// A decided call, as a node's history has it. Nothing of this is ever forgotten: it is for the promises.
@@ -108,14 +127,15 @@ impl Store {
 
     /// The same behind all of these that fit, up to the first that contradicts it.
     #[must_use]
-    pub fn behind<'a>(mut self, batches: impl IntoIterator<Item = &'a Arc<Made>>, mutant: Mutant) -> Store {
-        for made in batches {
-            let before = self.clone();
-            if self.apply(made, mutant).is_err() {
-                return before;
+    pub fn behind<'a>(self, batches: impl Iterator<Item = &'a Arc<Made>> + Clone, mutant: Mutant) -> Store {
+        let mut store = self.clone();
+        for (count, made) in batches.clone().enumerate() {
+            if store.apply(made, mutant).is_err() {
+                // It may have left half of what it does.
+                return self.behind(batches.take(count).collect::<Vec<_>>().into_iter(), mutant);
             }
         }
-        self
+        store
     }
 }
 

@@ -16,7 +16,7 @@ use crate::store::{BatchId, Made, ROOT, SessionId, Store};
 pub struct World {
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// The calls of each origin; origin `i` is at node `i`.
+    /// The calls of each origin; the one at position `i` is at node `i`.
     pub lines: Vec<Line>,
     /// What origins have ever sent. It stays: what a leader takes may be late, doubled and out of order.
     pub network: BTreeMap<SessionId, Asked>,
@@ -102,7 +102,7 @@ impl World {
     /// Node 0 leads term 1, everybody has its first entry, and, if they are, the sessions are opened by its first batch.
     #[must_use]
     pub fn new(bounds: &Bounds) -> World {
-        let origins: Vec<u8> = (0..).zip(bounds.calls).filter(|(_, calls)| **calls > 0).map(|(at, _)| at).collect();
+        let origins: Vec<u8> = (0..).zip(bounds.calls).filter(|(_, calls)| *calls > 0).map(|(at, _)| at).collect();
         let sessions = || origins.iter().map(|origin| SessionId { origin: *origin, number: 1 });
         let mut log = vec![Entry { term: 1, batch: None }];
         let mut store = Store::new();
@@ -111,7 +111,7 @@ impl World {
             let records: Vec<_> = sessions().map(|session| Record::Open { session }).collect();
             let judged = vec![None; records.len()];
             let id = BatchId { term: 1, counter: 1 };
-            let made = Made { batch: Batch { id, prev: ROOT, base: 0, elapsed: 0, records }, judged };
+            let made = Made::new(Batch { id, prev: ROOT, base: 0, elapsed: 0, records }, judged);
             store.apply(&made, crate::mutant::Mutant::None).expect("it is the first batch");
             log.push(Entry { term: 1, batch: Some(Arc::new(made)) });
             network.extend(sessions().map(|session| (session, Asked { as_of: Some(0), calls: Vec::new() })));
@@ -126,7 +126,7 @@ impl World {
             leading: (at == 0).then(|| Leading { counter: log.len() as u8 - 1, ..Leading::default() }),
             stopped: false,
         };
-        let lines = (0..).zip(bounds.calls).map(|(origin, calls)| Line::new(origin, *calls, bounds.opened)).collect();
+        let lines = (0..).zip(bounds.calls).map(|(origin, calls)| Line::new(origin, calls, bounds.opened)).collect();
         World {
             nodes: (0..bounds.nodes).map(node).collect(),
             lines,
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// The batches among entries.
-    pub fn batches(entries: &[Entry]) -> impl Iterator<Item = &Arc<Made>> {
+    pub fn batches(entries: &[Entry]) -> impl Iterator<Item = &Arc<Made>> + Clone {
         entries.iter().filter_map(|entry| entry.batch.as_ref())
     }
 }

@@ -20,20 +20,25 @@ fn holds(bounds: Bounds, states: usize) {
 
 #[test]
 fn promises_hold_while_an_engine_refuses_and_loses_answers() {
-    holds(Bounds::PIPELINE, 0);
+    holds(Bounds::PIPELINE, 1_869_235);
+}
+
+#[test]
+fn promises_hold_while_larger_batches_change_hands() {
+    holds(Bounds::BATCHES, 954_038);
 }
 
 #[test]
 fn promises_hold_while_leaders_change() {
-    holds(Bounds::LEADERS, 0);
+    holds(Bounds::LEADERS, 923_987);
 }
 
 #[test]
 fn promises_hold_with_snapshots_and_crashes() {
-    holds(Bounds::SNAPSHOTS, 0);
+    holds(Bounds::SNAPSHOTS, 1_021_186);
 }
 
 #[test]
 fn promises_hold_while_sessions_expire() {
-    holds(Bounds::SESSIONS, 0);
+    holds(Bounds::SESSIONS, 650_540);
 }

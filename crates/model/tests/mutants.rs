@@ -33,16 +33,16 @@ macro_rules! caught {
 }
 
 caught! {
-    chain_unchecked: ChainUnchecked in 0;
-    refused_id_reused: RefusedIdReused in 0;
-    forked_early: ForkedEarly in 0;
-    tail_forgotten: TailForgotten in 0;
-    rejection_told_early: RejectionToldEarly in 0;
-    success_told_early: SuccessToldEarly in 0;
-    sessions_forgotten: SessionsForgotten in 0;
-    head_forgotten: HeadForgotten in 0;
-    never_proposed_told_late: NeverProposedToldLate in 0;
-    retried_anew: RetriedAnew in 0;
-    opening_not_dated: OpeningNotDated in 0;
-    expired_locally: ExpiredLocally in 0;
+    chain_unchecked: ChainUnchecked in 9;
+    refused_id_reused: RefusedIdReused in 17;
+    forked_early: ForkedEarly in 6;
+    tail_forgotten: TailForgotten in 5;
+    rejection_told_early: RejectionToldEarly in 5;
+    success_told_early: SuccessToldEarly in 4;
+    sessions_forgotten: SessionsForgotten in 20;
+    head_forgotten: HeadForgotten in 2;
+    never_proposed_told_late: NeverProposedToldLate in 7;
+    retried_anew: RetriedAnew in 12;
+    opening_not_dated: OpeningNotDated in 19;
+    expired_locally: ExpiredLocally in 23;
 }

@@ -230,15 +230,13 @@ fn all_are_at_the_same_place() {
     refuses_instead(restored("c", 6, 2, "2.1"), restored("c", 6, 2, ROOT), Rule::PlacesAgree);
 }
 
-/// The first run, up to where term 2 begins, and then a batch of these.
+/// The run, and then a batch of these.
 #[track_caller]
 fn refuses_records(records: Vec<Record>, rule: Rule) {
-    let end = committed(9, Some("2.4"));
     let mut run = run();
     run.push(proposed("b", 2, "2.5", "2.4", 3, records));
     let last = committed(10, Some("2.5"));
     run.push(last.clone());
-    assert!(run.contains(&end));
     refuses(&run, &last, rule);
 }
 
@@ -248,7 +246,7 @@ fn a_batch_agrees_with_the_table() {
     refuses_records(vec![call("b/1/2", 3, Verdict::Nothing)], Rule::TheTableAgrees);
     refuses_records(vec![call("b/1/2", 1, Verdict::Nothing)], Rule::TheTableAgrees);
     refuses_records(vec![void("c/1/1", 1)], Rule::TheTableAgrees);
-    refuses_records(vec![call(A, 8, Verdict::Nothing)], Rule::TheTableAgrees);
+    refuses_records(vec![call(B, 2, Verdict::Nothing)], Rule::TheTableAgrees);
     refuses_records(vec![open("b/1/2")], Rule::TheTableAgrees);
     refuses_records(vec![chosen("b/1/2", 2, "y", Verdict::Nothing)], Rule::TheTableAgrees);
     refuses_records(vec![chosen("b/1/2", 2, "x", Verdict::Repeated)], Rule::TheTableAgrees);
@@ -257,7 +255,7 @@ fn a_batch_agrees_with_the_table() {
 
 #[test]
 fn a_session_that_has_expired_is_not_opened_again() {
-    refuses_records(vec![open(A)], Rule::ExpiredStaysExpired);
+    refuses_records(vec![open(B)], Rule::ExpiredStaysExpired);
 }
 
 #[test]
