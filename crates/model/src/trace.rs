@@ -45,7 +45,8 @@ pub enum Event {
         node: String,
         /// Its term.
         term: u64,
-        /// The batch. Its digests, stamps for people and payloads are of no matter here.
+        /// The batch, with sessions by their full names. Digests, stamps for people and payloads are of no matter here; a
+        /// record of the roster is `Other`.
         batch: Batch,
     },
     /// The engine says that a batch never comes into the log.
@@ -92,11 +93,11 @@ pub enum Event {
         /// The head of its chain.
         head: String,
     },
-    /// A caller was told what became of a call.
+    /// A caller was told what became of a call: by its perform, or when it asked by the request id.
     Told {
-        /// The node it was performed on.
+        /// The node that told it.
         node: String,
-        /// That node's session.
+        /// The call's session.
         session: String,
         /// The call's number there.
         number: u64,
@@ -135,9 +136,9 @@ pub enum Answer {
         /// The place of its action, or the one it was judged at.
         place: u64,
     },
-    /// It has not taken effect, and never will.
+    /// It has not taken effect, and never will. (So it is when a node is closed, if the call had not left it.)
     NeverProposed,
-    /// Nobody knows yet. (So it is for a node that was closed, if the call had left it.)
+    /// Nobody knows yet. (So it is when a node is closed, if the call had left it.)
     Unknown,
 }
 
@@ -170,7 +171,7 @@ pub enum Rule {
     ExpiredStaysExpired,
     /// A caller is told what was decided, and where.
     ToldWhatWasDecided,
-    /// A caller is told that only once the node it is at has applied it.
+    /// A caller is told that only once the node that tells it has applied it.
     ToldAfterOwnApply,
     /// What was told never to have been proposed never takes effect.
     NeverMeansNever,
@@ -280,7 +281,7 @@ fn broken<T>(rule: Rule, why: impl Into<String>) -> Judged<T> {
 }
 
 impl Judge {
-    /// Of a history that begins with nothing.
+    /// Of a history that begins with nothing: not one that was taken up again from a backup.
     #[must_use]
     pub fn new(root: &str) -> Judge {
         Judge {
