@@ -29,6 +29,8 @@ pub enum Mutant {
     NeverProposedToldLate,
     /// A call that is given up is sent again under another number.
     RetriedAnew,
+    /// A call is decided though one before it of its session is not.
+    GapsTaken,
     /// The opening of a session is taken however old it is.
     OpeningNotDated,
     /// A node lets its sessions expire by its own clock.
@@ -37,7 +39,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All but `None`.
-    pub const ALL: [Mutant; 12] = [
+    pub const ALL: [Mutant; 13] = [
         Mutant::ChainUnchecked,
         Mutant::RefusedIdReused,
         Mutant::ForkedEarly,
@@ -48,6 +50,7 @@ impl Mutant {
         Mutant::HeadForgotten,
         Mutant::NeverProposedToldLate,
         Mutant::RetriedAnew,
+        Mutant::GapsTaken,
         Mutant::OpeningNotDated,
         Mutant::ExpiredLocally,
     ];
@@ -65,6 +68,7 @@ impl Mutant {
             Mutant::SessionsForgotten => (Bounds::SNAPSHOTS, EXACTLY_ONCE),
             Mutant::HeadForgotten => (Bounds::SNAPSHOTS, PROVISIONAL),
             Mutant::NeverProposedToldLate | Mutant::RetriedAnew => (Bounds::LEADERS, EXACTLY_ONCE),
+            Mutant::GapsTaken => (Bounds::PIPELINE, EXACTLY_ONCE),
             Mutant::OpeningNotDated | Mutant::ExpiredLocally => (Bounds::SESSIONS, EXACTLY_ONCE),
         }
     }

@@ -74,6 +74,8 @@ pub enum Request {
     Calls {
         /// The session.
         session: SessionId,
+        /// The number of the first.
+        first: u64,
         /// How many.
         count: u8,
         /// Of a first one that was given up, the message that says so came before the one with the call.
@@ -113,12 +115,18 @@ impl World {
                 None if asked.as_of.is_some_and(dated) => requests.push(Request::Open(*session)),
                 None => {}
                 Some(known) => {
-                    let sent = asked.calls.get(known.next as usize - 1..).unwrap_or_default();
-                    let Some(first) = sent.first() else { continue };
-                    for count in 1..=model.bounds.batch.min(sent.len() as u8) {
-                        let calls = |void| Request::Calls { session: *session, count, void };
-                        requests.extend(first.run.then(|| calls(false)));
-                        requests.extend(first.void.then(|| calls(true)));
+                    let all = 1..=asked.calls.len() as u64;
+                    let is_due = |number: &u64| match model.mutant {
+                        Mutant::GapsTaken => !fork.has_decided(asked.calls[*number as usize - 1].call),
+                        _ => *number == known.next,
+                    };
+                    for first in all.filter(is_due) {
+                        let sent = &asked.calls[first as usize - 1..];
+                        for count in 1..=model.bounds.batch.min(sent.len() as u8) {
+                            let calls = |void| Request::Calls { session: *session, first, count, void };
+                            requests.extend(sent[0].run.then(|| calls(false)));
+                            requests.extend(sent[0].void.then(|| calls(true)));
+                        }
                     }
                 }
             }
@@ -150,15 +158,14 @@ impl World {
                 records.push(Record::Sweep { sessions_before: elapsed, ids_before: elapsed });
                 judged.push(None);
             }
-            Request::Calls { session, count, void } => {
+            Request::Calls { session, first, count, void } => {
                 let line = &self.lines[usize::from(session.origin)];
                 let floor = if line.session == session.number { line.first } else { 1 };
-                let next = fork.ledger.sessions[&session].next;
                 let mut state = fork.state;
-                for number in next..next + u64::from(count) {
+                for number in first..first + u64::from(count) {
                     let Sent { call, run, void: given_up } = self.network[&session].calls[number as usize - 1];
                     judged.push(Some((call, state)));
-                    let is_void = if number == next { void } else { given_up || !run };
+                    let is_void = if number == first { void } else { given_up || !run };
                     if is_void {
                         records.push(Record::Void { session, number, floor: floor.min(number) });
                         continue;
@@ -176,7 +183,7 @@ impl World {
         let batch = Batch { id, prev: fork.ledger.head, base, elapsed, records };
         let made = Arc::new(Made::new(batch, judged));
         // A fork goes by the same rules as a store, so what it makes cannot contradict it.
-        Arc::make_mut(&mut fork).apply(&made, Mutant::None).expect("a fork agrees with itself");
+        Arc::make_mut(&mut fork).apply(&made, model.mutant).expect("a fork agrees with itself");
         leading.fork = Some(fork);
         leading.in_flight.push(Ticket { made: made.clone(), stage: Stage::Queued });
         if model.mutant == Mutant::RejectionToldEarly {

@@ -90,6 +90,9 @@ impl Store {
     /// # Errors
     /// The node stops.
     pub fn apply(&mut self, made: &Made, mutant: Mutant) -> Result<(Applied, Vec<(usize, Outcome)>), Contradiction> {
+        if mutant == Mutant::GapsTaken && made.batch.prev == self.ledger.head {
+            self.take_gaps(made);
+        }
         let mut outcomes = Vec::new();
         let hear = |at, outcome| outcomes.push((at, outcome));
         let applied = if mutant == Mutant::ChainUnchecked {
@@ -111,6 +114,24 @@ impl Store {
             self.decided.push(Decision { call, verdict, seen });
         }
         Ok((applied, outcomes))
+    }
+
+    /// Makes whatever comes the next call of its session.
+    fn take_gaps(&mut self, made: &Made) {
+        for record in &made.batch.records {
+            if let Record::Call { session, number, .. } | Record::Void { session, number, .. } = record
+                && let Some(known) = self.ledger.sessions.get_mut(session)
+            {
+                (known.floor, known.next) = (*number, *number);
+                known.outcomes.clear();
+            }
+        }
+    }
+
+    /// Whether it holds a decision of a call.
+    #[must_use]
+    pub fn has_decided(&self, call: Call) -> bool {
+        self.decided.iter().any(|decision| decision.call == call)
     }
 
     /// A snapshot of it.

@@ -43,6 +43,7 @@ caught! {
     head_forgotten: HeadForgotten in 2;
     never_proposed_told_late: NeverProposedToldLate in 7;
     retried_anew: RetriedAnew in 12;
+    gaps_taken: GapsTaken in 11;
     opening_not_dated: OpeningNotDated in 19;
     expired_locally: ExpiredLocally in 23;
 }

@@ -176,6 +176,7 @@ fn a_mutant_is_refused_by_what_is_seen_of_it() {
         (Mutant::SuccessToldEarly, Rule::ToldWhatWasDecided),
         (Mutant::HeadForgotten, Rule::PlacesAgree),
         (Mutant::NeverProposedToldLate, Rule::NeverMeansNever),
+        (Mutant::GapsTaken, Rule::TheTableAgrees),
         (Mutant::OpeningNotDated, Rule::ExpiredStaysExpired),
     ];
     for (mutant, rule) in refused {
