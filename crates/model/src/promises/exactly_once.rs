@@ -11,7 +11,8 @@ use crate::world::{Answer, World};
 pub const EXACTLY_ONCE: &str = "4: exactly once, in order";
 
 pub(super) fn holds(_: &Model, world: &World) -> bool {
-    let once = world.nodes.iter().all(|node| at_most_once(node.store.state) && in_order(&node.store));
+    let once =
+        world.nodes.iter().all(|node| at_most_once(node.store.state) && in_order(&node.store, world.spent.crashes > 0));
     once && world.told.iter().all(|told| world.nodes.iter().all(|node| is_so(told.call, told.answer, &node.store)))
 }
 
@@ -19,12 +20,12 @@ fn at_most_once(state: History) -> bool {
     state.calls().enumerate().all(|(at, call)| state.calls().skip(at + 1).all(|other| other != call))
 }
 
-/// Each call is decided behind all earlier ones of its origin that are, and once: but what a session that has expired
-/// left as a void, nobody waits for.
-fn in_order(store: &Store) -> bool {
+/// Each call is decided once, and behind all earlier ones of its origin that are. A node that has crashed promises that for
+/// what is begun after its start alone: a message that it sent before may still be on its way, and come last.
+fn in_order(store: &Store, has_crashed: bool) -> bool {
     store.decided.iter().enumerate().all(|(at, one)| {
-        let later = &store.decided[at + 1..];
-        later.iter().all(|later| later.call.origin != one.call.origin || later.call.nth > one.call.nth)
+        let mut later = store.decided[at + 1..].iter().filter(|later| later.call.origin == one.call.origin);
+        later.all(|later| later.call.nth > one.call.nth || (has_crashed && later.call != one.call))
     })
 }
 
