@@ -5,6 +5,8 @@ mod log;
 mod machine;
 mod network;
 mod parted;
+#[cfg(all(test, feature = "bugs"))]
+mod planted;
 mod rebirth;
 mod receive;
 mod rpc;
@@ -282,6 +284,12 @@ impl Engine {
 
     /// The log index up to which a read that begins now must see, agreed with a quorum (leader only).
     pub(crate) async fn read_index(&self) -> Result<u64, NotLeading> {
+        if bugs::is(Bug::StaleRead)
+            && self.leads_with_all()
+            && let Some(applied) = self.applied_id()
+        {
+            return Ok(applied.index);
+        }
         let read = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         Ok(read.map_err(|error| NotLeading(error.to_string()))?.read_log_id().index())
     }
@@ -416,7 +424,11 @@ impl Engine {
         Ok(match kind {
             kind::APPEND => {
                 let request: AppendEntriesRequest<Types> = self.addressed(body)?;
+                #[cfg(feature = "bugs")]
+                self.truncate_behind(&request).await?;
                 let response = self.raft.append_entries(request).await?;
+                #[cfg(feature = "bugs")]
+                self.run_ahead()?;
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                     self.heard_leader.store(true, Ordering::Relaxed);
                 }
@@ -424,10 +436,14 @@ impl Engine {
             }
             kind::VOTE => {
                 let request: VoteRequest<Types> = self.addressed(body)?;
+                #[cfg(feature = "bugs")]
+                let request = self.up_to_date(request);
                 self.raft.vote(request).await?.encode()
             }
             kind::PRE_VOTE => {
                 let request: VoteRequest<Types> = self.addressed(body)?;
+                #[cfg(feature = "bugs")]
+                let request = self.up_to_date(request);
                 self.raft.pre_vote(request).await?.encode()
             }
             kind::TRANSFER => {
@@ -454,6 +470,40 @@ impl Engine {
             return Err(Refusal(format!("incarnation {to} is gone, this is {}", self.me)));
         }
         Ok(message)
+    }
+}
+
+/// What goes wrong in here where it is planted.
+#[cfg(feature = "bugs")]
+impl Engine {
+    /// Cuts off what is behind entries that were sent again.
+    async fn truncate_behind(&self, request: &AppendEntriesRequest<Types>) -> Result<(), Refusal> {
+        use openraft::storage::RaftLogStorage;
+        if let Some(last) = request.entries.last().map(|entry| entry.log_id)
+            && bugs::is(Bug::StaleAppendTruncates)
+            && self.log.holds(last)
+            && self.log.last() > Some(last)
+        {
+            self.log.clone().truncate_after(Some(last)).await.map_err(|error| Refusal(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Applies what was appended.
+    fn run_ahead(&self) -> Result<(), Refusal> {
+        if bugs::is(Bug::ApplyBeforeCommit) {
+            let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+            position.run_ahead(&*self.replica, &self.log).map_err(|stop| Refusal(stop.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a candidate's log for at least as good as this one.
+    fn up_to_date(&self, mut request: VoteRequest<Types>) -> VoteRequest<Types> {
+        if bugs::is(Bug::NoUpToDateCheck) {
+            request.last_log_id = request.last_log_id.max(self.log.last());
+        }
+        request
     }
 }
 
