@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use conflux_core::{ChosenId, Container, Failure, Incarnation, NodeName, Payload, Random, RequestId};
+use conflux_core::bugs::{self, Bug};
+use conflux_core::{ChosenId, Container, Digest, Failure, Incarnation, NodeName, Payload, Random, RequestId};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -95,7 +96,9 @@ impl<C: Container> Core<C> {
         mut random: Random,
     ) -> Result<Arc<Core<C>>, Stop> {
         let (contents, journal) = disk;
-        let incarnation = Incarnation(random.next_u64());
+        let drawn = random.next_u64();
+        let of_name = bugs::is(Bug::IncarnationOfTheName).then(|| Digest::of_bytes(name.as_bytes()).0 as u64);
+        let incarnation = Incarnation(of_name.unwrap_or(drawn));
         let keeper = Keeper::open(&contents, incarnation, journal.clone())?;
         let identity = keeper.get();
         let me = Member { name, incarnation: identity.incarnation };
@@ -119,6 +122,10 @@ impl<C: Container> Core<C> {
         .await
         // The engine tells in its own words what it heard from here.
         .map_err(|stop| local.stopped().unwrap_or(stop))?;
+        #[cfg(feature = "bugs")]
+        if bugs::is(Bug::DoubleApplyAfterRestart) {
+            local.apply_again();
+        }
         // Asked for at every hello: not behind the lock that reducers hold.
         let source = {
             let store = local.store();
@@ -222,6 +229,14 @@ impl<C: Container> Core<C> {
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         batches.0 += 1;
         (batches.0, batches.1.next_u64())
+    }
+
+    /// Counts batches from this one on, where it is one of this term.
+    #[cfg(feature = "bugs")]
+    pub(crate) fn count_from(&self, term: u64, head: conflux_core::BatchId) {
+        if (head.term, head.incarnation) == (term, self.me().incarnation) {
+            self.batches.lock().unwrap_or_else(PoisonError::into_inner).0 = head.counter;
+        }
     }
 
     pub(crate) fn post(&self, to: &NodeName, kind: Kind, body: Bytes) {

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "bugs")]
+use conflux_core::bugs::{self, Bug};
 use conflux_core::container::ACTION_BYTES_MAX;
 use conflux_core::payload::encode_foreign;
 use conflux_core::{
@@ -166,6 +168,27 @@ impl<C: Container> Line<C> {
         self.asked = None;
         self.first = CallNumber::FIRST;
         self.cursor = CallNumber::FIRST;
+    }
+}
+
+#[cfg(feature = "bugs")]
+impl<C: Container> Line<C> {
+    /// Gives up what has left this node, and puts it behind all else as other calls.
+    fn send_anew(&mut self) {
+        let left = self.pending.iter_mut().filter(|pending| pending.left && pending.answer.is_some());
+        let anew: Vec<_> = left
+            .map(|pending| Pending {
+                method: pending.method.take(),
+                chosen: pending.chosen.take(),
+                answer: pending.answer.take(),
+                predict: pending.predict.take(),
+                span: pending.span.take(),
+                deadline: pending.deadline,
+                left: false,
+                decided: None,
+            })
+            .collect();
+        self.pending.extend(anew);
     }
 }
 
@@ -356,6 +379,10 @@ impl<C: Container> Origin<C> {
         if session.is_some_and(|session| *session != line.session) {
             return;
         }
+        #[cfg(feature = "bugs")]
+        if bugs::is(Bug::UnknownSentAnew) && next.is_none() {
+            line.send_anew();
+        }
         let next = next.unwrap_or(line.first);
         line.cursor = next.max(line.first).min(line.end());
         drop(line);
@@ -443,6 +470,19 @@ impl<C: Container> Origin<C> {
         if let Some(sender) = sender {
             // Nobody may listen any more.
             let _ = sender.send(prediction);
+        }
+    }
+
+    /// Tells a caller before the log says so.
+    #[cfg(feature = "bugs")]
+    pub(crate) fn tell_early(&self, session: &SessionId, number: CallNumber, outcome: Outcome<C>) {
+        let mut guard = self.lock();
+        let line = &mut *guard;
+        let Some(at) = line.position(number).filter(|_| line.session == *session) else { return };
+        let id = line.request_id(number, line.pending[at].chosen.as_ref());
+        let pending = &mut line.pending[at];
+        if let Some(sender) = pending.answer.take() {
+            tell::<C>(&mut line.answers, pending.span.take(), sender, answer(outcome, || id));
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use conflux_core::bugs::{self, Bug};
 use conflux_core::{Applied, Batch, Code, Committed, Container, History, Index, Owed, Roster, Store};
 
 use tokio::sync::Notify;
@@ -68,6 +69,8 @@ pub(crate) struct Local<C: Container> {
     roster: watch::Sender<Roster>,
     /// Rings whenever batches were applied, whether or not they changed the state: the log has grown.
     pub(crate) applied: Notify,
+    #[cfg(feature = "bugs")]
+    opened: Instant,
 }
 
 impl<C: Container> Local<C> {
@@ -87,6 +90,8 @@ impl<C: Container> Local<C> {
             stopped: OnceLock::new(),
             applying: Aside::default(),
             applied: Notify::new(),
+            #[cfg(feature = "bugs")]
+            opened: Instant::now(),
         }
     }
 
@@ -139,7 +144,7 @@ impl<C: Container> Local<C> {
     pub(crate) fn since(&self, last: Index, resets: Option<u64>, max: usize) -> (Owed<C>, Option<u64>) {
         self.history(|history| {
             let now = history.resets();
-            let same = resets.is_none_or(|then| then == now);
+            let same = resets.is_none_or(|then| then == now) || bugs::is(Bug::GapAtSnapshot);
             let has_come = last <= history.last();
             (if same { history.since(last, max) } else { Owed::Reset }, has_come.then_some(now))
         })
@@ -266,6 +271,10 @@ impl<C: Container> Local<C> {
         let begun = Instant::now();
         let mut resolved = Vec::new();
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        #[cfg(feature = "bugs")]
+        if bugs::is(Bug::SessionsExpireByLocalClock) {
+            store.forget_sessions(self.opened.elapsed().saturating_sub(Duration::from_secs(2)));
+        }
         let (mut changes, mut bytes) = (Vec::new(), 0);
         for (batch, length) in batches {
             let mine = self.origin.key(&store);
@@ -339,6 +348,17 @@ impl<C: Container> Local<C> {
         let whole = path.iter().all(|change| change.reduce(store.container(), Arc::make_mut(&mut state)).is_ok());
         if whole {
             store.put_back(last, state);
+        }
+    }
+
+    /// Reduces the last action once more.
+    #[cfg(feature = "bugs")]
+    pub(crate) fn apply_again(&self) {
+        let Some(last) = self.history(|history| history.tail(1).next().cloned()) else { return };
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let (index, mut state) = (store.index(), store.state().clone());
+        if last.reduce(store.container(), Arc::make_mut(&mut state)).is_ok() {
+            store.put_back(index, state);
         }
     }
 

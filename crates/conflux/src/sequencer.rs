@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "bugs")]
+use conflux_core::bugs::{self, Bug};
 use conflux_core::payload::decode_foreign;
 use conflux_core::{
     Batch, CallNumber, ChosenId, Container, Fork, Found, Index, Record, Request, RosterChange, SessionId, SessionKey,
@@ -164,6 +166,10 @@ impl<C: Container> Core<C> {
             return Ok(if matches!(changed, Ok(Err(_))) { End::Over } else { End::Again });
         }
         let store = self.local.store().clone();
+        #[cfg(feature = "bugs")]
+        if bugs::is(Bug::BatchIdUsedAgain) {
+            self.count_from(term, store.head());
+        }
         self.meters.forks.fetch_add(1, Ordering::Relaxed);
         self.meters.in_flight.store(0, Ordering::Relaxed);
         let mut leadership = Leadership {
@@ -399,6 +405,10 @@ impl<C: Container> Leadership<'_, C> {
             self.compare_due.0 = self.compare_due.0.saturating_sub(batch.actions());
         }
         self.tell(&batch);
+        #[cfg(feature = "bugs")]
+        if bugs::is(Bug::RejectionBeforeItsBatch) {
+            self.tell_early(&batch);
+        }
         let meters = core.meters.clone();
         meters.batch_calls.record(calls as u64);
         meters.decide_time.record_time(took);
@@ -498,6 +508,30 @@ impl<C: Container> Leadership<'_, C> {
         // Some may wait for a later batch; many that nothing came of do not matter any more.
         wanted.truncate(BATCH_CALLS_MAX);
         self.wanted = wanted;
+    }
+}
+
+#[cfg(feature = "bugs")]
+impl<C: Container> Leadership<'_, C> {
+    /// Tells this node's own callers of a batch what was rejected, and what came to nothing.
+    fn tell_early(&self, batch: &Batch<C>) {
+        use conflux_core::Outcome;
+        let mut index = batch.header.base;
+        for record in &batch.records {
+            let Record::Call { session, number, verdict, .. } = record else { continue };
+            let outcome = match verdict {
+                Verdict::Nothing => Outcome::Nothing { index },
+                Verdict::Rejected(rejection) => Outcome::Rejected { index, rejection: rejection.clone() },
+                Verdict::Action(_) => {
+                    index = index.next();
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(session) = self.fork.store().sessions().get(*session) {
+                self.core.origin.tell_early(session.id(), *number, outcome);
+            }
+        }
     }
 }
 

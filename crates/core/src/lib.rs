@@ -36,6 +36,9 @@
 //! ```
 
 pub mod batch;
+// Public for the crates above only.
+#[doc(hidden)]
+pub mod bugs;
 pub mod call;
 pub mod codec;
 pub mod container;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::Failure;
+use conflux_core::bugs::{self, Bug};
 
 use super::files::{Exclusive, Files, RealFiles};
 use super::incidents;
@@ -599,7 +600,9 @@ impl Finished for FileFinished {
     fn keep(&self) -> Result<bool, DiskError> {
         let shared = &self.shared;
         let mut present = shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        if present.as_ref().is_some_and(|present| present.head.last > self.written.head.last) {
+        if present.as_ref().is_some_and(|present| present.head.last > self.written.head.last)
+            && !bugs::is(Bug::OlderSnapshotOverNewer)
+        {
             return Ok(false);
         }
         // A log that the snapshot contradicts was truncated before, and that must not be forgotten.

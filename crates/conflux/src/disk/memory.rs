@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use conflux_core::bugs::{self, Bug};
 
 use super::{
     Change, Contents, Disk, DiskError, Done, Draft, EntryId, Finished, Journal, KeptSnapshot, LogEntry, Opened,
@@ -195,7 +196,7 @@ impl Finished for MemoryFinished {
     fn keep(&self) -> Result<bool, DiskError> {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let newer = shelf.snapshot.as_ref().is_none_or(|old| old.head.last <= self.kept.head.last);
-        if newer {
+        if newer || bugs::is(Bug::OlderSnapshotOverNewer) {
             shelf.snapshot = Some(self.kept.clone());
         }
         Ok(newer)

@@ -7,6 +7,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use conflux_core::bugs::{self, Bug};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{LogIdOptionExt, RaftLogReader};
@@ -53,6 +54,10 @@ impl Shelf {
 
     fn last(&self) -> Option<LogId> {
         self.entries.back().map(|entry| entry.log_id()).or(self.purged)
+    }
+
+    fn is_inherited(&self, entry: &Entry) -> bool {
+        self.vote.as_ref().is_some_and(|vote| entry.log_id.leader_id.term < vote.leader_id.term)
     }
 
     fn truncate(&mut self, position: usize) {
@@ -219,6 +224,12 @@ impl Log {
         (shelf.entries.iter().map(to_disk).collect(), shelf.committed.map(entry_id), shelf.purged.map(entry_id))
     }
 
+    /// The last entry that is in the log, or was.
+    #[cfg(feature = "bugs")]
+    pub(super) fn last(&self) -> Option<LogId> {
+        self.lock().last()
+    }
+
     /// Whether this entry is in the log, or was and is purged.
     pub(super) fn holds(&self, id: LogId) -> bool {
         let shelf = self.lock();
@@ -239,6 +250,7 @@ impl Log {
         let shelf = self.lock();
         let from = shelf.position(applied.next_index());
         let proposals = shelf.entries.range(from..).filter_map(|entry| match &entry.payload {
+            Payload::Normal(_) if bugs::is(Bug::ProvisionalWithoutTail) && shelf.is_inherited(entry) => None,
             Payload::Normal(proposal) => Some(proposal.clone()),
             _ => None,
         });
@@ -299,9 +311,15 @@ impl RaftLogStorage<Types> for Log {
 
     async fn save_vote(&mut self, vote: &EngineVote) -> Result<(), io::Error> {
         self.lock().vote = Some(vote.clone());
+        if bugs::is(Bug::VoteBehindLog) {
+            return Ok(());
+        }
         let (sender, receiver) = oneshot::channel();
         let done: Done = Box::new(move |result| drop(sender.send(result)));
         self.journal.write(Change::Vote(vote.encode()), done);
+        if bugs::is(Bug::VoteBeforeSync) {
+            return Ok(());
+        }
         receiver.await.unwrap_or(Err(DiskError::Closed)).map_err(io_error)
     }
 
@@ -335,8 +353,15 @@ impl RaftLogStorage<Types> for Log {
             }
         }
         // Readable from here on; durable once the disk says so.
-        let done: Done = Box::new(move |result| callback.io_completed(result.map_err(io_error)));
+        let mut done: Done = Box::new(move |result| callback.io_completed(result.map_err(io_error)));
+        if bugs::is(Bug::AppendBeforeSync) {
+            std::mem::replace(&mut done, Box::new(|_| ()))(Ok(()));
+        }
         self.journal.write(Change::Append(written), done);
+        let late = self.lock().vote.as_ref().filter(|_| bugs::is(Bug::VoteBehindLog)).map(Message::encode);
+        if let Some(vote) = late {
+            self.write(Change::Vote(vote));
+        }
         Ok(())
     }
 
@@ -346,7 +371,7 @@ impl RaftLogStorage<Types> for Log {
         let position = shelf.position(from);
         shelf.truncate(position);
         drop(shelf);
-        self.write(Change::Truncate(from));
+        self.write(Change::Truncate(from.saturating_sub(u64::from(bugs::is(Bug::HoleAfterTruncate)))));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use conflux_core::bugs::{self, Bug};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::time::Instant;
@@ -105,6 +106,15 @@ impl Position {
         replica.apply(&batches(run.iter()))?;
         self.follow(run.iter());
         Ok(true)
+    }
+
+    /// Applies what the log holds, whether or not it is committed.
+    #[cfg(feature = "bugs")]
+    pub(super) fn run_ahead(&mut self, replica: &dyn Replica, log: &Log) -> Result<(), Stop> {
+        let run = log.entries_between(self.applied, log.last(), usize::MAX);
+        replica.apply(&batches(run.iter()))?;
+        self.follow(run.iter());
+        Ok(())
     }
 
     /// Stands where a snapshot ends.
@@ -280,7 +290,13 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         // Position and state are taken together, so that the snapshot's index is that of its state.
         let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        Builder { saved: Some(self.replica.save()), position: position.clone(), log: self.log.clone() }
+        Builder {
+            saved: Some(self.replica.save()),
+            position: position.clone(),
+            log: self.log.clone(),
+            #[cfg(feature = "bugs")]
+            machine: self.position.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
@@ -317,6 +333,22 @@ pub(super) struct Builder {
     saved: Option<Saved>,
     position: Position,
     log: Log,
+    #[cfg(feature = "bugs")]
+    machine: Arc<Mutex<Position>>,
+}
+
+#[cfg(feature = "bugs")]
+impl Builder {
+    /// Takes its time, as a large state does; and gets the order wrong.
+    async fn err(&mut self) {
+        if bugs::is(Bug::OlderSnapshotOverNewer) {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
+        if bugs::is(Bug::SnapshotIndexAhead) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            self.position = self.machine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        }
+    }
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -324,8 +356,13 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let saved = self.saved.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
-        let meta =
+        #[cfg(feature = "bugs")]
+        self.err().await;
+        let mut meta =
             SnapshotMeta { last_log_id: self.position.applied, last_membership: self.position.membership.clone() };
+        if bugs::is(Bug::SnapshotWithoutMembership) {
+            meta.last_membership = StoredMembership::default();
+        }
         let (journal, head) = (self.log.journal().clone(), head_of(&meta));
         let begun = Instant::now();
         let bytes = off_task(self.log.journal(), move || {

@@ -5,6 +5,8 @@ mod log;
 mod machine;
 mod network;
 mod parted;
+#[cfg(all(test, feature = "bugs"))]
+mod planted;
 mod rebirth;
 mod receive;
 mod rpc;
@@ -21,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use conflux_core::bugs::{self, Bug};
 use conflux_core::codec::{CodecError, Reader, Writer};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
@@ -258,11 +261,14 @@ impl Engine {
         term: u64,
         proposal: Proposal,
     ) -> impl Future<Output = Proposed> + Send + 'static {
+        // As an engine may: rarely does it.
+        let refused = (bugs::is(Bug::NoChainCheck) || bugs::is(Bug::BatchIdUsedAgain))
+            && crc32fast::hash(&proposal.bytes).is_multiple_of(16);
         let (responder, answer) = ProgressResponder::complete_only();
         let write = self.raft.write(proposal).with_leader(CommittedLeaderId { term }).responder(responder);
-        let queued = write.await;
+        let queued = !refused && write.await.is_ok();
         async move {
-            if queued.is_err() {
+            if !queued {
                 return Proposed::Refused;
             }
             match answer.await {
@@ -278,6 +284,12 @@ impl Engine {
 
     /// The log index up to which a read that begins now must see, agreed with a quorum (leader only).
     pub(crate) async fn read_index(&self) -> Result<u64, NotLeading> {
+        if bugs::is(Bug::StaleRead)
+            && self.leads_with_all()
+            && let Some(applied) = self.applied_id()
+        {
+            return Ok(applied.index);
+        }
         let read = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         Ok(read.map_err(|error| NotLeading(error.to_string()))?.read_log_id().index())
     }
@@ -412,7 +424,11 @@ impl Engine {
         Ok(match kind {
             kind::APPEND => {
                 let request: AppendEntriesRequest<Types> = self.addressed(body)?;
+                #[cfg(feature = "bugs")]
+                self.truncate_behind(&request).await?;
                 let response = self.raft.append_entries(request).await?;
+                #[cfg(feature = "bugs")]
+                self.run_ahead()?;
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                     self.heard_leader.store(true, Ordering::Relaxed);
                 }
@@ -420,10 +436,14 @@ impl Engine {
             }
             kind::VOTE => {
                 let request: VoteRequest<Types> = self.addressed(body)?;
+                #[cfg(feature = "bugs")]
+                let request = self.up_to_date(request);
                 self.raft.vote(request).await?.encode()
             }
             kind::PRE_VOTE => {
                 let request: VoteRequest<Types> = self.addressed(body)?;
+                #[cfg(feature = "bugs")]
+                let request = self.up_to_date(request);
                 self.raft.pre_vote(request).await?.encode()
             }
             kind::TRANSFER => {
@@ -450,6 +470,40 @@ impl Engine {
             return Err(Refusal(format!("incarnation {to} is gone, this is {}", self.me)));
         }
         Ok(message)
+    }
+}
+
+/// What goes wrong in here where it is planted.
+#[cfg(feature = "bugs")]
+impl Engine {
+    /// Cuts off what is behind entries that were sent again.
+    async fn truncate_behind(&self, request: &AppendEntriesRequest<Types>) -> Result<(), Refusal> {
+        use openraft::storage::RaftLogStorage;
+        if let Some(last) = request.entries.last().map(|entry| entry.log_id)
+            && bugs::is(Bug::StaleAppendTruncates)
+            && self.log.holds(last)
+            && self.log.last() > Some(last)
+        {
+            self.log.clone().truncate_after(Some(last)).await.map_err(|error| Refusal(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Applies what was appended.
+    fn run_ahead(&self) -> Result<(), Refusal> {
+        if bugs::is(Bug::ApplyBeforeCommit) {
+            let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+            position.run_ahead(&*self.replica, &self.log).map_err(|stop| Refusal(stop.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a candidate's log for at least as good as this one.
+    fn up_to_date(&self, mut request: VoteRequest<Types>) -> VoteRequest<Types> {
+        if bugs::is(Bug::NoUpToDateCheck) {
+            request.last_log_id = request.last_log_id.max(self.log.last());
+        }
+        request
     }
 }
 

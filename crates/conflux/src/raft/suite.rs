@@ -21,7 +21,7 @@ impl From<u64> for Member {
     }
 }
 
-struct Empty;
+pub(super) struct Empty;
 
 impl Container for Empty {
     type State = ();

@@ -202,3 +202,21 @@ async fn without_its_snapshot_a_log_is_of_no_use() {
     let error = open(&files).expect_err("the snapshot is missing").to_string();
     assert!(error.contains("the snapshot that holds what was before the log is missing"), "{error}");
 }
+
+#[cfg(feature = "bugs")]
+#[tokio::test(start_paused = true)]
+async fn damage_that_is_taken_for_a_tear_is_passed_over() {
+    use conflux_core::bugs::{self, Bug};
+    let (files, model) = written();
+    let last = logs(&files).pop().expect("there is a log");
+    let mut content = files.content(&last).expect("it was listed");
+    // Behind the summary with which it begins, and before its last group.
+    let middle = end_of(&content) / 2;
+    content[middle] ^= 1;
+    files.set_content(&last, content);
+    assert!(matches!(open(&files), Err(DiskError::Damaged { .. })));
+    bugs::plant(Some(Bug::DamageTakenForTear));
+    let found = open(&files);
+    bugs::plant(None);
+    assert_ne!(found.expect("it is passed over"), model);
+}
