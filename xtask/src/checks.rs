@@ -9,7 +9,7 @@ use crate::{readme, tools, words};
 
 /// Everything; the quick form leaves out documentation, examples and chaos.
 pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
-    let mut steps = Steps::new(root, if quick { 5 } else { 13 }, keep_going);
+    let mut steps = Steps::new(root, if quick { 5 } else { 14 }, keep_going);
     steps.step("set-up", set_up);
     steps.cargo("format", "cargo fmt --all --check", &[]);
     steps.cargo("clippy", "cargo clippy --workspace --all-targets -- -D warnings", &[]);
@@ -22,6 +22,7 @@ pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
         steps.step("examples", |root| examples::all(root, Compare::Check));
         steps.step("README", readme::check);
         steps.step("the words of 2016", words::check);
+        steps.step("seeds of this commit", seeds_of_this_commit);
         steps.cargo("chaos", "cargo xtask chaos --minutes 1 --seed 1 --network proxies", &[]);
         for (what, channel) in [("chaos by Redis", "redis"), ("chaos by a relay", "relay")] {
             let faults = "kill,partition,wipe,server";
@@ -41,6 +42,22 @@ pub(crate) fn bless(root: &Path) -> bool {
     steps.step("examples", |root| examples::all(root, Compare::Write));
     println!("\nLook at what changed in {} before you keep it.", steps.root().join("examples").display());
     steps.finish()
+}
+
+/// How many seeds of the simulation are run that no commit before had.
+const SEEDS: u64 = 60;
+
+/// Simulates seeds that follow from the commit: each one looks where none has looked before, and can be looked at again.
+fn seeds_of_this_commit(root: &Path) -> Result<(), Failure> {
+    let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output();
+    let head = head.map_err(|error| format!("git does not say which commit this is: {error}"))?;
+    let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
+    let digits = head.get(..8).ok_or("git does not say which commit this is: is this a clone of the repository?")?;
+    let from = u64::from_str_radix(digits, 16).map_err(|error| format!("{head:?} is no commit: {error}"))?;
+    let seeds = format!("{from}..{}", from + SEEDS);
+    // The whole workspace, so that nothing is built once more; a test of its own process, with no end to its patience.
+    let line = "cargo nextest run --workspace --no-capture -E test(=of_the_environment)";
+    run(root, line, &[("SIM_SEEDS", &seeds)])
 }
 
 const BUILD: &str = "cargo build --workspace --all-targets";

@@ -256,11 +256,12 @@ mod tests {
         let process = Process::new(move || {
             told.fetch_add(1, Ordering::Relaxed);
         });
-        let child = process.spawn({
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        process.spawn({
             let count = count.clone();
-            async move { spawn(counting(count)) }
+            async move { drop(sender.send(spawn(counting(count)))) }
         });
-        let child = child.await.expect("it only begins another");
+        let child = receiver.await.expect("it only begins another");
         process.kill_after(3);
         assert!(child.await.expect_err("it counts for ever").is_cancelled());
         assert!(process.is_dead());

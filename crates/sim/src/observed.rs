@@ -171,7 +171,9 @@ pub(crate) struct Observed<C: Container> {
 }
 
 /// The calls that any leader has decided, by which their methods are run again.
-pub(crate) struct Calls<C: Container>(Mutex<BTreeMap<(SessionId, CallNumber), Tagged<C::Method>>>);
+pub(crate) struct Calls<C: Container>(Mutex<ByNumber<C>>);
+
+type ByNumber<C> = BTreeMap<(SessionId, CallNumber), Tagged<<C as Container>::Method>>;
 
 impl<C: Container> Default for Calls<C> {
     fn default() -> Self {
@@ -184,7 +186,7 @@ impl<C: Container> Calls<C> {
         self.lock().get(&(session.clone(), number)).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(SessionId, CallNumber), Tagged<C::Method>>> {
+    fn lock(&self) -> MutexGuard<'_, ByNumber<C>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

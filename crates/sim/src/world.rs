@@ -377,15 +377,15 @@ impl<C: Container> World<C> {
 
     /// Takes note of what a caller was told of a try; `tag` is the call it is about.
     pub(crate) fn told(&self, number: usize, tag: u64, claim: Claim) {
-        let mut known = self.known();
-        let known = &mut *known;
+        let mut guard = self.known();
+        let known = &mut *guard;
         let Try { node, opening, .. } = known.tries[number];
         known.tally.count(claim.kind());
         let checked = answered(tag, &claim, &known.history.fates);
         known.told = known.told.max(claim.index().unwrap_or(0));
         known.tries[number].claims.push(claim.clone());
         let shows = known.slots[node].node.as_ref().filter(|_| known.slots[node].opening == opening).cloned();
-        let _ = known;
+        drop(guard);
         self.say(Lane::Node(node), format_args!("try {number}: {claim}"));
         self.check(checked);
         // A node that performed sees its own effect at once, unless it was told that it does not yet.
@@ -403,13 +403,13 @@ impl<C: Container> World<C> {
 
     /// Takes note of what a listener heard.
     pub(crate) fn heard(&self, listener: usize, what: &Heard) {
-        let mut known = self.known();
-        let known = &mut *known;
+        let mut guard = self.known();
+        let known = &mut *guard;
         let checked = heard(&mut known.listeners[listener], what, &known.history.actions, &known.history.trails);
         if matches!(what, Heard::Reset { .. }) {
             known.tally.count("subscription: reset");
         }
-        let _ = known;
+        drop(guard);
         match what {
             Heard::Change { index, tag, state, .. } => {
                 self.say(Lane::Listeners, format_args!("{listener} hears {index}: call {tag}, {state}"));
@@ -439,8 +439,8 @@ impl<C: Container> World<C> {
         let state = opened.state();
         let (index, trail) = (state.index().0, state.trail);
         drop(state);
-        let mut known = self.known();
-        let known = &mut *known;
+        let mut guard = self.known();
+        let known = &mut *guard;
         let slot = &mut known.slots[node];
         let is_dead = slot.life.as_ref().is_none_or(|life| life.process.is_dead());
         if slot.node.is_none() || slot.opening != opening || is_dead {
@@ -455,7 +455,7 @@ impl<C: Container> World<C> {
         if new_leader {
             known.tally.count("leader change");
         }
-        let _ = known;
+        drop(guard);
         if new_leader {
             self.say(Lane::Node(node), format_args!("leads term {}", status.term));
         }

@@ -7,10 +7,41 @@ mod common;
 use std::ops::Range;
 
 use common::{Ledger, Method};
-use conflux_sim::{Looked, Progress, Simulation};
+use conflux_sim::{Kept, Looked, Progress, Simulation};
 
 fn ledger(seeds: Range<u64>) -> Simulation<Ledger> {
     conflux_sim::check(Ledger).calls(Method::draw).seeds(seeds)
+}
+
+/// Seeds that once broke a promise.
+const THAT_FAILED: [u64; 8] = [4, 5, 8, 15, 19, 21, 34, 58];
+
+#[test]
+fn that_failed_once() {
+    for seed in THAT_FAILED {
+        let run = ledger(0..0).run_one(seed, &Kept::default(), Looked::default()).expect("it can be run");
+        assert_eq!(run.wrong, None, "seed {seed}; its end:\n{}", run.tail.join("\n"));
+    }
+}
+
+/// So many that every fault happens: else this fails.
+#[test]
+fn in_which_everything_happens() {
+    let passed = ledger(1000..1030).run();
+    println!("{passed}");
+    for what in ["batch skipped", "provisional: a tail", "subscription: reset", "answer: unknown", "id tried again"] {
+        assert!(passed.tally.get(what) > 0, "{what} never happened:\n{passed}");
+    }
+}
+
+#[test]
+fn are_one_trace_each() {
+    for seed in [2, 7, 13] {
+        let run = || ledger(0..0).run_one(seed, &Kept::default(), Looked::default()).expect("it can be run").hash;
+        let first = run();
+        // Not the first run of this thread, so nothing that it keeps between runs decides anything.
+        assert_eq!(first, run(), "seed {seed}");
+    }
 }
 
 #[test]

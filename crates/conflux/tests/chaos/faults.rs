@@ -62,6 +62,7 @@ pub(crate) fn weather(random: &mut Random) -> Faults {
         loss: if chance(random, 60) { percent(random, 31) } else { 0.0 },
         duplicate: if chance(random, 60) { percent(random, 51) } else { 0.0 },
         delay: Duration::ZERO..Duration::from_millis(delay_ms),
+        ..Faults::default()
     }
 }
 

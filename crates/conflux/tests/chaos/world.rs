@@ -175,7 +175,7 @@ impl World {
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
-        let Faults { loss, duplicate, ref delay } = faults;
+        let Faults { loss, duplicate, ref delay, .. } = faults;
         self.trace.say(format_args!("faults: loss {loss}, duplication {duplicate}, delay {delay:?}"));
         for (what, on) in [("loss", loss > 0.0), ("duplication", duplicate > 0.0), ("delay", !delay.is_empty())] {
             if on {
