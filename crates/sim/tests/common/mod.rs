@@ -12,7 +12,7 @@ pub(crate) enum Method {
     /// Makes an action, nothing or a rejection, as the state has it.
     Judge(u64),
     /// As the state has it, makes an action or breaks.
-    BreakMethod(u64),
+    BreakHere(u64),
     /// As the state has it, makes an action that reduces or one that breaks the reducer.
     BreakReducer(u64),
 }
@@ -22,7 +22,7 @@ impl Method {
         let salt = random.next_u64();
         match random.below(20) {
             0..9 => Method::Judge(salt),
-            9 => Method::BreakMethod(salt),
+            9 => Method::BreakHere(salt),
             10 => Method::BreakReducer(salt),
             _ => Method::Put(salt),
         }
@@ -69,13 +69,13 @@ impl Container for Ledger {
 
     fn decide(&self, state: &State, method: Method, context: &Context<'_>) -> Result<Option<Action>, Refused> {
         assert_eq!(context.index().0, state.length + 1, "a method knows the place that its action takes");
-        let (Method::Put(salt) | Method::Judge(salt) | Method::BreakMethod(salt) | Method::BreakReducer(salt)) = method;
+        let (Method::Put(salt) | Method::Judge(salt) | Method::BreakHere(salt) | Method::BreakReducer(salt)) = method;
         let lot = mix(state.hash ^ mix(salt)) % 4;
         let action = Action { salt, draw: context.random().next_u64(), breaks: false };
         match (method, lot) {
             (Method::Judge(_), 0) => Ok(None),
             (Method::Judge(_), 1) => Err(Refused(state.length)),
-            (Method::BreakMethod(_), 0 | 1) => panic!("the method of {salt}, on purpose"),
+            (Method::BreakHere(_), 0 | 1) => panic!("the method of {salt}, on purpose"),
             (Method::BreakReducer(_), 0 | 1) => Ok(Some(Action { breaks: true, ..action })),
             _ => Ok(Some(action)),
         }
