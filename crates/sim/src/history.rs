@@ -36,7 +36,7 @@ pub(crate) struct Batches {
 }
 
 /// One call of a batch.
-struct Decision1<'a, C: Container> {
+struct Judged<'a, C: Container> {
     session: SessionId,
     number: CallNumber,
     verdict: &'a Verdict<Observed<C>>,
@@ -145,7 +145,7 @@ impl<C: Container> History<C> {
             };
             let origin = Origin { node: session.node.clone(), session: session.clone(), number: *number };
             calls.push(Call { method, origin });
-            judged.push(Decision1::<C> { session, number: *number, verdict });
+            judged.push(Judged::<C> { session, number: *number, verdict });
         }
         if calls.is_empty() {
             return Ok(());
@@ -158,7 +158,7 @@ impl<C: Container> History<C> {
             was == now,
             "batch {id} has {was} decided calls, and comes to {now} when they are run again"
         );
-        for (Decision1 { session, number, verdict }, again) in judged.iter().zip(&decisions) {
+        for (Judged { session, number, verdict }, again) in judged.iter().zip(&decisions) {
             let (was, now) = (verdict_in_words(verdict), decision_in_words(again));
             let number = number.0;
             hold!(

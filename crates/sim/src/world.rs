@@ -84,7 +84,7 @@ pub(crate) struct Slot<C: Container> {
 /// One opening of a node, as a process.
 #[derive(Clone)]
 pub(crate) struct Life {
-    pub(crate) process: Process,
+    pub(crate) process: Arc<Process>,
     pub(crate) death: Arc<Death>,
 }
 
@@ -224,7 +224,7 @@ impl<C: Container> World<C> {
     /// The process of a node that is open.
     pub(crate) fn process(&self, node: usize) -> Process {
         let known = self.known();
-        known.slots[node].life.as_ref().expect("a node that is open lives").process.clone()
+        Process::clone(&known.slots[node].life.as_ref().expect("a node that is open lives").process)
     }
 
     /// Those that are open.
@@ -285,7 +285,7 @@ impl<C: Container> World<C> {
             (slot.disk.clone(), opening, slot.clock_ms.clone(), slot.version_ahead)
         };
         let death = Arc::new(Death { keep: Mutex::new(Keep::Everything), by_disk: AtomicBool::new(false) });
-        let process = Process::new({
+        let process = Arc::new(Process::new({
             let (death, channel, medium) = (death.clone(), self.channel.clone(), disk.medium.clone());
             move || {
                 channel.detach(name(node));
@@ -295,12 +295,15 @@ impl<C: Container> World<C> {
                     files.crash(*death.keep.lock().unwrap_or_else(PoisonError::into_inner));
                 }
             }
-        });
+        }));
         if let Medium::Files(files, _) = &disk.medium {
-            let (process, death) = (process.clone(), death.clone());
+            // The process holds the files: held by them in turn, both would stay for ever.
+            let (process, death) = (Arc::downgrade(&process), death.clone());
             files.at_crash(move || {
                 death.by_disk.store(true, Ordering::Relaxed);
-                process.kill();
+                if let Some(process) = process.upgrade() {
+                    process.kill();
+                }
             });
         }
         let life = Life { process, death };
