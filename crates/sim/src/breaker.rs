@@ -469,19 +469,15 @@ async fn wipe<C: Container>(world: Arc<World<C>>, fault: Fault, comes_back: bool
     excuse(&world, fault.node, "an old disk");
     kill(&world, fault.node, &life, Keep::Everything);
     let new = std::mem::replace(&mut world.known().slots[fault.node].disk, old);
-    world.open(fault.node).await;
+    let opened = world.open(fault.node).await;
     sleep(fault.lasts).await;
-    let life = loop {
+    // What did not open is in hand still.
+    while opened {
         if let Some(life) = seize(&world, fault.node) {
-            break Some(life);
-        }
-        if world.known().slots[fault.node].node.is_none() {
-            break None;
+            kill(&world, fault.node, &life, Keep::Everything);
+            break;
         }
         sleep(Duration::from_millis(20)).await;
-    };
-    if let Some(life) = life {
-        kill(&world, fault.node, &life, Keep::Everything);
     }
     {
         let mut known = world.known();
