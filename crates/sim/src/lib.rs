@@ -48,11 +48,11 @@
 //!
 //! # use conflux_sim::FaultKind;
 //! # let some = [FaultKind::Kill, FaultKind::Partition, FaultKind::Loss];
-//! # let length = std::time::Duration::from_secs(5);
-//! let passed = conflux_sim::check(Seats).seeds(0..4)
+//! # let length = std::time::Duration::from_secs(10);
+//! let passed = conflux_sim::check(Seats).seeds(0..20)
 //! #   .faults(some).length(length)
 //!     .run();
-//! assert_eq!(passed.seeds, 4);
+//! assert_eq!(passed.seeds, 20);
 //! ```
 //!
 //! # When it fails
