@@ -6,7 +6,7 @@
 //! before the run begins, so that a seed is one run, the same one each time and everywhere.
 //!
 //! Meanwhile everything that callers, readers and subscribers are told is held against the history that came to be, promise
-//! by promise, and Raft's own properties against the disks. [`Container::invariant`](conflux::Container::invariant) is
+//! by promise, and Raft's own properties against the disks. [`Container::invariant`] is
 //! asked of every state.
 //!
 //! ```
