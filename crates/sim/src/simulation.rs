@@ -22,6 +22,8 @@ pub struct Simulation<C: Container> {
     subject: Subject<C>,
     seeds: Range<u64>,
     wanted: Wanted,
+    /// The faults are those that somebody named.
+    chosen: bool,
     threads: usize,
     progress: Arc<dyn Fn(&Progress) + Send + Sync>,
 }
@@ -60,6 +62,8 @@ pub struct Passed {
     pub actions: u64,
     /// How much time passed in them, all together.
     pub simulated: Duration,
+    /// What might have gone wrong and never did: nothing is known about it.
+    pub missing: Vec<FaultKind>,
 }
 
 /// A promise was broken.
@@ -82,13 +86,8 @@ pub struct Broken {
 pub enum Failed {
     /// A promise was broken.
     Broken(Box<Broken>),
-    /// Faults that were asked for never happened: nothing is known about them.
-    NeverHappened {
-        /// Which.
-        faults: Vec<FaultKind>,
-        /// What did.
-        passed: Passed,
-    },
+    /// Faults that were asked for by name never happened.
+    NeverHappened(Passed),
     /// There is nothing to simulate.
     Unusable(String),
 }
@@ -96,7 +95,14 @@ pub enum Failed {
 impl<C: Container> Simulation<C> {
     pub(crate) fn new(subject: Subject<C>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Simulation { subject, seeds: 0..100, wanted: Wanted::default(), threads, progress: Arc::new(|_| ()) }
+        Simulation {
+            subject,
+            seeds: 0..100,
+            wanted: Wanted::default(),
+            chosen: false,
+            threads,
+            progress: Arc::new(|_| ()),
+        }
     }
 
     /// Which seeds are run; 0 to 99 unless told.
@@ -121,9 +127,10 @@ impl<C: Container> Simulation<C> {
         self
     }
 
-    /// What may go wrong; everything unless told.
+    /// What is to go wrong, each of it at least once in all seeds; unless told, anything may.
     pub fn faults(mut self, faults: impl IntoIterator<Item = FaultKind>) -> Self {
         self.wanted.faults = faults.into_iter().collect();
+        self.chosen = true;
         self
     }
 
@@ -166,8 +173,8 @@ impl<C: Container> Simulation<C> {
         let next = AtomicU64::new(self.seeds.start);
         let stop = AtomicBool::new(false);
         let of = self.seeds.end.saturating_sub(self.seeds.start);
-        let passed = Passed { seeds: 0, tally: Tally::default(), actions: 0, simulated: Duration::ZERO };
-        let passed = Mutex::new(passed);
+        let (tally, simulated, missing) = (Tally::default(), Duration::ZERO, Vec::new());
+        let passed = Mutex::new(Passed { seeds: 0, tally, actions: 0, simulated, missing });
         let failed: Mutex<Option<(u64, Result<Wrong, String>)>> = Mutex::new(None);
         let work = || {
             while !stop.load(Ordering::Relaxed) {
@@ -203,16 +210,14 @@ impl<C: Container> Simulation<C> {
                 thread.spawn_scoped(scope, work).expect("the operating system gives threads");
             }
         });
-        let passed = passed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut passed = passed.into_inner().unwrap_or_else(PoisonError::into_inner);
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((seed, Ok(wrong))) => Err(Failed::Broken(Box::new(self.shrunk(seed, wrong)))),
             Some((_, Err(error))) => Err(Failed::Unusable(error)),
             None => {
-                let faults = passed.tally.missing(&self.wanted.faults);
-                match faults.is_empty() || passed.seeds == 0 {
-                    true => Ok(passed),
-                    false => Err(Failed::NeverHappened { faults, passed }),
-                }
+                passed.missing = passed.tally.missing(&self.wanted.faults);
+                let enough = passed.missing.is_empty() || !self.chosen;
+                if enough { Ok(passed) } else { Err(Failed::NeverHappened(passed)) }
             }
         }
     }
@@ -245,8 +250,13 @@ impl<C: Container> Simulation<C> {
 
 impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Passed { seeds, tally, actions, simulated } = self;
-        write!(f, "{tally}{seeds} seeds hold: {actions} actions in {:.0} simulated seconds", simulated.as_secs_f64())
+        let Passed { seeds, tally, actions, simulated, missing } = self;
+        write!(f, "{tally}{seeds} seeds hold: {actions} actions in {:.0} simulated seconds", simulated.as_secs_f64())?;
+        if !missing.is_empty() {
+            let names: Vec<_> = missing.iter().map(|kind| kind.name()).collect();
+            write!(f, "\nThese faults never happened, so nothing is known about them: {}", names.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -278,15 +288,7 @@ impl fmt::Display for Failed {
                 let Broken { seed, kept, .. } = &**broken;
                 write!(f, "{broken}\nTo run it again: .run_one({seed}, &\"{kept}\".parse()?, Looked::default())")
             }
-            Failed::NeverHappened { faults, passed } => {
-                let faults: Vec<_> = faults.iter().map(|kind| kind.name()).collect();
-                write!(
-                    f,
-                    "these faults never happened in {} seeds: {}. Take more seeds, or ask for other ones",
-                    passed.seeds,
-                    faults.join(", ")
-                )
-            }
+            Failed::NeverHappened(passed) => write!(f, "{passed}. Take more seeds, or ask for other ones"),
             Failed::Unusable(why) => f.write_str(why),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -77,7 +78,8 @@ impl Trace {
         let mut told = self.lock();
         told.hash = (told.hash ^ fnv(line.as_bytes())).wrapping_mul(0x0000_0100_0000_01b3);
         if told.print {
-            println!("{line}");
+            // Whoever reads may have enough of it.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
         }
         if let Some(events) = &mut told.events {
             events.push(json!({

@@ -7,7 +7,7 @@ mod common;
 use std::ops::Range;
 
 use common::{Ledger, Method};
-use conflux_sim::{Kept, Looked, Progress, Simulation};
+use conflux_sim::{FaultKind, Kept, Looked, Progress, Simulation};
 
 fn ledger(seeds: Range<u64>) -> Simulation<Ledger> {
     conflux_sim::check(Ledger).calls(Method::draw).seeds(seeds)
@@ -27,7 +27,7 @@ fn that_failed_once() {
 /// So many that every fault happens: else this fails.
 #[test]
 fn in_which_everything_happens() {
-    let passed = ledger(1000..1030).run();
+    let passed = ledger(1000..1030).faults(FaultKind::ALL.iter().copied()).run();
     println!("{passed}");
     for what in ["batch skipped", "provisional: a tail", "subscription: reset", "answer: unknown", "id tried again"] {
         assert!(passed.tally.get(what) > 0, "{what} never happened:\n{passed}");

@@ -1,24 +1,27 @@
 //! What is committed is durable on the disks of a majority at that moment, and so are those whom a change of members asks,
-//! old and new ones (Raft, 5.3 and 6; Ongaro's thesis, 10.2.1). An entry of an earlier term is committed with one of the
-//! leader's own only (Raft, 5.4.2): so its fate is that of the last one.
+//! old and new ones (Raft, 5.3 and 6; Ongaro's thesis, 10.2.1). A leader counts the copies of its own entries only: those of
+//! earlier terms are committed with them (Raft, 5.4.2).
 
 use super::Step;
-use crate::logs::{Noted, Voters};
+use crate::logs::Noted;
 use crate::wrong::{Checked, hold};
 
 pub(super) fn step(step: &Step<'_>) -> Checked {
     let Noted::Committed(id) = step.noted else { return Ok(()) };
-    let logs = step.logs;
+    let (logs, member) = (step.logs, step.member);
+    // Whoever notes it later has heard of it.
     if logs.committed_at(id.index).is_some() {
         return Ok(());
     }
+    let led = step.log.vote.as_ref().filter(|vote| vote.leads && vote.candidate == *member).map(|vote| vote.term);
+    let own = led.is_none_or(|term| term == id.term);
+    hold!(QuorumDurability, own, "{} leads term {led:?}, and takes {id} for committed by its copies", member.0);
     // Which members a leader counted depends on how far its log was, which may be further than this one's.
-    let said = |voters: &Option<Voters>| voters.clone();
-    let behind =
-        logs.shelves.values().flat_map(|shelf| shelf.present.lines.iter()).filter_map(|line| said(&line.voters));
-    let before = step.log.voters().cloned();
-    let committed = logs.committed.iter().rev().find_map(|line| line.voters.clone());
-    let on_most = before.into_iter().chain(committed).chain(behind).any(|voters| logs.is_on_most(*id, &voters));
-    hold!(QuorumDurability, on_most, "{} takes {id} for committed, which is not on the disks of most", step.member.0);
+    let committed = logs.committed.iter().rev().find_map(|line| Some((line.id.index, line.voters.as_ref()?)));
+    let lines = logs.shelves.values().flat_map(|shelf| &shelf.present.lines);
+    let since = lines.filter(|line| committed.is_none_or(|(index, _)| line.id.index > index));
+    let mut asked = since.filter_map(|line| line.voters.as_ref()).chain(committed.map(|(_, voters)| voters));
+    let on_most = asked.any(|voters| logs.is_on_most(*id, voters));
+    hold!(QuorumDurability, on_most, "{} takes {id} for committed, which is not on the disks of most", member.0);
     Ok(())
 }
