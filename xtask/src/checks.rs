@@ -9,7 +9,7 @@ use crate::{readme, tools, words};
 
 /// Everything; the quick form leaves out documentation, examples and chaos.
 pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
-    let mut steps = Steps::new(root, if quick { 5 } else { 14 }, keep_going);
+    let mut steps = Steps::new(root, if quick { 5 } else { 15 }, keep_going);
     steps.step("set-up", set_up);
     steps.cargo("format", "cargo fmt --all --check", &[]);
     steps.cargo("clippy", "cargo clippy --workspace --all-targets -- -D warnings", &[]);
@@ -23,6 +23,8 @@ pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
         steps.step("README", readme::check);
         steps.step("the words of 2016", words::check);
         steps.step("seeds of this commit", seeds_of_this_commit);
+        // Built apart: nothing else may have bugs planted in it.
+        steps.cargo("planted bugs", "cargo nextest run -p conflux-sim --features bugs --test bugs", &[]);
         steps.cargo("chaos", "cargo xtask chaos --minutes 1 --seed 1 --network proxies", &[]);
         for (what, channel) in [("chaos by Redis", "redis"), ("chaos by a relay", "relay")] {
             let faults = "kill,partition,wipe,server";

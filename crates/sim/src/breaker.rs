@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::fault::{Fault, FaultKind};
 use crate::schedule::{name, pick};
 use crate::trace::Lane;
-use crate::world::{Life, Medium, World, files_of};
+use crate::world::{Life, Medium, SlotDisk, World, files_of};
 
 /// The task that does all that the schedule says, when it says so.
 pub(crate) async fn break_all<C: Container>(world: Arc<World<C>>) {
@@ -143,6 +143,16 @@ fn seize<C: Container>(world: &World<C>, node: usize) -> Option<Life> {
     }
     slot.busy = true;
     slot.life.clone()
+}
+
+/// The same, once whoever has it in hand has let go of it.
+async fn seize_when_free<C: Container>(world: &World<C>, node: usize) -> Life {
+    loop {
+        if let Some(life) = seize(world, node) {
+            return life;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Lets a node stop by itself, or not open, for a reason.
@@ -423,67 +433,46 @@ async fn replace<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
         sleep(LATE_CHANGE).await;
     }
     sleep(fault.lasts).await;
-    fresh(&world, fault.node, Keep::Everything).await
+    fresh(&world, fault.node, Keep::Everything).await;
+    true
 }
 
 /// Gives a node a disk with nothing on it.
-async fn fresh<C: Container>(world: &Arc<World<C>>, node: usize, keep: Keep) -> bool {
-    let life = loop {
-        if let Some(life) = seize(world, node) {
-            break life;
-        }
-        if !world.is_going() && !world.known().slots[node].busy {
-            return false;
-        }
-        sleep(Duration::from_millis(20)).await;
-    };
+async fn fresh<C: Container>(world: &Arc<World<C>>, node: usize, keep: Keep) {
+    let life = seize_when_free(world, node).await;
     kill(world, node, &life, keep);
-    let disk = world.new_disk();
-    {
-        let mut known = world.known();
-        known.slots[node].disk = disk;
-        // Whatever was wrong was so with the disk.
-        known.slots[node].excuses.clear();
-    }
+    put_in(world, node, world.new_disk());
     sleep(Duration::from_millis(100)).await;
     world.open(node).await;
-    true
+}
+
+/// Gives a node that is down another disk. Whatever was wrong was so with the one before.
+fn put_in<C: Container>(world: &World<C>, node: usize, disk: SlotDisk) {
+    let mut known = world.known();
+    known.slots[node].disk = disk;
+    known.slots[node].excuses.clear();
 }
 
 async fn wipe<C: Container>(world: Arc<World<C>>, fault: Fault, comes_back: bool) -> bool {
     let old = world.known().slots[fault.node].disk.clone();
-    if !fresh(&world, fault.node, fault.keep).await {
-        return false;
-    }
+    fresh(&world, fault.node, fault.keep).await;
     if !comes_back {
         return true;
     }
     reseat(&world, fault.node).await;
     // Whoever has its seat now, the disk of the one before is put in once more, for a while.
-    let life = loop {
-        if let Some(life) = seize(&world, fault.node) {
-            break life;
-        }
-        sleep(Duration::from_millis(20)).await;
-    };
+    let life = seize_when_free(&world, fault.node).await;
     excuse(&world, fault.node, "an old disk");
     kill(&world, fault.node, &life, Keep::Everything);
     let new = std::mem::replace(&mut world.known().slots[fault.node].disk, old);
     let opened = world.open(fault.node).await;
     sleep(fault.lasts).await;
     // What did not open is in hand still.
-    while opened {
-        if let Some(life) = seize(&world, fault.node) {
-            kill(&world, fault.node, &life, Keep::Everything);
-            break;
-        }
-        sleep(Duration::from_millis(20)).await;
+    if opened {
+        let life = seize_when_free(&world, fault.node).await;
+        kill(&world, fault.node, &life, Keep::Everything);
     }
-    {
-        let mut known = world.known();
-        known.slots[fault.node].disk = new;
-        known.slots[fault.node].excuses.clear();
-    }
+    put_in(&world, fault.node, new);
     world.open(fault.node).await;
     true
 }
@@ -520,12 +509,7 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         fresh(world, fault.node, Keep::Everything).await;
     } else {
         world.count("damage found");
-        let disk = world.new_disk();
-        {
-            let mut known = world.known();
-            known.slots[fault.node].disk = disk;
-            known.slots[fault.node].excuses.clear();
-        }
+        put_in(world, fault.node, world.new_disk());
         world.open(fault.node).await;
     }
     reseat(world, fault.node).await;
