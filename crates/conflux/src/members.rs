@@ -513,6 +513,13 @@ impl<C: Container> Core<C> {
             }
             return true;
         }
+        if !view.voters.contains(self.me())
+            && let Some(next) = self.successor(&view.voters, None)
+        {
+            // The engine elects who still votes by what is committed, whatever the end of its log says.
+            let _ = self.engine.hand_over(&next).await;
+            return true;
+        }
         let joining: Vec<Member> = {
             let mut waiting = self.joining.waiting();
             waiting.retain(|_, member| {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use conflux_core::{Incarnation, NodeName};
 
-use crate::disk::LogEntry;
+use crate::disk::{self, LogEntry};
 use crate::identity::Identity;
 use crate::message;
 use crate::raft;
@@ -51,6 +51,28 @@ pub fn snapshot_voters(meta: &Bytes) -> Option<Vec<BTreeSet<MemberId>>> {
 #[must_use]
 pub fn incarnation(bytes: &Bytes) -> Option<Incarnation> {
     Identity::decode(bytes).ok().map(|identity| identity.incarnation)
+}
+
+/// The vote that a frame on a channel stands for, if it does: that of a candidate that asks for others', or the one that
+/// a voter answers that it has given.
+#[must_use]
+pub fn cast_vote(frame: &Bytes) -> Option<Vote> {
+    let Frame { head, role, payload: bytes, count: 1, .. } = Frame::decode(frame.clone(), &Limits::default()).ok()?
+    else {
+        return None;
+    };
+    match role {
+        Role::Request if head.kind == message::kind::VOTE => raft::vote_asked_for(&bytes),
+        Role::Response if head.kind == message::kind::VOTE => raft::vote_given(&bytes),
+        _ => None,
+    }
+}
+
+/// How many bytes at the beginning of a log file are known, by what stands behind them, to have been durable: whatever is
+/// damaged there is no torn write. 0 where it is no log file.
+#[must_use]
+pub fn proven(log_file: &[u8]) -> usize {
+    disk::proven(log_file)
 }
 
 /// What a frame on a channel is about, in a few words; `None` where it is no frame.

@@ -1,6 +1,7 @@
 //! The one who breaks things, as the schedule says.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -297,9 +298,11 @@ async fn fail_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     while node.status().role != Role::Stopped && Instant::now() < until {
         sleep(Duration::from_millis(5)).await;
     }
+    files.heal();
+    // A write that failed just now is heard of when its time is over.
+    sleep(world.schedule.settings.disk_latency + Duration::from_millis(100)).await;
     let stopped = node.status().role == Role::Stopped;
     drop(node);
-    files.heal();
     if stopped {
         kill(world, fault.node, &life, Keep::Everything);
         sleep(fault.lasts).await;
@@ -339,7 +342,8 @@ async fn transfer<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
 
 /// A node of another release is started on the data of one.
 async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
-    if seize(world, fault.node).is_none() {
+    // Alone, before there is a cluster, it would found one of that version.
+    if world.known().logs.committed.is_empty() || seize(world, fault.node).is_none() {
         return false;
     }
     announce(world, fault);
@@ -492,11 +496,16 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     kill(world, fault.node, &life, Keep::Everything);
     let random = &mut Random::new(fault.seed);
     // The end of a log cannot be told from a write that was torn: what is damaged lies before it.
-    let some: Vec<_> = files_of(&files).into_iter().filter(|(_, content)| content.len() > 64).collect();
+    let reach = |(file, content): (PathBuf, Vec<u8>)| {
+        let is_log = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-"));
+        let reach = if is_log { conflux::observe::proven(&content) } else { content.len() };
+        (reach > 64).then_some((file, content, reach))
+    };
+    let some: Vec<_> = files_of(&files).into_iter().filter_map(reach).collect();
     let flipped = !some.is_empty();
     if flipped {
-        let (file, mut content) = pick(random, &some);
-        let bit = random.below(4 * content.len() as u64);
+        let (file, mut content, reach) = pick(random, &some);
+        let bit = random.below(8 * reach as u64);
         content[(bit / 8) as usize] ^= 1 << (bit % 8);
         world.say(Lane::Node(fault.node), format_args!("bit {bit} of {} flips", file.display()));
         files.set_content(&file, content);

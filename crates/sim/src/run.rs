@@ -8,7 +8,7 @@ use std::time::Duration;
 use conflux::{Container, Role};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::check::denied_and_done;
+use crate::check::{cast, denied_and_done};
 use crate::record::Claim;
 use crate::schedule::{Schedule, chance, name};
 use crate::subject::Subject;
@@ -125,14 +125,19 @@ async fn live<C: Container>(world: &Arc<World<C>>, looked: Looked) -> Result<(),
     let settings = &world.schedule.settings;
     let mut random = world.random(7000);
     world.say(Lane::World, format_args!("seed {}: {settings:?}", world.schedule.seed));
-    if looked.full {
-        let tapped = Arc::downgrade(world);
-        world.channel.tap(move |from, to, frame, fate| {
-            if let (Some(world), Some(what)) = (tapped.upgrade(), conflux::observe::message(frame)) {
-                world.say(Lane::Network, format_args!("{from} to {to}: {what}, {fate:?}"));
-            }
-        });
-    }
+    let tapped = Arc::downgrade(world);
+    world.channel.tap(move |from, to, frame, fate| {
+        let Some(world) = tapped.upgrade() else { return };
+        if looked.full
+            && let Some(what) = conflux::observe::message(frame)
+        {
+            world.say(Lane::Network, format_args!("{from} to {to}: {what}, {fate:?}"));
+        }
+        if let Some(vote) = conflux::observe::cast_vote(frame) {
+            let checked = cast(&world.known().logs, from, &vote);
+            world.check(checked);
+        }
+    });
     tokio::spawn(world.clone().watch());
     for node in 0..settings.nodes {
         let after = Duration::from_millis(if chance(&mut random, 50) { random.below(800) } else { 0 });

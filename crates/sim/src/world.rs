@@ -14,7 +14,7 @@ use conflux::{Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder,
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::check::{RaftChecks, SafeMembership, Step, answered, heard, reopened, shown, went_on};
+use crate::check::{RaftChecks, SafeMembership, Step, answered, heard, kept, reopened, shown, went_on};
 use crate::disk::{Watch, WatchedDisk};
 use crate::history::History;
 use crate::logs::{DiskNumber, Log, Logs, Noted, Shelf, Taken};
@@ -476,6 +476,15 @@ impl<C: Container> Known<C> {
         Some((tries[number].opening, number))
     }
 
+    /// The vote of a disk is durable.
+    fn voted(&mut self, disk: DiskNumber) -> Checked {
+        let shelf = &self.logs.shelves[&disk];
+        match (&shelf.member, &shelf.durable.vote) {
+            (Some(member), Some(vote)) => self.raft.voted(member, vote),
+            _ => Ok(()),
+        }
+    }
+
     /// A disk is handed a change.
     fn handed(&mut self, disk: DiskNumber, node: usize, noted: &Noted) -> Checked {
         let shelf = self.logs.shelves.get_mut(&disk).expect("each disk has its shelf");
@@ -522,7 +531,7 @@ impl<C: Container> Watch for DiskWatch<C> {
             let checked = reopened(name(self.node), shelf, found);
             (shelf.present, shelf.durable) = (found.clone(), found.clone());
             shelf.waiting.clear();
-            checked
+            checked.and_then(|()| known.voted(self.disk))
         };
         world.check(checked);
     }
@@ -560,21 +569,33 @@ impl<C: Container> Watch for DiskWatch<C> {
 
     fn durable(&self) {
         let Some(world) = self.world.upgrade() else { return };
-        let mut known = world.known();
-        let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
-        if let Some(noted) = shelf.waiting.pop_front() {
-            shelf.durable.take(&noted);
-        }
+        let checked = {
+            let mut known = world.known();
+            let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
+            match shelf.waiting.pop_front() {
+                Some(noted) => {
+                    shelf.durable.take(&noted);
+                    if matches!(noted, Noted::Vote(_)) { known.voted(self.disk) } else { Ok(()) }
+                }
+                None => Ok(()),
+            }
+        };
+        world.check(checked);
     }
 
     fn keeps(&self, taken: &Taken) {
         let Some(world) = self.world.upgrade() else { return };
         world.say(Lane::Node(self.node), format_args!("keeps a snapshot up to {:?}", taken.last.map(|id| id.index)));
-        let mut known = world.known();
-        known.tally.count("snapshot kept");
-        let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
-        shelf.present.snapshot = Some(taken.clone());
-        shelf.durable.snapshot = Some(taken.clone());
+        let checked = {
+            let mut known = world.known();
+            known.tally.count("snapshot kept");
+            let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
+            let checked = shelf.member.as_ref().map_or(Ok(()), |member| kept(member, &shelf.present, taken));
+            shelf.present.snapshot = Some(taken.clone());
+            shelf.durable.snapshot = Some(taken.clone());
+            checked
+        };
+        world.check(checked);
     }
 }
 

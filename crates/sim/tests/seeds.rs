@@ -1,10 +1,13 @@
 //! The library's own container under everything that can go wrong.
 //!
-//! `SIM_SEEDS=1000..2000 cargo nextest run -p conflux-sim --test seeds of_the_environment --no-capture` runs other seeds.
+//! `SIM_SEEDS=1000..2000 cargo nextest run -p conflux-sim --test seeds of_the_environment --no-capture` runs other seeds;
+//! with `SIM_MINUTES=5` for so long at most, and past those that fail.
 
 mod common;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{Ledger, Method};
 use conflux_sim::{FaultKind, Kept, Looked, Progress, Simulation};
@@ -14,7 +17,7 @@ fn ledger(seeds: Range<u64>) -> Simulation<Ledger> {
 }
 
 /// Seeds that once broke a promise.
-const THAT_FAILED: [u64; 9] = [4, 5, 8, 15, 19, 21, 34, 58, 1054];
+const THAT_FAILED: [u64; 12] = [4, 5, 8, 15, 19, 21, 34, 58, 1054, 10126, 15053, 15149];
 
 #[test]
 fn that_failed_once() {
@@ -58,8 +61,42 @@ fn of_the_environment() {
     let Ok(range) = std::env::var("SIM_SEEDS") else { return };
     let (from, to) = range.split_once("..").expect("SIM_SEEDS is a range, from..to");
     let number = |text: &str| text.parse::<u64>().expect("SIM_SEEDS is a range of numbers, from..to");
-    let begun = std::time::Instant::now();
+    let seeds = number(from)..number(to);
+    let begun = Instant::now();
+    if let Ok(minutes) = std::env::var("SIM_MINUTES") {
+        let minutes: f64 = minutes.parse().expect("SIM_MINUTES is a number");
+        go_on(seeds, begun + Duration::from_secs_f64(minutes * 60.0));
+        return;
+    }
     let told = |progress: &Progress| eprintln!("{progress:?}");
-    let passed = ledger(number(from)..number(to)).progress(told).run();
+    let passed = ledger(seeds).progress(told).run();
     println!("{passed} in {:?}", begun.elapsed());
+}
+
+/// Runs seeds until they or the time are over, past all that break a promise, which are told as they are found.
+fn go_on(seeds: Range<u64>, until: Instant) {
+    let begun = Instant::now();
+    let (next, held, broken) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        while Instant::now() < until {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let run = ledger(0..0).run_one(seed, &Kept::default(), Looked::default()).expect("it can be run");
+            let many = held.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(wrong) = run.wrong {
+                broken.fetch_add(1, Ordering::Relaxed);
+                println!("BROKEN seed {seed}: {wrong}");
+            }
+            if many.is_multiple_of(20) {
+                println!("{many} seeds in {:.0} s, the last is {seed}", begun.elapsed().as_secs_f64());
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let (many, broken) = (held.into_inner(), broken.into_inner());
+    println!("{many} seeds in {:?}; {broken} break a promise", begun.elapsed());
+    assert_eq!(broken, 0, "`SIM_SEED=N` shows one, and `SIM_SEEDS=N..N+1` shrinks it");
 }

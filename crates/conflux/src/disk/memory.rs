@@ -195,8 +195,9 @@ impl Finished for MemoryFinished {
 
     fn keep(&self) -> Result<bool, DiskError> {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let newer = shelf.snapshot.as_ref().is_none_or(|old| old.head.last <= self.kept.head.last);
-        if newer || bugs::is(Bug::OlderSnapshotOverNewer) {
+        let newer = shelf.snapshot.as_ref().is_none_or(|old| old.head.last <= self.kept.head.last)
+            || bugs::is(Bug::OlderSnapshotOverNewer);
+        if newer {
             shelf.snapshot = Some(self.kept.clone());
         }
         Ok(newer)

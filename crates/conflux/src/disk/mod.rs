@@ -31,6 +31,7 @@ use crate::metrics::DiskMetrics;
 pub use self::file::FileDisk;
 pub use self::files::{Exclusive, FileHandle, Files, Open, RealFiles};
 pub use self::memory::MemoryDisk;
+pub(crate) use self::replay::proven;
 pub use self::simulated::{Keep, SimulatedFiles};
 
 /// Where in the log an entry is. Entries are compared by term, then by index.

@@ -20,7 +20,7 @@ use std::path::Path;
 use bytes::Bytes;
 use conflux_core::bugs::{self, Bug};
 
-use super::record::{self, Read, Record, RecordKind, Salt};
+use super::record::{self, HEADER_BYTES, Header, Read, Record, RecordKind, Salt};
 use super::{Change, DiskError, EntryId, LogEntry};
 
 /// What a log comes to, but for its entries: a file begins with this, so that those before it can go.
@@ -146,6 +146,15 @@ pub(super) struct Groups<'a> {
     pub(super) groups: Vec<Group<'a>>,
     /// Where the torn tail begins that was cut.
     pub(super) torn: Option<usize>,
+}
+
+/// How many bytes of a log file a later group says were durable; see [`crate::observe::proven`].
+pub(crate) fn proven(bytes: &[u8]) -> usize {
+    let Ok(header) = Header::decode(bytes) else { return 0 };
+    let read = groups(Path::new("log"), bytes, header.salt(), HEADER_BYTES, header.sequence, None);
+    let groups = read.map(|read| read.groups).unwrap_or_default();
+    let durable = groups.iter().map(|group| group.durable).max();
+    groups.iter().rev().find(|group| Some(group.sequence) <= durable).map_or(0, |group| group.end)
 }
 
 /// Reads the groups of a file, from `start` on. `end` is where it ends, if the file behind it says so.

@@ -27,7 +27,7 @@ use conflux_core::bugs::{self, Bug};
 use conflux_core::codec::{CodecError, Reader, Writer};
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 use openraft::{Config, EmptyNode, LogIdOptionExt, Precondition, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 
 use self::log::Log;
@@ -57,9 +57,24 @@ use crate::wire::{Arrival, Kind, Wire};
 
 /// A vote, as it was written to a disk.
 pub(crate) fn vote_of(bytes: &Bytes) -> Option<Vote> {
-    let vote = EngineVote::decode(bytes).ok()?;
+    EngineVote::decode(bytes).ok().map(vote_in_short)
+}
+
+fn vote_in_short(vote: EngineVote) -> Vote {
     let Member { name, incarnation } = vote.leader_id.voted_for;
-    Some(Vote { term: vote.leader_id.term, candidate: (name, incarnation), leads: vote.committed })
+    Vote { term: vote.leader_id.term, candidate: (name, incarnation), leads: vote.committed }
+}
+
+/// What a candidate votes for, as it asks others to: itself.
+pub(crate) fn vote_asked_for(body: &Bytes) -> Option<Vote> {
+    let asked: Addressed<VoteRequest<Types>> = Addressed::decode(body).ok()?;
+    Some(vote_in_short(asked.message.vote))
+}
+
+/// What a voter says that it voted for, if it says that it did.
+pub(crate) fn vote_given(body: &Bytes) -> Option<Vote> {
+    let answer = VoteResponse::<Types>::decode(body).ok()?;
+    answer.vote_granted.then(|| vote_in_short(answer.vote))
 }
 
 /// The voters, where an entry of a disk says who votes.

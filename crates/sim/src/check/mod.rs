@@ -18,13 +18,15 @@ mod whole_disks;
 
 pub(crate) use exactly_once::{ExactlyOnce, denied_and_done};
 pub(crate) use honest_answers::{Fates, answered};
+pub(crate) use one_vote::cast;
+pub(crate) use order_of_indexes::kept;
 pub(crate) use provisional::provisional;
 pub(crate) use reads::{linearizable, shown, went_on};
 pub(crate) use safe_membership::SafeMembership;
 pub(crate) use subscriptions::heard;
 pub(crate) use whole_disks::reopened;
 
-use conflux::observe::MemberId;
+use conflux::observe::{MemberId, Vote};
 
 use crate::logs::{Log, Logs, Noted};
 use crate::wrong::Checked;
@@ -56,6 +58,11 @@ impl RaftChecks {
         state_machine_safety::step(step)?;
         quorum_durability::step(step)?;
         order_of_indexes::step(step)
+    }
+
+    /// A vote is durable.
+    pub(crate) fn voted(&mut self, member: &MemberId, vote: &Vote) -> Checked {
+        self.one_vote.durable(member, vote)
     }
 }
 

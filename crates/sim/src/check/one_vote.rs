@@ -1,33 +1,53 @@
 //! A member votes for one candidate a term, and never goes back to an earlier term (Raft, 5.2 and 5.4.1). Which of its
-//! disks it is on does not matter: a member that votes with amnesia is found here.
+//! disks it is on does not matter: a member that votes with amnesia is found here. A vote counts once it is durable, and
+//! not before may anybody hear of it (Raft, figure 2: "updated on stable storage before responding").
 
 use std::collections::BTreeMap;
 
-use conflux::observe::MemberId;
+use conflux::observe::{MemberId, Vote};
 
 use super::Step;
-use crate::logs::Noted;
+use crate::logs::{Logs, Noted};
 use crate::wrong::{Checked, hold};
 
 #[derive(Default)]
-pub(super) struct OneVote {
+pub(crate) struct OneVote {
     /// For whom each member voted, by term.
     votes: BTreeMap<MemberId, BTreeMap<u64, MemberId>>,
 }
 
 impl OneVote {
-    pub(super) fn step(&mut self, step: &Step<'_>) -> Checked {
+    /// What a disk is handed.
+    pub(super) fn step(&self, step: &Step<'_>) -> Checked {
         let Noted::Vote(vote) = step.noted else { return Ok(()) };
         let (member, term) = (&step.member.0, vote.term);
         let before = step.log.vote.as_ref().map_or(0, |vote| vote.term);
         hold!(OneVote, term >= before, "{member} is in term {before}, and goes back to {term}");
-        // Whom a member takes for the leader is no vote: it hears of it when the others have voted.
-        if !vote.leads {
-            let votes = self.votes.entry(step.member.clone()).or_default();
-            let voted = votes.entry(term).or_insert_with(|| vote.candidate.clone());
-            let (one, other) = (&voted.0, &vote.candidate.0);
-            hold!(OneVote, *voted == vote.candidate, "{member} votes for {one} and for {other} in term {term}");
-        }
         Ok(())
     }
+
+    /// A vote is durable.
+    pub(super) fn durable(&mut self, member: &MemberId, vote: &Vote) -> Checked {
+        // Whom a member takes for the leader is no vote: it hears of it when the others have voted.
+        if vote.leads {
+            return Ok(());
+        }
+        let votes = self.votes.entry(member.clone()).or_default();
+        let voted = votes.entry(vote.term).or_insert_with(|| vote.candidate.clone());
+        let (member, one, other, term) = (&member.0, &voted.0, &vote.candidate.0, vote.term);
+        hold!(OneVote, *voted == vote.candidate, "{member} votes for {one} and for {other} in term {term}");
+        Ok(())
+    }
+}
+
+/// Somebody sends a message that stands for a vote, as the one who casts it or as the one whom it is asked for.
+pub(crate) fn cast(logs: &Logs, name: &str, vote: &Vote) -> Checked {
+    let of_name = logs.shelves.values().filter(|shelf| shelf.member.as_ref().is_some_and(|(own, _)| **own == *name));
+    let is_durable = of_name.filter_map(|shelf| shelf.durable.vote.as_ref()).any(|durable| {
+        let same = durable.term == vote.term && durable.candidate == vote.candidate;
+        durable.term > vote.term || same
+    });
+    let (candidate, term) = (&vote.candidate.0, vote.term);
+    hold!(OneVote, is_durable, "{name} tells its vote for {candidate} in term {term}, which is not on its disk yet");
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Purged <= snapshot <= committed <= last, and none of them goes back.
 
+use conflux::observe::MemberId;
+
 use super::Step;
-use crate::logs::Noted;
+use crate::logs::{Log, Noted, Taken};
 use crate::wrong::{Checked, hold};
 
 pub(super) fn step(step: &Step<'_>) -> Checked {
@@ -33,5 +35,17 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// A snapshot is kept in place of the one before.
+pub(crate) fn kept(member: &MemberId, log: &Log, taken: &Taken) -> Checked {
+    let before = log.snapshot.as_ref().and_then(|before| before.last);
+    let (member, last) = (&member.0, taken.last);
+    hold!(
+        OrderOfIndexes,
+        last >= before,
+        "{member} keeps a snapshot up to {last:?} over a newer one, up to {before:?}"
+    );
     Ok(())
 }

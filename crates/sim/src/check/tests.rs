@@ -56,6 +56,9 @@ fn check(logs: &mut Logs, changes: &[(&str, Noted)]) -> Result<(), Promise> {
             *logs.shelves.iter().find(|(_, shelf)| shelf.member.as_ref() == Some(&member)).expect("it is there").0;
         let log = &logs.shelves[&number].present;
         checks.step(&Step { logs, member: &member, log, noted }).map_err(|wrong| wrong.promise)?;
+        if let Noted::Vote(vote) = noted {
+            checks.voted(&member, vote).map_err(|wrong| wrong.promise)?;
+        }
         logs.shelves.get_mut(&number).expect("it was found").present.take(noted);
     }
     Ok(())
@@ -81,6 +84,30 @@ fn a_second_vote_in_one_term_and_a_term_that_goes_back() {
     let twice = [("a", vote(4, "b", false)), ("a", vote(4, "c", false))];
     assert_eq!(check(&mut all, &twice), Err(Promise::OneVote));
     assert_eq!(check(&mut all, &[("a", vote(2, "b", false))]), Err(Promise::OneVote));
+}
+
+#[test]
+fn a_vote_that_is_told_before_it_is_durable() {
+    let mut all = logs([("a", three())], Vec::new());
+    let told = |all: &Logs, term, candidate: &str| {
+        let vote = Vote { term, candidate: member(candidate), leads: false };
+        cast(all, "a", &vote).map_err(|wrong| wrong.promise)
+    };
+    assert_eq!(check(&mut all, &[("a", vote(3, "b", false))]), Ok(()));
+    assert_eq!(told(&all, 3, "b"), Err(Promise::OneVote));
+    let shelf = all.shelves.get_mut(&0).expect("a");
+    shelf.durable = shelf.present.clone();
+    assert_eq!(told(&all, 3, "b"), Ok(()));
+    assert_eq!(told(&all, 3, "c"), Err(Promise::OneVote));
+    assert_eq!(told(&all, 4, "b"), Err(Promise::OneVote));
+}
+
+#[test]
+fn an_older_snapshot_over_a_newer_one() {
+    let taken = |index| Taken { last: Some(id(1, index)), voters: Vec::new() };
+    let log = Log { snapshot: Some(taken(5)), ..Log::default() };
+    let keeps = |index| kept(&member("a"), &log, &taken(index)).map_err(|wrong| wrong.promise);
+    assert_eq!((keeps(5), keeps(6), keeps(4)), (Ok(()), Ok(()), Err(Promise::OrderOfIndexes)));
 }
 
 #[test]
