@@ -77,6 +77,8 @@ mod observed;
 mod record;
 mod run;
 mod schedule;
+#[cfg(test)]
+mod second_opinion;
 mod shrink;
 mod simulation;
 mod subject;

@@ -186,6 +186,16 @@ impl<C: Container> Calls<C> {
         self.lock().get(&(session.clone(), number)).cloned()
     }
 
+    /// By which names each call went.
+    #[cfg(test)]
+    pub(crate) fn by_tag(&self) -> BTreeMap<u64, Vec<(SessionId, CallNumber)>> {
+        let mut by_tag: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        for (name, method) in &*self.lock() {
+            by_tag.entry(method.tag).or_default().push(name.clone());
+        }
+        by_tag
+    }
+
     fn lock(&self) -> MutexGuard<'_, ByNumber<C>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,6 +14,9 @@ pub(crate) struct Try {
     /// The how-many-th opening of any node.
     pub(crate) opening: u64,
     pub(crate) chosen: Option<String>,
+    /// When it was started, and when it was answered, in microseconds.
+    pub(crate) began: u64,
+    pub(crate) answered: Option<u64>,
     /// All that was ever told of it: its answer, and what it was asked about again.
     pub(crate) claims: Vec<Claim>,
 }

@@ -78,6 +78,16 @@ fn catch_panics() {
 
 /// Runs a schedule on a runtime of its own whose clock stands still while anything can be done.
 pub(crate) fn run<C: Container>(schedule: &Schedule, subject: &Subject<C>, looked: Looked) -> Result<Run, String> {
+    run_and_look(schedule, subject, looked, |_| ()).map(|(run, ())| run)
+}
+
+/// The same; `look` is shown the world at its end.
+pub(crate) fn run_and_look<C: Container, R>(
+    schedule: &Schedule,
+    subject: &Subject<C>,
+    looked: Looked,
+    look: impl FnOnce(&World<C>) -> R,
+) -> Result<(Run, R), String> {
     catch_panics();
     PANICS.set(Some(Vec::new()));
     conflux::seed_thread(schedule.seed);
@@ -102,7 +112,7 @@ pub(crate) fn run<C: Container>(schedule: &Schedule, subject: &Subject<C>, looke
             tally.set("batch skipped", known.history.batches.skipped);
             (tally, known.history.index())
         };
-        Ok::<_, String>(Run {
+        let run = Run {
             hash: world.trace.hash(),
             tally,
             wrong,
@@ -110,15 +120,16 @@ pub(crate) fn run<C: Container>(schedule: &Schedule, subject: &Subject<C>, looke
             actions,
             view: world.trace.view(schedule.settings.nodes),
             simulated: begun.elapsed(),
-        })
+        };
+        Ok::<_, String>((run, look(&world)))
     });
     drop(runtime);
     let panics = PANICS.take().unwrap_or_default();
-    let mut report = report?;
+    let (mut run, seen) = report?;
     if let Some(first) = panics.first() {
-        report.wrong.get_or_insert(Wrong::new(Promise::HostileBytes, format!("a task of a node panicked: {first}")));
+        run.wrong.get_or_insert(Wrong::new(Promise::HostileBytes, format!("a task of a node panicked: {first}")));
     }
-    Ok(report)
+    Ok((run, seen))
 }
 
 async fn live<C: Container>(world: &Arc<World<C>>, looked: Looked) -> Result<(), Wrong> {

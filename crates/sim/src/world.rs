@@ -14,9 +14,11 @@ use conflux::{Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder,
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::check::{RaftChecks, SafeMembership, Step, answered, heard, kept, reopened, shown, went_on};
+use crate::check::{RaftChecks, SafeMembership, Step, answered, heard, in_real_time, kept, reopened, shown, went_on};
 use crate::disk::{Watch, WatchedDisk};
 use crate::history::History;
+#[cfg(test)]
+use crate::logs::Line;
 use crate::logs::{DiskNumber, Log, Logs, Noted, Shelf, Taken};
 use crate::observed::{Calls, Observed};
 use crate::record::{Claim, Heard, Listener, Try};
@@ -46,6 +48,11 @@ pub(crate) struct Known<C: Container> {
     pub(crate) tries: Vec<Try>,
     /// The try of each call that has one only.
     tried: BTreeMap<u64, Option<usize>>,
+    /// What had been told when each call was first asked for: the highest index.
+    told_before: BTreeMap<u64, u64>,
+    /// The entries that leaders proposed, with who did.
+    #[cfg(test)]
+    pub(crate) proposed: Vec<(MemberId, Line)>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) tally: Tally,
     pub(crate) wrong: Option<Wrong>,
@@ -123,6 +130,9 @@ impl<C: Container> World<C> {
             history: History::new(container),
             tries: Vec::new(),
             tried: BTreeMap::new(),
+            told_before: BTreeMap::new(),
+            #[cfg(test)]
+            proposed: Vec::new(),
             listeners: Vec::new(),
             tally: Tally::default(),
             wrong: None,
@@ -366,7 +376,10 @@ impl<C: Container> World<C> {
         known.waiting += 1;
         let only = chosen.is_none().then_some(number);
         known.tried.entry(tag).and_modify(|only| *only = None).or_insert(only);
-        known.tries.push(Try { tag, node, opening, chosen: chosen.clone(), claims: Vec::new() });
+        let told = known.told;
+        known.told_before.entry(tag).or_insert(told);
+        let began = self.trace.now();
+        known.tries.push(Try { tag, node, opening, chosen: chosen.clone(), began, answered: None, claims: Vec::new() });
         drop(known);
         self.say(
             Lane::Node(node),
@@ -384,8 +397,11 @@ impl<C: Container> World<C> {
         let known = &mut *guard;
         let Try { node, opening, .. } = known.tries[number];
         known.tally.count(claim.kind());
-        let checked = answered(tag, &claim, &known.history.fates);
+        let before = known.told_before.get(&tag).copied().unwrap_or(0);
+        let checked = answered(tag, &claim, &known.history.fates).and_then(|()| in_real_time(tag, before, &claim));
         known.told = known.told.max(claim.index().unwrap_or(0));
+        let now = self.trace.now();
+        known.tries[number].answered.get_or_insert(now);
         known.tries[number].claims.push(claim.clone());
         let shows = known.slots[node].node.as_ref().filter(|_| known.slots[node].opening == opening).cloned();
         drop(guard);
@@ -498,6 +514,14 @@ impl<C: Container> Known<C> {
             self.raft.step(&Step { logs: &self.logs, member: &member, log, noted })?;
         }
         let shelf = self.logs.shelves.get_mut(&disk).expect("each disk has its shelf");
+        #[cfg(test)]
+        if let (Noted::Append(lines), Some(member), Some(vote)) = (noted, &shelf.member, &shelf.present.vote)
+            && vote.leads
+            && vote.candidate == *member
+        {
+            let own = lines.iter().filter(|line| line.id.term == vote.term);
+            self.proposed.extend(own.map(|line| (member.clone(), line.clone())));
+        }
         shelf.present.take(noted);
         shelf.waiting.push_back(noted.clone());
         if let Noted::Committed(id) = noted {

@@ -44,7 +44,8 @@ impl OneVote {
 pub(crate) fn cast(logs: &Logs, name: &str, vote: &Vote) -> Checked {
     let of_name = logs.shelves.values().filter(|shelf| shelf.member.as_ref().is_some_and(|(own, _)| **own == *name));
     let is_durable = of_name.filter_map(|shelf| shelf.durable.vote.as_ref()).any(|durable| {
-        let same = durable.term == vote.term && durable.candidate == vote.candidate;
+        // It may be told again, late, when the leader of its term is known already.
+        let same = durable.term == vote.term && (durable.candidate == vote.candidate || durable.leads);
         durable.term > vote.term || same
     });
     let (candidate, term) = (&vote.candidate.0, vote.term);

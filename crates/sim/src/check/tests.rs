@@ -100,6 +100,9 @@ fn a_vote_that_is_told_before_it_is_durable() {
     assert_eq!(told(&all, 3, "b"), Ok(()));
     assert_eq!(told(&all, 3, "c"), Err(Promise::OneVote));
     assert_eq!(told(&all, 4, "b"), Err(Promise::OneVote));
+    // It is heard late, when it is known who leads.
+    all.shelves.get_mut(&0).expect("a").durable.vote = Some(Vote { term: 3, candidate: member("c"), leads: true });
+    assert_eq!(told(&all, 3, "b"), Ok(()));
 }
 
 #[test]
@@ -218,9 +221,26 @@ fn a_call_that_takes_effect_twice_out_of_order_or_against_its_answer() {
     assert_eq!(once.took_effect(7, 2, None).map_err(|wrong| wrong.promise), Err(Promise::ExactlyOnce));
     assert_eq!(once.took_effect(8, 2, Some((1, 3))).map_err(|wrong| wrong.promise), Err(Promise::ExactlyOnce));
     let denied = Claim::NeverProposed { reason: "it was full".into() };
-    let told = |tag, claim: &Claim| Try { tag, node: 0, opening: 1, chosen: None, claims: vec![claim.clone()] };
+    let told = |tag, claim: &Claim| Try {
+        tag,
+        node: 0,
+        opening: 1,
+        chosen: None,
+        began: 0,
+        answered: None,
+        claims: vec![claim.clone()],
+    };
     assert_eq!(denied_and_done(&[told(9, &denied)], &once), []);
     assert!(!denied_and_done(&[told(7, &denied)], &once).is_empty());
+}
+
+#[test]
+fn a_call_that_takes_effect_before_what_was_told_before_it_began() {
+    let decided =
+        |fate, index| in_real_time(7, 5, &Claim::Decided { fate, index, tag: None }).map_err(|wrong| wrong.promise);
+    assert_eq!((decided(Fate::Action, 6), decided(Fate::Nothing, 5)), (Ok(()), Ok(())));
+    assert_eq!(decided(Fate::Action, 5), Err(Promise::RealTime));
+    assert_eq!(decided(Fate::Rejected, 4), Err(Promise::RealTime));
 }
 
 #[test]
