@@ -3,6 +3,8 @@
 //! `BUGS=all cargo nextest run -p conflux-sim --features bugs --test bugs how_many_seeds --no-capture` counts anew how many
 //! seeds each takes; `BUGS=StaleRead,NoChainCheck` only those.
 
+#![expect(clippy::disallowed_methods, reason = "a bug is planted on a thread of its own")]
+
 mod common;
 
 use std::time::Duration;
