@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 
 use crate::examples::{self, Compare};
 use crate::steps::{Failure, Steps, run};
-use crate::{readme, tools, words};
+use crate::{readme, selects, tools, words};
 
 /// Everything; the quick form leaves out documentation, examples and chaos.
 pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
-    let mut steps = Steps::new(root, if quick { 5 } else { 15 }, keep_going);
+    let mut steps = Steps::new(root, if quick { 6 } else { 16 }, keep_going);
     steps.step("set-up", set_up);
     steps.cargo("format", "cargo fmt --all --check", &[]);
+    steps.step("select!", selects::check);
     steps.cargo("clippy", "cargo clippy --workspace --all-targets -- -D warnings", &[]);
     // With all targets, so that the tests and the examples below share what is built here.
     steps.cargo("build", BUILD, &[]);

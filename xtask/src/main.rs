@@ -7,6 +7,7 @@ mod chaos;
 mod checks;
 mod examples;
 mod readme;
+mod selects;
 mod steps;
 mod tools;
 mod words;

@@ -296,7 +296,7 @@ container's invariant, and compares the digest of the state with the one that wa
             "
 
 Exit status: 0 it came to the recorded digest, or there was none to compare; 1 it stopped at an action or an entry,
-or the invariant broke; 2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it."
+or the invariant broke (--test wrote a test that fails there); 2 usage or file; 6 it came to another digest, whatever came after; 130 Ctrl-C; 141 nobody read all of it."
         )
     };
 }
@@ -307,10 +307,19 @@ const REPLAY_EXAMPLES: &str = replay_help!(
 Examples:
   conflux replay monday.incident app.js
   conflux replay monday.incident app.js --to 41 --state     the state as it was after action 41
-  conflux replay a/incident-0001764040200000 app.js | tail -n 3"
+  conflux replay a/incident-0001764040200000 app.js | tail -n 3
+  conflux replay monday.incident app.js --test tests        a test of it, to be kept beside app.js:
+  conflux check app.js tests/monday.replay.jsonl"
 );
 
-const OWN_REPLAY_HELP: &str = replay_help!("");
+const OWN_REPLAY_HELP: &str = replay_help!(
+    "
+
+Examples, of a program `counter`:
+  counter replay monday.incident --to 41 --state
+  counter replay monday.incident --test tests        a test of it, to be kept:
+  counter check tests/monday.replay.jsonl"
+);
 
 const CHECK_EXAMPLES: &str = "\
 Each call is made again by a second container that made other calls before; state hidden in variables, mutation and
@@ -320,9 +329,10 @@ Examples:
   conflux check words.js
   conflux check words.js lines.txt
   conflux check words.js - < lines.txt
+  conflux check words.js tests/*.replay.jsonl       tests that `conflux replay --test` made of incidents
 
-Exit status: 0 no difference, 1 a difference, a broken invariant, a bad line or a failed call, 2 usage or file, 141 nobody
-read all of it.";
+Exit status: 0 no difference, 1 a difference, a broken invariant, a bad line, a failed call or a failed test, 2 usage or
+file, 141 nobody read all of it.";
 
 const TLS_EXAMPLES: &str = "\
 Writes ca.pem and ca-key.pem, and for each node ID.pem and ID-key.pem. Existing files are never overwritten.
@@ -435,9 +445,9 @@ impl RecoverArguments {
 /// Options of `check`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CheckOptions {
-    /// A file of lines as `dev` takes them; - is standard input
-    #[arg(value_name = "LINES-FILE")]
-    pub(crate) lines: Option<PathBuf>,
+    /// Files of lines as `dev` takes them, each checked by itself; - is standard input. Or tests that `replay --test` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// Options of `replay`.
@@ -455,6 +465,10 @@ pub(crate) struct ReplayOptions {
     /// Go on through what the node held and did not know to be committed
     #[arg(long)]
     pub(crate) uncommitted: bool,
+    /// Make a test of it, here: the incident, and a file with the state after each action, which `check` compares. What is
+    /// there is never overwritten
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "state"])]
+    pub(crate) test: Option<PathBuf>,
 }
 
 /// Options of `bench`.

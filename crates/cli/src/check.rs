@@ -3,8 +3,9 @@
 mod trial;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use conflux::regression::Regression;
 use conflux_core::{CallError, Container};
 
 use crate::exit::{Exit, Refusal};
@@ -12,6 +13,7 @@ use crate::factory::Factory;
 use crate::input::Lines;
 use crate::line::{Body, Line, LineError};
 use crate::output::say;
+use crate::regression;
 
 use self::trial::{Answered, Trial};
 
@@ -19,23 +21,39 @@ use self::trial::{Answered, Trial};
 const DIFFERENCES_MAX: usize = 10;
 
 /// Loads a container, lists its methods, and makes every call of the lines again on a restored state.
-pub(crate) fn run<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> {
+pub(crate) fn run<F: Factory>(factory: &F, files: &[PathBuf]) -> Result<Exit, Refusal> {
     // What was not looked for may be there: it is not good because nobody reads on.
-    look(factory, lines).map_err(Refusal::unread)
+    look(factory, files).map_err(Refusal::unread)
 }
 
-fn look<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> {
+fn look<F: Factory>(factory: &F, files: &[PathBuf]) -> Result<Exit, Refusal> {
     let container = factory.make()?;
     let methods = container.methods();
     let listed = if methods.is_empty() { "none".to_owned() } else { methods.join(", ") };
     // A file that cannot be read is told before anything is said.
-    let source = lines.map(open).transpose()?;
+    let sources = files.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
     say!("{}: methods: {listed}", factory.name())?;
+    let mut is_good = true;
+    if !sources.iter().any(|source| matches!(source, Source::Lines(_))) {
+        let mut counts = Counts::default();
+        counts.tell(&mut Trial::new(factory, container)?)?;
+        is_good &= counts.broken == 0;
+    }
+    for (path, source) in files.iter().zip(sources) {
+        is_good &= match source {
+            Source::Lines(lines) => perform(factory, path, lines, &methods)?,
+            Source::Test(test) => regression::run(factory, path, &test)?,
+        };
+    }
+    Ok(if is_good { Exit::Good } else { Exit::BadLines })
+}
+
+/// Performs lines, and says whether all of them were good.
+fn perform<F: Factory>(factory: &F, path: &Path, lines: Box<dyn BufRead>, methods: &[String]) -> Result<bool, Refusal> {
     let mut counts = Counts::default();
-    let mut trial = Trial::new(factory, container)?;
+    let mut trial = Trial::new(factory, factory.make()?)?;
     counts.tell(&mut trial)?;
-    let Some(source) = source else { return Ok(if counts.broken == 0 { Exit::Good } else { Exit::BadLines }) };
-    for input in Lines::new(source) {
+    for input in Lines::new(lines) {
         let line = input.text.and_then(|text| Line::parse(&text));
         let request = match line {
             Ok(Some(Line { body: Body::Request(request), .. })) => request,
@@ -46,8 +64,7 @@ fn look<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> 
                 continue;
             }
             Err(LineError::Unreadable { reason }) => {
-                let name = lines.map(|path| path.display().to_string()).unwrap_or_default();
-                return Err(Refusal::new(format!("{name}: it cannot be read further: {reason}")));
+                return Err(Refusal::new(format!("{}: it cannot be read further: {reason}", path.display())));
             }
             Err(error) => {
                 match error
@@ -55,7 +72,7 @@ fn look<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> 
                     .filter(|method| !methods.is_empty() && !methods.iter().any(|known| known == method))
                 {
                     Some(method) => {
-                        counts.bad(input.number, &CallError::unknown_method(method, methods.clone()))?;
+                        counts.bad(input.number, &CallError::unknown_method(method, methods.to_vec()))?;
                     }
                     None => counts.bad(input.number, &error)?,
                 }
@@ -78,7 +95,7 @@ fn look<F: Factory>(factory: &F, lines: Option<&Path>) -> Result<Exit, Refusal> 
     trial.finish()?;
     counts.tell(&mut trial)?;
     say!("{counts}")?;
-    Ok(if counts.bad + counts.failed + counts.differences + counts.broken == 0 { Exit::Good } else { Exit::BadLines })
+    Ok(counts.bad + counts.failed + counts.differences + counts.broken == 0)
 }
 
 #[derive(Default)]
@@ -95,17 +112,28 @@ struct Counts {
     broken: usize,
 }
 
-/// The lines of a file, or of standard input.
-fn open(path: &Path) -> Result<Box<dyn BufRead>, Refusal> {
+/// What is checked.
+enum Source {
+    Lines(Box<dyn BufRead>),
+    Test(Box<Regression>),
+}
+
+/// What is in a file, or the lines of standard input.
+fn open(path: &Path) -> Result<Source, Refusal> {
     if path.as_os_str() == "-" {
-        return Ok(Box::new(std::io::stdin().lock()));
+        return Ok(Source::Lines(Box::new(std::io::stdin().lock())));
     }
     let of_file = |error| Refusal::of_file(path, &error);
     let file = std::fs::File::open(path).map_err(of_file)?;
     if file.metadata().map_err(of_file)?.is_dir() {
         return Err(Refusal::of_file(path, &std::io::ErrorKind::IsADirectory.into()));
     }
-    Ok(Box::new(BufReader::new(file)))
+    let mut lines = BufReader::new(file);
+    // No name of a method begins like that, and each line of a test does.
+    if lines.fill_buf().map_err(of_file)?.starts_with(b"{") {
+        return Ok(Source::Test(Box::new(Regression::read(path).map_err(Refusal::new)?)));
+    }
+    Ok(Source::Lines(Box::new(lines)))
 }
 
 impl Counts {

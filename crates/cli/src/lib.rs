@@ -55,6 +55,7 @@ mod printer;
 mod progress;
 mod prompt;
 mod recover;
+mod regression;
 mod relay;
 mod remote;
 mod replay;
@@ -124,11 +125,18 @@ pub fn program() -> ExitCode {
         }
         ProgramCommand::Replay { file, app, options } => {
             let incident = replay::read(&file)?;
-            block_on(None, replay::run(ScriptFactory::load(&app, false)?, incident, options))
+            let factory = ScriptFactory::load(&app, false)?;
+            match &options.test {
+                Some(directory) => {
+                    let check = format!("{name} check {}", app.display());
+                    Ok(regression::write(&factory, &incident, &options, directory, &check)?)
+                }
+                None => block_on(None, replay::run(factory, incident, options)),
+            }
         }
         ProgramCommand::Check { app, options } => {
             // The check here does what the container's own would do, and knows the lines.
-            Ok(check::run(&ScriptFactory::load(&app, false)?, options.lines.as_deref())?)
+            Ok(check::run(&ScriptFactory::load(&app, false)?, &options.files)?)
         }
         ProgramCommand::Remote(command) => Ok(remote::run(&name, command)?),
         ProgramCommand::Init { directory } => Ok(init::run(&directory)?),
@@ -176,9 +184,14 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         }
         OwnCommand::Replay { file, options } => {
             let incident = replay::read(&file)?;
-            block_on(None, replay::run(factory, incident, options))
+            match &options.test {
+                Some(directory) => {
+                    Ok(regression::write(&factory, &incident, &options, directory, &format!("{name} check"))?)
+                }
+                None => block_on(None, replay::run(factory, incident, options)),
+            }
         }
-        OwnCommand::Check { options } => Ok(check::run(&factory, options.lines.as_deref())?),
+        OwnCommand::Check { options } => Ok(check::run(&factory, &options.files)?),
         OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),
         OwnCommand::Sim { options } => Ok(sim::run(factory, &options, &format!("{name} sim"))?),
         OwnCommand::Bench { call, options } => {

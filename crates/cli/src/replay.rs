@@ -42,8 +42,8 @@ const BROKEN_MAX: usize = 10;
 
 /// An incident, and where it came from.
 pub(crate) struct Found {
-    path: PathBuf,
-    incident: Incident,
+    pub(crate) path: PathBuf,
+    pub(crate) incident: Incident,
 }
 
 /// Reads an incident. What is none is not read to its end.
@@ -144,7 +144,7 @@ fn replay<F: Factory>(
 }
 
 /// Says what the file is.
-fn describe(path: &Path, incident: &Incident) {
+pub(crate) fn describe(path: &Path, incident: &Incident) {
     let cluster = match incident.cluster {
         0 => "no cluster".to_owned(),
         cluster => format!("cluster {cluster:016x}, generation {:x}", incident.generation),
@@ -176,7 +176,7 @@ fn describe(path: &Path, incident: &Incident) {
 }
 
 /// Whose code the container is. Another one than the node's is told.
-fn code_of<C: Container>(name: &str, container: &C, incident: &Incident) -> Code {
+pub(crate) fn code_of<C: Container>(name: &str, container: &C, incident: &Incident) -> Code {
     let (version, code) = (container.version(), container.code());
     if (version, code) == (incident.container_version, incident.code) {
         return Code::Same;

@@ -4,6 +4,8 @@
 //! so that what else goes on at the machine hits both alike. Both never take a snapshot, which would hide it. A large state
 //! is compared rarely, and in few of the turns: what counts is what all of them come to.
 
+#![expect(clippy::disallowed_methods, reason = "real time is measured")]
+
 #[path = "table/mod.rs"]
 mod table;
 

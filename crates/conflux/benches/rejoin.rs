@@ -3,6 +3,8 @@
 //! Three nodes, TCP on loopback, synced disks. They are loaded as far as they go, then with half of that; then the disk of
 //! a follower is taken away, and it comes back with an empty one.
 
+#![expect(clippy::disallowed_methods, reason = "real time is measured")]
+
 #[path = "table/mod.rs"]
 mod table;
 

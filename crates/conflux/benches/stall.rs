@@ -2,6 +2,8 @@
 //!
 //! One caller performs all the time. At first there is no snapshot, then one after another is taken, on every node at once.
 
+#![expect(clippy::disallowed_methods, reason = "real time is measured")]
+
 #[path = "table/mod.rs"]
 mod table;
 

@@ -39,6 +39,7 @@ impl Aside {
         let long = (may_take_long || self.was_long.load(Ordering::Relaxed)) && self.in_tasks.load(Ordering::Relaxed);
         let elsewhere =
             long && Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+        #[expect(clippy::disallowed_methods, reason = "on a runtime of several threads, which no simulation has")]
         let done = if elsewhere { tokio::task::block_in_place(work) } else { work() };
         self.was_long.store(begun.elapsed() > SHORT, Ordering::Relaxed);
         done
@@ -46,6 +47,7 @@ impl Aside {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests {
     use super::*;
 

@@ -139,7 +139,7 @@ impl<C: Container> Core<C> {
         let store = self.local.store().clone();
         let (cluster, generation, index) = (self.cluster(), store.generation(), store.index());
         // It may be large: not on a thread that carries messages.
-        let saved = tokio::task::spawn_blocking(move || store.save());
+        let saved = crate::process::off_task(move || store.save());
         let saved = saved.await.map_err(|error| TakeError::Save(error.to_string()))?;
         let store = saved.map_err(|error| TakeError::Save(Halt::Digest { index, error }.to_string()))?;
         Ok(Backup { cluster, generation, index, store })

@@ -210,7 +210,7 @@ impl<C: Container> NodeBuilder<C> {
         let disk = self.disk.unwrap_or_else(|| Arc::new(MemoryDisk::new()));
         let opened = if disk.blocks() {
             let (disk, name) = (disk.clone(), name.clone());
-            let opened = tokio::task::spawn_blocking(move || disk.open(&name)).await;
+            let opened = crate::process::off_task(move || disk.open(&name)).await;
             opened.map_err(|error| Stop::Engine(error.to_string()))??
         } else {
             disk.open(&name)?
@@ -234,6 +234,7 @@ impl<C: Container> NodeBuilder<C> {
             digest_every: self.digest_every,
             wall_clock: self.wall_clock,
         };
+        #[expect(clippy::disallowed_methods, reason = "where no seed is given")]
         let random = Random::new(self.seed.unwrap_or_else(rand::random));
         let (port, inbox) = (attached.port.clone(), attached.inbox);
         let opened = Core::open(self.container, name, options, opened, port, inbox, random).await;

@@ -1,7 +1,6 @@
 //! The wall clock: only for the stamps that people read.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Milliseconds since 1970. Expiry never looks at it.
 #[derive(Clone)]
@@ -11,7 +10,12 @@ impl WallClock {
     /// The machine's.
     pub(crate) fn system() -> Self {
         WallClock::of(|| {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            #[expect(
+                clippy::disallowed_methods,
+                clippy::disallowed_types,
+                reason = "the one place: see NodeBuilder::wall_clock"
+            )]
+            let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
             since.map_or(0, |since| since.as_millis() as u64)
         })
     }

@@ -614,7 +614,7 @@ impl<C: Container> Core<C> {
                 entries,
             })
         };
-        match tokio::task::spawn_blocking(work).await {
+        match crate::process::off_task(work).await {
             Ok(recorded) => recorded,
             Err(error) => Err(RecordError::Broken(error.to_string())),
         }

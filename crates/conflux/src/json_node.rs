@@ -147,7 +147,7 @@ impl<C: Container> JsonNode for Node<C> {
         async move {
             let state = Node::linearizable_state(&node).await.map_err(|error| error.to_string())?;
             // It may be large: not on a thread that carries messages.
-            let shown = tokio::task::spawn_blocking(move || (state.index(), json(&*state))).await;
+            let shown = crate::process::off_task(move || (state.index(), json(&*state))).await;
             shown.map_err(|error| error.to_string())
         }
         .boxed()

@@ -117,6 +117,7 @@ mod quorum;
 mod raft;
 mod reads;
 mod recover;
+pub mod regression;
 mod replica;
 pub mod secret;
 mod sequencer;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 thread_local! {
     /// Whose task is being polled.
@@ -24,8 +24,19 @@ where
     F::Output: Send + 'static,
 {
     match CURRENT.with_borrow(Clone::clone) {
+        #[expect(clippy::disallowed_methods, reason = "here it is decided whose task it is")]
         None => tokio::spawn(future),
         Some(process) => process.spawn(future),
+    }
+}
+
+/// Does what takes long, or waits for a disk, on a thread of its own. In a simulation there is one thread only, and on that
+/// it is done.
+pub(crate) async fn off_task<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, JoinError> {
+    match CURRENT.with_borrow(Clone::clone) {
+        #[expect(clippy::disallowed_methods, reason = "outside of a simulation there are threads")]
+        None => tokio::task::spawn_blocking(work).await,
+        Some(process) => process.spawn(async move { work() }).await,
     }
 }
 
@@ -83,6 +94,7 @@ impl Process {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        #[expect(clippy::disallowed_methods, reason = "within it, it is a task of this process")]
         let task = tokio::spawn(Within { process: self.clone(), future: Box::pin(future) });
         let mut shared = self.lock();
         if matches!(shared.life, Life::Dead) {

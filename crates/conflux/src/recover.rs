@@ -263,6 +263,7 @@ impl<C: Container> Recovery<C> {
     }
 
     fn planned(&self, mut held: Held<C>, was: &Was) -> Result<Planned<C>, RecoverError> {
+        #[expect(clippy::disallowed_methods, reason = "a cluster that begins anew is like no other")]
         let mut random = Random::new(rand::random());
         let me = Member { name: self.id.clone(), incarnation: Incarnation(random.next_u64()) };
         let founders = BTreeSet::from([me.clone()]);

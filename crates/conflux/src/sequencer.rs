@@ -166,10 +166,6 @@ impl<C: Container> Core<C> {
             return Ok(if matches!(changed, Ok(Err(_))) { End::Over } else { End::Again });
         }
         let store = self.local.store().clone();
-        #[cfg(feature = "bugs")]
-        if bugs::is(Bug::BatchIdUsedAgain) {
-            self.count_from(term, store.head());
-        }
         self.meters.forks.fetch_add(1, Ordering::Relaxed);
         self.meters.in_flight.store(0, Ordering::Relaxed);
         let mut leadership = Leadership {

@@ -228,7 +228,7 @@ impl Guard {
         mut subscription: Subscription<C>,
         mut callback: impl FnMut(Event<C>) + Send + 'static,
     ) -> Self {
-        let task = tokio::spawn(async move {
+        let task = crate::process::spawn(async move {
             while let Some(event) = subscription.next().await {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(event))) {
                     // Half-done, it cannot be called again; and its task alone would end without a word.

@@ -197,6 +197,7 @@ impl<T> Receiver<T> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests {
     use super::*;
 

@@ -2,6 +2,8 @@
 //!
 //! The test starts itself again as that process.
 
+#![expect(clippy::disallowed_methods, reason = "a process that is real is killed after a real time")]
+
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Nodes are added, demoted and removed, and leadership is handed over, while the cluster serves.
 
+#![expect(clippy::disallowed_methods, reason = "the test has a task of no node")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Nodes whose disk or whose container takes its time: a snapshot takes longer to take up than any message may be waited for,
 //! or cannot be begun; a new leader has still to apply what it holds.
 
+#![expect(clippy::disallowed_methods, reason = "the test waits on threads, and has tasks of no node")]
+
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -20,9 +20,6 @@ pub enum Bug {
     DoubleApplyAfterRestart,
     /// A leader tells its own callers what was rejected, or came to nothing, before the batch is committed (5).
     RejectionBeforeItsBatch,
-    /// The ids of batches begin anew with each fork, and so a refused one is used again (2). An engine that keeps the order
-    /// of what it was given hides it: a late child of the refused batch is needed.
-    BatchIdUsedAgain,
     /// A vote is answered before it is durable (one vote a term; election safety).
     VoteBeforeSync,
     /// Entries are acknowledged before they are durable (3; leader completeness).
@@ -62,13 +59,12 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 22] = [
         Bug::NoChainCheck,
         Bug::SessionsLostInSnapshot,
         Bug::SessionsExpireByLocalClock,
         Bug::DoubleApplyAfterRestart,
         Bug::RejectionBeforeItsBatch,
-        Bug::BatchIdUsedAgain,
         Bug::VoteBeforeSync,
         Bug::AppendBeforeSync,
         Bug::VoteBehindLog,

@@ -43,6 +43,7 @@ pub mod call;
 pub mod codec;
 pub mod container;
 pub mod context;
+pub mod difference;
 pub mod digest;
 pub mod fork;
 pub mod history;

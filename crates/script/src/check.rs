@@ -27,11 +27,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use conflux_core::difference::{Difference, paths_that_differ};
 use conflux_core::{BatchContext, Call, Decision, Failure, Index, PayloadError};
 
 use crate::allowance::Allowance;
 use crate::call::Method;
-use crate::difference::{Difference, paths_that_differ};
 use crate::engine::{Engine, Pace, ScriptDecision};
 use crate::heap::{Cut, HeapAction, Purpose, Slot};
 use crate::host::Streams;

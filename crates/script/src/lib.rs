@@ -42,7 +42,6 @@ mod allowance;
 mod call;
 mod check;
 mod container;
-mod difference;
 mod engine;
 mod error;
 mod explain;
@@ -61,8 +60,8 @@ mod watch;
 mod world;
 
 pub use call::{Action, Method};
+pub use conflux_core::difference::{Difference, paths_that_differ};
 pub use container::ScriptContainer;
-pub use difference::{Difference, paths_that_differ};
 pub use error::ScriptError;
 pub use options::Options;
 pub use report::{Finding, Report};

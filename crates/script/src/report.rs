@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::difference::Difference;
+use conflux_core::difference::Difference;
 
 /// Something that the development check found.
 #[derive(Clone, Debug, PartialEq)]

@@ -122,6 +122,7 @@ impl<C: Container> Call<C> {
             }
             _ => {
                 let started = wish.start();
+                world.has_session(opening, started.request_id());
                 tokio::spawn(self.wait(number, process, started));
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use conflux::{Container, Role};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::check::{cast, denied_and_done};
+use crate::check::{cast, denied_and_done, out_of_order};
 use crate::record::Claim;
 use crate::schedule::{Schedule, chance, name};
 use crate::subject::Subject;
@@ -217,7 +217,8 @@ async fn recover<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
     sleep(Duration::from_secs(6)).await;
     let wrong = {
         let known = world.known();
-        denied_and_done(&known.tries, &known.history.once).into_iter().next()
+        let (tries, once) = (&known.tries, &known.history.once);
+        denied_and_done(tries, once).into_iter().chain(out_of_order(tries, once)).next()
     };
     if let Some(wrong) = wrong {
         return Err(wrong);

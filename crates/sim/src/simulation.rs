@@ -204,6 +204,7 @@ impl<C: Container> Simulation<C> {
                 }
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "seeds beside each other; each has its thread for itself")]
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 let thread = std::thread::Builder::new().stack_size(8 << 20);

@@ -10,7 +10,9 @@ use conflux::channel::Faults;
 use conflux::disk::{Disk, DiskError, Keep, SimulatedFiles};
 use conflux::observe::MemberId;
 use conflux::process::Process;
-use conflux::{Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Random, Retention, Role};
+use conflux::{
+    Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Random, RequestId, Retention, Role,
+};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -67,6 +69,8 @@ pub(crate) struct Known<C: Container> {
     pub(crate) faults: Faults,
     openings: u64,
     leaders: BTreeMap<usize, u64>,
+    /// The number of the session of each opening.
+    sessions: BTreeMap<u64, u64>,
 }
 
 /// The place of one node, which comes and goes.
@@ -143,6 +147,7 @@ impl<C: Container> World<C> {
             faults: Faults::default(),
             openings: 0,
             leaders: BTreeMap::new(),
+            sessions: BTreeMap::new(),
         };
         let channel = MemoryChannel::seeded(schedule.seed);
         let world =
@@ -413,6 +418,15 @@ impl<C: Container> World<C> {
         {
             let index = node.state().index().0;
             self.check(went_on(node.id(), told, index));
+        }
+    }
+
+    /// Takes note of the session that an opening's calls are in: another one than before means that that one expired.
+    pub(crate) fn has_session(&self, opening: u64, id: Option<&RequestId>) {
+        let Some(RequestId::Call(session, _)) = id else { return };
+        let mut known = self.known();
+        if known.sessions.insert(opening, session.number).is_some_and(|before| before != session.number) {
+            known.tally.count("session expired");
         }
     }
 

@@ -6,8 +6,9 @@
 mod common;
 
 use std::ops::Range;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Ledger, Method};
 use conflux_sim::{FaultKind, Kept, Looked, Progress, Simulation};
@@ -32,10 +33,35 @@ fn that_failed_once() {
 fn in_which_everything_happens() {
     let passed = ledger(1000..1030).faults(FaultKind::ALL.iter().copied()).run();
     println!("{passed}");
-    for what in ["batch skipped", "provisional: a tail", "subscription: reset", "answer: unknown", "id tried again"] {
+    for what in WANTED {
         assert!(passed.tally.get(what) > 0, "{what} never happened:\n{passed}");
     }
 }
+
+/// What has to happen beside the faults: a simulation that never does what it is for proves nothing.
+const WANTED: [&str; 21] = [
+    "answer: closed",
+    "answer: conflict",
+    "answer: done",
+    "answer: failed",
+    "answer: never proposed",
+    "answer: nothing to do",
+    "answer: rejected",
+    "answer: unknown",
+    "asked again: decided",
+    "batch skipped",
+    "call dropped",
+    "id tried again",
+    "leader change",
+    "linearizable read",
+    "predicted",
+    "provisional: a tail",
+    "session expired",
+    "snapshot kept",
+    "subscription: reset",
+    "subscription: resumed",
+    "subscription: slow",
+];
 
 #[test]
 fn are_one_trace_each() {
@@ -48,13 +74,43 @@ fn are_one_trace_each() {
 }
 
 #[test]
+fn are_one_trace_each_in_another_process() {
+    // The program that runs, even if another was built to its path meanwhile: that one may go another way.
+    let running = std::path::PathBuf::from("/proc/self/exe");
+    let program =
+        if running.exists() { running } else { std::env::current_exe().expect("the system says what it runs") };
+    for seed in [3, 17] {
+        let output = Command::new(&program)
+            .args(["--exact", "of_the_environment", "--nocapture"])
+            .env("SIM_SEED", seed.to_string())
+            .env("SIM_FULL", "")
+            .output()
+            .expect("what runs here runs once more");
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let there = output.lines().find_map(|line| line.strip_prefix(HASH)).map(str::to_owned);
+        let run = |seed| {
+            // With every message.
+            let looked = Looked { full: true, print: false };
+            ledger(0..0).run_one(seed, &Kept::default(), looked).expect("it can be run").hash
+        };
+        // Not the first run of this process, so nothing that a process keeps between runs decides anything.
+        let _ = run(seed + 1);
+        assert_eq!(there, Some(format!("{:016x}", run(seed))), "seed {seed}");
+    }
+}
+
+/// What comes before the hash in the output of one seed.
+const HASH: &str = "hash ";
+
+#[test]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "how long it takes here")]
 fn of_the_environment() {
     if let Ok(seed) = std::env::var("SIM_SEED") {
         let kept = std::env::var("SIM_KEPT").unwrap_or_default().parse().expect("SIM_KEPT is a part of a schedule");
         let looked = Looked { full: std::env::var("SIM_FULL").is_ok(), print: true };
         let seed = seed.parse().expect("SIM_SEED is a number");
         let run = ledger(0..0).run_one(seed, &kept, looked).expect("it can be run");
-        println!("{}hash {:016x}", run.tally, run.hash);
+        println!("{}{HASH}{:016x}", run.tally, run.hash);
         assert_eq!(run.wrong, None);
         return;
     }
@@ -62,7 +118,7 @@ fn of_the_environment() {
     let (from, to) = range.split_once("..").expect("SIM_SEEDS is a range, from..to");
     let number = |text: &str| text.parse::<u64>().expect("SIM_SEEDS is a range of numbers, from..to");
     let seeds = number(from)..number(to);
-    let begun = Instant::now();
+    let begun = std::time::Instant::now();
     if let Ok(minutes) = std::env::var("SIM_MINUTES") {
         let minutes: f64 = minutes.parse().expect("SIM_MINUTES is a number");
         go_on(seeds, begun + Duration::from_secs_f64(minutes * 60.0));
@@ -74,11 +130,12 @@ fn of_the_environment() {
 }
 
 /// Runs seeds until they or the time are over, past all that break a promise, which are told as they are found.
-fn go_on(seeds: Range<u64>, until: Instant) {
-    let begun = Instant::now();
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "how long it takes here")]
+fn go_on(seeds: Range<u64>, until: std::time::Instant) {
+    let begun = std::time::Instant::now();
     let (next, held, broken) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
-        while Instant::now() < until {
+        while std::time::Instant::now() < until {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 return;

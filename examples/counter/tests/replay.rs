@@ -66,6 +66,16 @@ fn an_incident_comes_to_the_same_state() {
     assert!(lines[1].starts_with(r#"{"index":2,"action":{"Added":7},"origin":"a","time_ms":"#), "{}", lines[1]);
     ended(&counter(&["replay", file, "--state", "--to", "1"]), 0, "{\"index\":1,\"state\":5}\n");
 
+    // It becomes a test, which the program runs; in a library, `conflux::regression::assert_replays` would.
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("counter-tests");
+    drop(std::fs::remove_dir_all(&tests));
+    let tests = tests.to_str().expect("the path is UTF-8");
+    let ran = counter(&["replay", file, "--test", tests]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let test = format!("{tests}/counter.replay.jsonl");
+    let expected = format!("conflux-example-counter: methods: add\n{test}: 2 actions, all as expected\n");
+    ended(&counter(&["check", &test]), 0, &expected);
+
     // There is no file with a container to be named.
     let said = ended(&counter(&["replay", file, "app.js"]), 2, "");
     assert!(said.contains("'app.js'"), "{said}");

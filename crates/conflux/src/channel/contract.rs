@@ -235,6 +235,7 @@ pub async fn carries_large_frames(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
 }
 
 /// Many nodes send to one at once: each one's messages arrive in order and under its own name.
+#[expect(clippy::disallowed_methods, reason = "the tasks of a test")]
 pub async fn takes_many_senders(fresh: impl AsyncFn() -> Arc<dyn Channel>) {
     let channel = fresh().await;
     let mut hub = attach(&channel, "hub").await;

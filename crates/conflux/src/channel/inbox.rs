@@ -236,6 +236,7 @@ impl Queue {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests {
     use std::task::Waker;
 

@@ -405,4 +405,5 @@ async fn pump(hub: Weak<Hub>, bell: Arc<Notify>) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests;

@@ -241,6 +241,7 @@ impl Disk for FileDisk {
         });
         let thread = match &self.pace {
             Pace::Task(_) => None,
+            #[expect(clippy::disallowed_methods, reason = "files that are real; simulated ones have Pace::Task")]
             Pace::Thread => {
                 let writer = shared.clone();
                 let thread =

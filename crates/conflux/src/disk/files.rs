@@ -147,6 +147,7 @@ impl Files for RealFiles {
         Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "these files are real: SimulatedFiles has a seed")]
     fn draw(&self) -> u64 {
         rand::random()
     }

@@ -162,7 +162,7 @@ pub(crate) async fn off_task<R: Send + 'static>(
     act: impl FnOnce() -> R + Send + 'static,
 ) -> io::Result<R> {
     // When the runtime shuts down, it is not run, and there is nobody left to tell.
-    if journal.blocks() { tokio::task::spawn_blocking(act).await.map_err(io::Error::other) } else { Ok(act()) }
+    if journal.blocks() { crate::process::off_task(act).await.map_err(io::Error::other) } else { Ok(act()) }
 }
 
 /// What writes to a draft. A write that fails is kept: whoever writes cannot say so.

@@ -277,8 +277,7 @@ impl Engine {
         proposal: Proposal,
     ) -> impl Future<Output = Proposed> + Send + 'static {
         // As an engine may: rarely does it.
-        let refused = (bugs::is(Bug::NoChainCheck) || bugs::is(Bug::BatchIdUsedAgain))
-            && crc32fast::hash(&proposal.bytes).is_multiple_of(16);
+        let refused = bugs::is(Bug::NoChainCheck) && crc32fast::hash(&proposal.bytes).is_multiple_of(16);
         let (responder, answer) = ProgressResponder::complete_only();
         let write = self.raft.write(proposal).with_leader(CommittedLeaderId { term }).responder(responder);
         let queued = !refused && write.await.is_ok();

@@ -116,6 +116,7 @@ impl AsyncRuntime for NodeRuntime {
                 SEED.set(Some(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)));
                 StdRng::seed_from_u64(seed)
             }
+            #[expect(clippy::disallowed_methods, reason = "on a thread that has no seed")]
             None => StdRng::from_rng(&mut rand::rng()),
         }
     }

@@ -1,4 +1,5 @@
-//! Promise 4: a call takes effect once at most, and calls of one opening in the order in which they were started.
+//! Promise 4: a call takes effect once at most, one call of a request id does, and calls of one opening take effect, or are
+//! judged, in the order in which they were started.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,12 @@ impl ExactlyOnce {
     pub(crate) fn took_effect(&mut self, tag: u64, index: u64, order: Option<(u64, usize)>) -> Checked {
         let first = *self.places.entry(tag).or_insert(index);
         hold!(ExactlyOnce, first == index, "call {tag} took effect at {first} and at {index}");
+        // A call that was made under the id of another by mistake differs from it in the last bit only.
+        let other = tag ^ 1;
+        if let Some(place) = self.place(other) {
+            let what = format!("call {tag} took effect at {index}, and {other}, which has the same id, at {place}");
+            return Err(Wrong::new(Promise::ExactlyOnce, what));
+        }
         if let Some((opening, number)) = order
             && let Some((before, place)) = self.last.insert(opening, (number, index))
         {
@@ -54,6 +61,25 @@ pub(crate) fn denied_and_done(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
                 let what = format!("call {tag} was told '{claim}', and took effect at {index}");
                 wrong.push(Wrong::new(Promise::ExactlyOnce, what));
             }
+        }
+    }
+    wrong
+}
+
+/// Calls of one opening that were judged on an earlier state than those before them: each is on what all before it came to.
+pub(crate) fn out_of_order(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
+    // The last try of each opening whose place is known, and that.
+    let mut last: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (number, one) in tries.iter().enumerate().filter(|(_, one)| one.chosen.is_none()) {
+        let told = one.claims.iter().find_map(Claim::index);
+        let Some(index) = done.place(one.tag).or(told) else { continue };
+        if let Some((before, place)) = last.insert(one.opening, (number, index))
+            && place > index
+        {
+            let what =
+                format!("try {before} is at {place}, and try {number}, started after it on the same node, at {index}");
+            wrong.push(Wrong::new(Promise::ExactlyOnce, what));
         }
     }
     wrong

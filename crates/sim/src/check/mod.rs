@@ -17,7 +17,7 @@ mod state_machine_safety;
 mod subscriptions;
 mod whole_disks;
 
-pub(crate) use exactly_once::{ExactlyOnce, denied_and_done};
+pub(crate) use exactly_once::{ExactlyOnce, denied_and_done, out_of_order};
 pub(crate) use honest_answers::{Fates, answered};
 pub(crate) use one_vote::cast;
 pub(crate) use order_of_indexes::kept;

@@ -232,6 +232,12 @@ fn a_call_that_takes_effect_twice_out_of_order_or_against_its_answer() {
     };
     assert_eq!(denied_and_done(&[told(9, &denied)], &once), []);
     assert!(!denied_and_done(&[told(7, &denied)], &once).is_empty());
+    // Under the id of 7, by mistake.
+    assert_eq!(once.took_effect(6, 3, None).map_err(|wrong| wrong.promise), Err(Promise::ExactlyOnce));
+    let judged = |index| Claim::Decided { fate: Fate::Rejected, index, tag: None };
+    let [one, two] = [told(10, &judged(1)), told(12, &judged(2))];
+    assert_eq!(out_of_order(&[told(7, &denied), one, two], &once), []);
+    assert!(!out_of_order(&[told(10, &judged(2)), told(7, &denied)], &once).is_empty());
 }
 
 #[test]

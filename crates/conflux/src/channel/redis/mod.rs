@@ -33,6 +33,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests;
 
 pub use super::shared::{ClusterKey, KeyError, SharedError, SharedStatus};

@@ -190,6 +190,7 @@ impl Stations {
         if attached.closed {
             return Err(ChannelError::Closed);
         }
+        #[expect(clippy::disallowed_methods, reason = "a channel between processes, which no simulation has")]
         let task = tokio::spawn(keep(station.clone(), link));
         attached.stations.retain(|(_, task)| !task.is_finished());
         attached.stations.push((Arc::downgrade(&station), task));
@@ -226,6 +227,7 @@ impl Stations {
 }
 
 /// Connects a node, and sees to it that it is the only one of its name.
+#[expect(clippy::disallowed_methods, reason = "a channel between processes, which no simulation has")]
 async fn enter(
     medium: Arc<dyn Medium>,
     signer: Signer,
@@ -399,6 +401,7 @@ async fn keep(station: Arc<Station>, first: Link) {
                 });
             }
         }
+        #[expect(clippy::disallowed_methods, reason = "a channel between processes, which no simulation has")]
         let waited = pause.mul_f64(rand::random_range(0.5..=1.0));
         pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         opened = tokio::select! {

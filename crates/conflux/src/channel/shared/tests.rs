@@ -87,6 +87,7 @@ async fn an_old_claim_that_is_sent_again_keeps_nobody_out() {
             }
         };
         let attached = tokio::select! {
+            biased;
             attached = stations.attach(air.clone(), signer(), "a".into()) => attached,
             () = again => unreachable!("it goes on for ever"),
         };

@@ -290,6 +290,7 @@ impl Pause {
     /// not come back together. A long one is cut short when there is something to send, and any by news of the peer.
     async fn wait(&mut self, peer: &Peer) {
         let begun = Instant::now();
+        #[expect(clippy::disallowed_methods, reason = "a channel between processes, which no simulation has")]
         let jittered = self.0.mul_f64(rand::random_range(0.5..=1.0));
         self.0 = (self.0 * 2).min(IDLE_PAUSE_MAX);
         let waited = async {

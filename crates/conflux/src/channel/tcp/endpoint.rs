@@ -58,6 +58,7 @@ impl Endpoint {
     ) -> Endpoint {
         Endpoint {
             name,
+            #[expect(clippy::disallowed_methods, reason = "a channel between processes, which no simulation has")]
             life: rand::random(),
             options,
             tls,

@@ -223,6 +223,7 @@ impl TcpChannel {
         let Some(listener) = state.listener.clone() else {
             return Err(ChannelError::Closed);
         };
+        #[expect(clippy::disallowed_methods, reason = "a channel between processes, which no simulation has")]
         tokio::spawn(accept::accept(endpoint.clone(), listener, alive));
         for (name, address) in &state.peers {
             endpoint.configure(name, address);
@@ -267,4 +268,5 @@ impl fmt::Debug for TcpChannel {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "sockets are real, and so is the time they take")]
 mod tests;

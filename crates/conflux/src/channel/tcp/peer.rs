@@ -298,6 +298,7 @@ impl Drop for Claim {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests {
     use super::*;
 

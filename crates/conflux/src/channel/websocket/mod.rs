@@ -50,6 +50,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 mod relay;
 mod rooms;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests;
 
 pub use super::shared::{ClusterKey, KeyError, SharedError, SharedStatus};

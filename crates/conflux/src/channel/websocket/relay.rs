@@ -225,6 +225,7 @@ impl Relay {
         let listener = TcpListener::bind(&*addresses).await.map_err(bad)?;
         let local = listener.local_addr().map_err(bad)?;
         let rooms = Arc::new(Rooms::new(options.guests_max, options.waiting_bytes_max));
+        #[expect(clippy::disallowed_methods, reason = "a relay is a process of its own")]
         let task = tokio::spawn(serve(listener, Arc::new(Server { options, rooms })));
         Ok(Relay { local, task })
     }

@@ -21,7 +21,8 @@ pub struct Difference {
 
 impl Difference {
     /// Both values, as they are shown to people.
-    pub(crate) fn shown(&self) -> [String; 2] {
+    #[must_use]
+    pub fn shown(&self) -> [String; 2] {
         [&self.left, &self.right].map(|value| match value {
             None => "nothing".to_owned(),
             Some(value) => shortened(&value.to_string()),
