@@ -231,14 +231,6 @@ impl<C: Container> Core<C> {
         (batches.0, batches.1.next_u64())
     }
 
-    /// Counts batches from this one on, where it is one of this term.
-    #[cfg(feature = "bugs")]
-    pub(crate) fn count_from(&self, term: u64, head: conflux_core::BatchId) {
-        if (head.term, head.incarnation) == (term, self.me().incarnation) {
-            self.batches.lock().unwrap_or_else(PoisonError::into_inner).0 = head.counter;
-        }
-    }
-
     pub(crate) fn post(&self, to: &NodeName, kind: Kind, body: Bytes) {
         let cluster = self.cluster();
         self.wire.post(to, Head { kind, group: 0, cluster }, body);

@@ -400,10 +400,11 @@ impl<C: Container> World<C> {
     pub(crate) fn told(&self, number: usize, tag: u64, claim: Claim) {
         let mut guard = self.known();
         let known = &mut *guard;
-        let Try { node, opening, .. } = known.tries[number];
+        let Try { node, opening, began, .. } = known.tries[number];
         known.tally.count(claim.kind());
         let before = known.told_before.get(&tag).copied().unwrap_or(0);
-        let checked = answered(tag, &claim, &known.history.fates).and_then(|()| in_real_time(tag, before, &claim));
+        let checked =
+            answered(tag, &claim, &known.history.fates).and_then(|()| in_real_time(tag, began, before, &claim));
         known.told = known.told.max(claim.index().unwrap_or(0));
         let now = self.trace.now();
         known.tries[number].answered.get_or_insert(now);

@@ -243,7 +243,7 @@ fn a_call_that_takes_effect_twice_out_of_order_or_against_its_answer() {
 #[test]
 fn a_call_that_takes_effect_before_what_was_told_before_it_began() {
     let decided =
-        |fate, index| in_real_time(7, 5, &Claim::Decided { fate, index, tag: None }).map_err(|wrong| wrong.promise);
+        |fate, index| in_real_time(7, 0, 5, &Claim::Decided { fate, index, tag: None }).map_err(|wrong| wrong.promise);
     assert_eq!((decided(Fate::Action, 6), decided(Fate::Nothing, 5)), (Ok(()), Ok(())));
     assert_eq!(decided(Fate::Action, 5), Err(Promise::RealTime));
     assert_eq!(decided(Fate::Rejected, 4), Err(Promise::RealTime));
