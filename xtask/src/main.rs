@@ -8,6 +8,7 @@ mod checks;
 mod examples;
 mod readme;
 mod selects;
+mod soak;
 mod steps;
 mod tools;
 mod words;
@@ -28,6 +29,8 @@ Commands:
   chaos [--minutes N] [--seed N] [--nodes N] [--channel tcp|redis|relay] [--faults KIND,...]
           kill, stop, part, wipe, add and remove real nodes while clients call, and check every answer:
           `cargo xtask chaos --help` says more
+  soak [--minutes N] [--from SEED]
+          seeds of the simulation, for as long as one likes
   bless   run the examples, and write what they print as what is expected of them
   help    this text";
 
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         }
         ["bless"] => checks::bless(&root()),
         ["chaos", words @ ..] => return chaos(words),
+        ["soak", words @ ..] => return soak(words),
         ["help" | "--help" | "-h"] | ["test" | "bless", "--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -84,6 +88,26 @@ fn chaos(words: &[&str]) -> ExitCode {
 fn chaos(_: &[&str]) -> ExitCode {
     eprintln!("xtask: chaos sends signals: it needs a Unix system");
     ExitCode::from(2)
+}
+
+fn soak(words: &[&str]) -> ExitCode {
+    if words.iter().any(|word| matches!(*word, "--help" | "-h")) {
+        println!("{}", soak::HELP);
+        return ExitCode::SUCCESS;
+    }
+    match soak::Options::parse(words) {
+        Ok(options) => match soak::soak(&root(), &options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("\n{failure}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(wrong) => {
+            eprintln!("xtask: {wrong} (see `cargo xtask soak --help`)");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// The directory of the workspace.
