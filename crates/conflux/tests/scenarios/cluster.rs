@@ -96,7 +96,7 @@ impl Cluster {
         &self.lives[name].1
     }
 
-    /// Has a node lead, and all know of it.
+    /// Has a node lead and judge, and all know of it.
     pub(crate) async fn lead(&self, name: &str) {
         let led = self.node(name).transfer_leadership(Some(name)).await;
         assert_eq!(&*led.expect("it has caught up"), name);
@@ -105,6 +105,8 @@ impl Cluster {
             node.watch_status().find(follows).await.expect("it is open");
         }
         assert_eq!(self.node(name).status().role, Role::Leader);
+        // And has forked.
+        pass_ms(1).await;
     }
 
     /// All words, at all nodes.
