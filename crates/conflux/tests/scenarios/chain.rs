@@ -11,7 +11,7 @@ use conflux::{
 };
 
 use super::board::{Board, Method, claim, free, say};
-use super::cluster::{Cluster, pass_ms, waits_ms};
+use super::cluster::{Cluster, pass_ms, until, waits_ms};
 
 fn session() -> SessionId {
     SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 }
@@ -213,7 +213,7 @@ async fn a_new_leader_judges_on_what_it_inherited() {
     cluster.channel.slow("c", "b", Duration::from_millis(40));
     let b = cluster.node("b");
     let asked = tokio::spawn(b.perform(claim("x")).proposed());
-    b.watch_status().find(|status| (status.role == Role::Leader).then_some(())).await.expect("it is open");
+    until(b, |status| (status.role == Role::Leader).then_some(())).await;
     pass_ms(1).await;
     assert_eq!((b.state().index(), &b.provisional_state().words[..]), (Index(0), &["claim x".to_owned()][..]));
     let (prediction, outcome) = asked.await.expect("nothing panics").expect("they serve");

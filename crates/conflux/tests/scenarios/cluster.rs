@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use conflux::process::Process;
-use conflux::{Index, MemoryChannel, MemoryDisk, Node, NodeBuilder, Role};
+use conflux::{Index, MemoryChannel, MemoryDisk, Node, NodeBuilder, Role, Status};
 use tokio::time::{sleep, timeout};
 
 use super::board::Board;
@@ -101,8 +101,7 @@ impl Cluster {
         let led = self.node(name).transfer_leadership(Some(name)).await;
         assert_eq!(&*led.expect("it has caught up"), name);
         for node in self.nodes() {
-            let follows = |status: &conflux::Status| (status.leader.as_deref() == Some(name)).then_some(());
-            node.watch_status().find(follows).await.expect("it is open");
+            until(node, |status| (status.leader.as_deref() == Some(name)).then_some(())).await;
         }
         assert_eq!(self.node(name).status().role, Role::Leader);
         // And has forked.
@@ -135,9 +134,12 @@ where
     }
 }
 
+/// Waits until a node is as it is looked for.
+pub(crate) async fn until<R>(node: &Node<Board>, wanted: impl FnMut(&Status) -> Option<R>) -> R {
+    let found = timeout(Duration::from_secs(60), node.watch_status().find(wanted)).await;
+    found.unwrap_or_else(|_| panic!("{:?}", node.status())).expect("it is open")
+}
+
 pub(crate) async fn until_index(node: &Node<Board>, index: u64) {
-    let mut watch = node.watch_status();
-    let there = watch.find(|status| (status.index >= Index(index)).then_some(()));
-    let there = timeout(Duration::from_secs(30), there).await;
-    there.unwrap_or_else(|_| panic!("{:?}", node.status())).expect("it is open");
+    until(node, |status| (status.index >= Index(index)).then_some(())).await;
 }

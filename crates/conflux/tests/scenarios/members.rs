@@ -6,7 +6,7 @@ use std::time::Duration;
 use conflux::{Index, PerformError, Role};
 
 use super::board::say;
-use super::cluster::{Cluster, pass_ms};
+use super::cluster::{Cluster, pass_ms, until};
 use super::post::{APPEND, Order, PROPOSE};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -22,8 +22,7 @@ async fn who_lost_its_memory_does_not_vote_for_one_who_knows_less() {
     // It is let in again, and told nothing.
     cluster.post.order("a", "b", APPEND, Order::Lose);
     cluster.open("b").await;
-    let belongs = |status: &conflux::Status| status.cluster.map(drop);
-    cluster.node("b").watch_status().find(belongs).await.expect("it is open");
+    until(cluster.node("b"), |status| status.cluster).await;
     assert_eq!(cluster.node("b").state().index(), Index(0));
     cluster.kill("a").await;
     cluster.post.pass();
@@ -36,8 +35,7 @@ async fn who_lost_its_memory_does_not_vote_for_one_who_knows_less() {
     cluster.node("b").perform(say("z")).timeout(LONG).await.expect("it is let in");
     let words = cluster.words().await;
     assert_eq!((&*words[0], words.last().map(String::as_str)), ("x", Some("z")));
-    let seated = |status: &conflux::Status| matches!(status.role, Role::Follower | Role::Leader).then_some(());
-    cluster.node("b").watch_status().find(seated).await.expect("it is open");
+    until(cluster.node("b"), |status| matches!(status.role, Role::Follower | Role::Leader).then_some(())).await;
     assert_eq!(cluster.node("b").status().voters.len(), 3);
 }
 
@@ -104,9 +102,7 @@ async fn a_pledge_binds_however_long_its_proposer_is_silent() {
     cluster.channel.slow("a", "b", Duration::from_millis(20));
     cluster.open("a").await;
     cluster.open("b").await;
-    while cluster.node("a").status().cluster.is_none() {
-        pass_ms(1).await;
-    }
+    until(cluster.node("a"), |status| status.cluster).await;
     cluster.channel.partition(&[&["a"]]);
     cluster.open("c").await;
     for _ in 0..30 {

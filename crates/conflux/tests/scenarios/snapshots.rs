@@ -5,7 +5,7 @@ use std::time::Duration;
 use conflux::{Asked, Done, Event, Index, RequestId, Role};
 
 use super::board::{claim, say};
-use super::cluster::{Cluster, until_index};
+use super::cluster::{Cluster, until, until_index};
 
 const CLOCK_MS: u64 = 1_000_000;
 
@@ -79,8 +79,7 @@ async fn who_took_up_a_snapshot_knows_who_was_removed() {
     take_up(&cluster).await;
     cluster.lead("b").await;
     cluster.open("d").await;
-    let d = cluster.node("d");
-    let why = d.watch_status().find(|status| status.stopped.clone()).await.expect("it stops");
+    let why = until(cluster.node("d"), |status| status.stopped.clone()).await;
     assert!(why.starts_with("this node was removed from its cluster"), "{why}");
     assert_eq!(cluster.node("b").status().role, Role::Leader);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::board::say;
-use super::cluster::{Cluster, pass_ms};
+use super::cluster::{Cluster, pass_ms, until};
 
 /// With the heartbeat before it, that is silence of less than 300 ms.
 #[tokio::test(start_paused = true)]
@@ -33,9 +33,7 @@ async fn a_leader_that_is_gone_is_followed_after_its_timeout() {
         pass_ms(1_000 + after_ms * 7).await;
         cluster.kill("a").await;
         let begun = Instant::now();
-        let mut watch = cluster.node("b").watch_status();
-        let another = |status: &conflux::Status| status.leader.clone().filter(|leader| &**leader != "a");
-        watch.find(another).await.expect("it is open");
+        until(cluster.node("b"), |status| status.leader.clone().filter(|leader| &**leader != "a")).await;
         let took = begun.elapsed();
         assert!((Duration::from_millis(250)..Duration::from_millis(600)).contains(&took), "{took:?}");
     }
