@@ -143,3 +143,19 @@ async fn a_pledge_is_freed_by_the_new_incarnation_of_its_proposer() {
     }
     assert_eq!(cluster.words().await, ["b", "c", "a"]);
 }
+
+/// Two of three come back with nothing: what they voted for is gone, and nothing can be committed until `recover`. Those
+/// that are heard under their names are others.
+#[tokio::test(start_paused = true)]
+async fn a_majority_that_lost_its_memory_is_missed() {
+    let mut cluster = Cluster::of(&["a", "b", "c"]).await;
+    for name in ["b", "c"] {
+        cluster.kill(name).await;
+        cluster.wipe(name);
+        cluster.open(name).await;
+    }
+    pass_ms(20_000).await;
+    let status = cluster.node("a").status();
+    assert!(!status.has_quorum, "{status:?}");
+    assert!(status.notice.as_ref().is_some_and(|notice| notice.contains("no majority")), "{status:?}");
+}
