@@ -500,6 +500,7 @@ impl<C: Container> Core<C> {
 
     fn hear(&self, arrival: &Arrival) {
         let Ok(hello) = Hello::decode(&arrival.body) else { return };
+        self.quorum.meet(&arrival.from, hello.incarnation);
         if let Err(refusal) = self.same_source(&arrival.from, hello.source) {
             return self.meeting.refuse(&arrival.from, refusal);
         }
@@ -617,14 +618,17 @@ impl<C: Container> Core<C> {
         }
         match Join::decode(&arrival.body) {
             Err(error) => reply.refuse(&error.to_string()),
-            Ok(join) => match self
-                .same_source(&arrival.from, join.source)
-                .and_then(|()| self.admit(Member { name: arrival.from, incarnation: join.incarnation }))
-            {
-                Ok(true) => reply.send(Welcome::In(cluster).encode()),
-                Ok(false) => reply.send(Welcome::Removed.encode()),
-                Err(refusal) => reply.refuse(&refusal),
-            },
+            Ok(join) => {
+                self.quorum.meet(&arrival.from, join.incarnation);
+                match self
+                    .same_source(&arrival.from, join.source)
+                    .and_then(|()| self.admit(Member { name: arrival.from, incarnation: join.incarnation }))
+                {
+                    Ok(true) => reply.send(Welcome::In(cluster).encode()),
+                    Ok(false) => reply.send(Welcome::Removed.encode()),
+                    Err(refusal) => reply.refuse(&refusal),
+                }
+            }
         }
     }
 
