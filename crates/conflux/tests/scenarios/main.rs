@@ -1,6 +1,8 @@
 //! The counterexamples that the rules of the protocol answer, one scripted scenario each: what would go wrong is tried on
 //! purpose, on real nodes in simulated time, and does not happen. `docs/scenarios.md` lists the rules and who plays them.
 
+#![expect(clippy::disallowed_methods, reason = "callers have tasks of no node")]
+
 mod board;
 mod chain;
 mod cluster;

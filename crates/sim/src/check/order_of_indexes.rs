@@ -25,10 +25,12 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
             hold!(OrderOfIndexes, Some(*id) >= before, "{member} knew {before:?} to be committed, and now {id}");
         }
         Noted::Truncate(from) => {
+            // A snapshot that was kept may be all that a log that it does not fit is replaced by (Raft, section 7).
+            let covered = snapshot.is_some() && snapshot >= log.committed;
             let committed = log.committed.map_or(0, |id| id.index + 1);
             hold!(
                 OrderOfIndexes,
-                *from >= committed,
+                *from >= committed || covered,
                 "{member} truncates from {from}, {:?} is committed",
                 log.committed
             );
