@@ -500,7 +500,6 @@ impl<C: Container> Core<C> {
 
     fn hear(&self, arrival: &Arrival) {
         let Ok(hello) = Hello::decode(&arrival.body) else { return };
-        self.quorum.meet(&arrival.from, hello.incarnation);
         if let Err(refusal) = self.same_source(&arrival.from, hello.source) {
             return self.meeting.refuse(&arrival.from, refusal);
         }
@@ -509,6 +508,7 @@ impl<C: Container> Core<C> {
             hello.cluster != 0 && hello.cluster != mine && (mine != 0 || !self.meeting.lock().may_be(hello.cluster));
         if !is_of_another {
             self.meeting.accept(&arrival.from);
+            self.quorum.meet(&arrival.from, hello.incarnation);
         }
         if hello.cluster == 0 {
             if mine != 0 {
@@ -613,22 +613,21 @@ impl<C: Container> Core<C> {
         if arrival.head.cluster != cluster {
             return reply.refuse("that is not this node's cluster");
         }
+        let join = match Join::decode(&arrival.body) {
+            Ok(join) => join,
+            Err(error) => return reply.refuse(&error.to_string()),
+        };
+        self.quorum.meet(&arrival.from, join.incarnation);
         if self.engine.leading().is_none() {
             return reply.refuse("this node does not lead");
         }
-        match Join::decode(&arrival.body) {
-            Err(error) => reply.refuse(&error.to_string()),
-            Ok(join) => {
-                self.quorum.meet(&arrival.from, join.incarnation);
-                match self
-                    .same_source(&arrival.from, join.source)
-                    .and_then(|()| self.admit(Member { name: arrival.from, incarnation: join.incarnation }))
-                {
-                    Ok(true) => reply.send(Welcome::In(cluster).encode()),
-                    Ok(false) => reply.send(Welcome::Removed.encode()),
-                    Err(refusal) => reply.refuse(&refusal),
-                }
-            }
+        match self
+            .same_source(&arrival.from, join.source)
+            .and_then(|()| self.admit(Member { name: arrival.from, incarnation: join.incarnation }))
+        {
+            Ok(true) => reply.send(Welcome::In(cluster).encode()),
+            Ok(false) => reply.send(Welcome::Removed.encode()),
+            Err(refusal) => reply.refuse(&refusal),
         }
     }
 

@@ -268,6 +268,8 @@ async fn read<C: Container>(world: Arc<World<C>>, at: usize) {
         let checked = linearizable(name(at), index, told)
             .and_then(|()| shown(name(at), index, trail, &world.known().history.trails));
         world.check(checked);
+        let mut known = world.known();
+        known.told = known.told.max(index);
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) async fn listen<C: Container>(world: Arc<World<C>>, home: usize, roam
                 last = Some(*index);
             }
             world.heard(listener, &heard);
-            if slow && chance(&mut random, 3) {
+            if slow && world.is_going() && chance(&mut random, 3) {
                 world.count("subscription: slow");
                 sleep(Duration::from_millis(random.below(2000))).await;
             }

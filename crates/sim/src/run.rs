@@ -8,7 +8,7 @@ use std::time::Duration;
 use conflux::{Container, Role};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::check::{cast, denied_and_done, out_of_order};
+use crate::check::{cast, denied_and_done, heard_all, out_of_order};
 use crate::record::Claim;
 use crate::schedule::{Schedule, chance, name};
 use crate::subject::Subject;
@@ -222,6 +222,10 @@ async fn recover<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
     };
     if let Some(wrong) = wrong {
         return Err(wrong);
+    }
+    {
+        let known = world.known();
+        heard_all(&known.listeners, known.history.index())?;
     }
     one_state(world).await
 }

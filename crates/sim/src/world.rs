@@ -440,8 +440,13 @@ impl<C: Container> World<C> {
         let mut guard = self.known();
         let known = &mut *guard;
         let checked = heard(&mut known.listeners[listener], what, &known.history.actions, &known.history.trails);
-        if matches!(what, Heard::Reset { .. }) {
-            known.tally.count("subscription: reset");
+        match what {
+            Heard::Began { .. } => {}
+            Heard::Change { index, .. } => known.told = known.told.max(*index),
+            Heard::Reset { index, .. } => {
+                known.told = known.told.max(*index);
+                known.tally.count("subscription: reset");
+            }
         }
         drop(guard);
         match what {

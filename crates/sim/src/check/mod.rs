@@ -25,7 +25,7 @@ pub(crate) use provisional::provisional;
 pub(crate) use reads::{linearizable, shown, went_on};
 pub(crate) use real_time::in_real_time;
 pub(crate) use safe_membership::SafeMembership;
-pub(crate) use subscriptions::heard;
+pub(crate) use subscriptions::{heard, heard_all};
 pub(crate) use whole_disks::reopened;
 
 use conflux::observe::{MemberId, Vote};

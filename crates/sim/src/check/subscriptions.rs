@@ -40,3 +40,15 @@ pub(crate) fn heard(listener: &mut Listener, heard: &Heard, actions: &[u64], tra
     listener.last = Some(index);
     Ok(())
 }
+
+/// In the end nobody waits for what there is.
+pub(crate) fn heard_all(listeners: &[Listener], index: u64) -> Checked {
+    for (number, Listener { last }) in listeners.iter().enumerate() {
+        hold!(
+            Subscriptions,
+            *last == Some(index),
+            "in the end subscriber {number} is at {last:?}, and {index} is committed"
+        );
+    }
+    Ok(())
+}

@@ -207,6 +207,13 @@ fn a_disk_that_lost_what_it_had() {
 }
 
 #[test]
+fn a_subscriber_that_was_forgotten() {
+    let all = |last| heard_all(&[Listener { last: Some(7) }, Listener { last }], 7).map_err(|wrong| wrong.promise);
+    assert_eq!(all(Some(7)), Ok(()));
+    assert_eq!((all(Some(6)), all(None)), (Err(Promise::Subscriptions), Err(Promise::Subscriptions)));
+}
+
+#[test]
 fn one_member_on_two_disks() {
     let mut membership = SafeMembership::default();
     assert_eq!(membership.named(&member("a"), 0), Ok(()));
