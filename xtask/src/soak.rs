@@ -24,7 +24,7 @@ Examples:
   cargo xtask soak --minutes 60
   cargo xtask soak --minutes 5 --from 1000
 
-Two tests of the library show one seed that failed: `SIM_SEED=N` prints all of it, `SIM_SEEDS=N..N+1` shrinks it:
+A test of the library shows one seed that failed: `SIM_SEED=N` prints all of it, `SIM_SEEDS=N..N+1` shrinks it:
   SIM_SEED=7 cargo nextest run -p conflux-sim --no-capture -E 'test(=of_the_environment)'";
 
 impl Options {
