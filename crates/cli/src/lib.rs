@@ -78,13 +78,16 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use conflux_core::Container;
 
-use crate::arguments::{OwnCommand, OwnProgram, Place, Program, ProgramCommand, RecoverArguments, TlsCommand};
+use crate::arguments::{
+    OwnCommand, OwnProgram, Place, Program, ProgramCommand, RecoverArguments, ReplayOptions, TlsCommand,
+};
 use crate::bench::Counter;
 use crate::exit::Refusal;
 use crate::factory::{Factory, ScriptFactory, SharedFactory};
 use crate::invariant::Guarding;
 use crate::node::Settings;
 use crate::output::tell;
+use crate::replay::Found;
 
 pub use crate::exit::Exit;
 
@@ -125,14 +128,8 @@ pub fn program() -> ExitCode {
         }
         ProgramCommand::Replay { file, app, options } => {
             let incident = replay::read(&file)?;
-            let factory = ScriptFactory::load(&app, false)?;
-            match &options.test {
-                Some(directory) => {
-                    let check = format!("{name} check {}", app.display());
-                    Ok(regression::write(&factory, &incident, &options, directory, &check)?)
-                }
-                None => block_on(None, replay::run(factory, incident, options)),
-            }
+            let check = format!("{name} check {}", app.display());
+            replayed(ScriptFactory::load(&app, false)?, incident, options, &check)
         }
         ProgramCommand::Check { app, options } => {
             // The check here does what the container's own would do, and knows the lines.
@@ -184,12 +181,7 @@ pub fn main<C: Container>(container: C) -> ExitCode {
         }
         OwnCommand::Replay { file, options } => {
             let incident = replay::read(&file)?;
-            match &options.test {
-                Some(directory) => {
-                    Ok(regression::write(&factory, &incident, &options, directory, &format!("{name} check"))?)
-                }
-                None => block_on(None, replay::run(factory, incident, options)),
-            }
+            replayed(factory, incident, options, &format!("{name} check"))
         }
         OwnCommand::Check { options } => Ok(check::run(&factory, &options.files)?),
         OwnCommand::Remote(command) => Ok(remote::run(&name, command)?),
@@ -253,6 +245,14 @@ fn run<P: CommandFactory>(name: &str, work: impl FnOnce() -> Result<Exit, End>) 
         }
     };
     exit.into()
+}
+
+/// Goes through an incident, or makes a test of it; `check` is the command that runs one, but for its file.
+fn replayed<F: Factory>(factory: F, incident: Found, options: ReplayOptions, check: &str) -> Result<Exit, End> {
+    match &options.test {
+        Some(directory) => Ok(regression::write(&factory, &incident, &options, directory, check)?),
+        None => block_on(None, replay::run(factory, incident, options)),
+    }
 }
 
 /// Runs to the end on a runtime of so many threads; unless told, one for each core.
