@@ -215,16 +215,12 @@ async fn recover<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
     }
     // What is asked again has its answer by then, and whoever is slow has heard it all.
     sleep(Duration::from_secs(6)).await;
-    let wrong = {
-        let known = world.known();
-        let (tries, once) = (&known.tries, &known.history.once);
-        denied_and_done(tries, once).into_iter().chain(out_of_order(tries, once)).next()
-    };
-    if let Some(wrong) = wrong {
-        return Err(wrong);
-    }
     {
         let known = world.known();
+        let (tries, once) = (&known.tries, &known.history.once);
+        if let Some(wrong) = denied_and_done(tries, once).into_iter().chain(out_of_order(tries, once)).next() {
+            return Err(wrong);
+        }
         heard_all(&known.listeners, known.history.index())?;
     }
     one_state(world).await

@@ -1,6 +1,6 @@
 //! A member votes for one candidate a term, and never goes back to an earlier term (Raft, 5.2 and 5.4.1). Which of its
 //! disks it is on does not matter: a member that votes with amnesia is found here. A vote counts once it is durable, and
-//! not before may anybody hear of it (Raft, figure 2: "updated on stable storage before responding").
+//! not before may anybody hear of it (Raft, figure 2: persistent state).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::logs::{Logs, Noted};
 use crate::wrong::{Checked, hold};
 
 #[derive(Default)]
-pub(crate) struct OneVote {
+pub(super) struct OneVote {
     /// For whom each member voted, by term.
     votes: BTreeMap<MemberId, BTreeMap<u64, MemberId>>,
 }
