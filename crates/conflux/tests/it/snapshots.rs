@@ -3,14 +3,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "the test waits on threads, and has tasks of no node")]
 
-mod common;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use common::wrapped::{Meddler, Wrapped};
-use common::{Words, append};
+use crate::common::wrapped::{Meddler, Wrapped};
+use crate::common::{Words, append};
 use conflux::{Container, Context, FileDisk, MemoryChannel, Never, Node};
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -1,14 +1,12 @@
 //! A cluster on disks: what was answered survives the end of all its nodes.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::wrapped::{Meddler, Wrapped};
-use common::{Words, append};
+use crate::common::wrapped::{Meddler, Wrapped};
+use crate::common::{Words, append};
 use conflux::disk::{DiskError, Done, Keep, SimulatedFiles};
 use conflux::{Asked, Container, Context, Disk, FileDisk, MemoryChannel, MemoryDisk, Never, Node, OpenError, Role};
 

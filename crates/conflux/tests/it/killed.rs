@@ -82,7 +82,7 @@ struct Told {
 
 fn run_and_kill(path: &Path, after: Duration) -> Told {
     let mut child = Command::new(std::env::current_exe().expect("the test is a program"))
-        .args(["--exact", "killed_at_any_moment", "--nocapture"])
+        .args(["--exact", "killed::killed_at_any_moment", "--nocapture"])
         .env(DIRECTORY, path)
         .stdout(Stdio::piped())
         .spawn()

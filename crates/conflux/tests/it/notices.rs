@@ -1,13 +1,11 @@
 //! What a node says of itself when it is behind, alone, or of another source.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Action, Method, Words, append, open, serving};
+use crate::common::{Action, Method, Words, append, open, serving};
 use conflux::channel::{Attachment, Channel, ChannelError, Name, Port};
 use conflux::wire::{Frame, Kind, Limits, Role as FrameRole};
 use conflux::{

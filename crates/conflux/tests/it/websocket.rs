@@ -1,10 +1,8 @@
 //! A cluster by a relay: three nodes that only dial out.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Words, append, serving};
+use crate::common::{Words, append, serving};
 use conflux::channel::websocket::{ClusterKey, Relay, RelayOptions, WebsocketChannel, WebsocketOptions};
 use conflux::{MemoryDisk, Node};
 

@@ -1,11 +1,9 @@
 //! What each way of performing, reading and subscribing promises, on a live cluster.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Action, Method, Words, append, open, open_one, serving};
+use crate::common::{Action, Method, Words, append, open, open_one, serving};
 use conflux::disk::DiskError;
 use conflux::{
     Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Retention,

@@ -2,11 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the test has a task of no node")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Words, append, open, open_one, serving};
+use crate::common::{Words, append, open, open_one, serving};
 use conflux::{MemberError, MemoryChannel, MemoryDisk, Node, NodeName, Role, Status};
 
 /// The names of those who vote, as `node` sees it.

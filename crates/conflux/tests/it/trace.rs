@@ -1,12 +1,10 @@
 //! A perform is followed through the nodes by its request id.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{Words, append, serving};
+use crate::common::{Words, append, serving};
 use conflux::{MemoryChannel, Node};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};

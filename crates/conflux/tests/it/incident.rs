@@ -1,12 +1,10 @@
 //! The flight recorder: what it holds can be gone through again, and comes to the same state.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Method, Words, append};
+use crate::common::{Method, Words, append};
 use conflux::disk::SimulatedFiles;
 use conflux::incident::{IncidentError, ReplayError};
 use conflux::{Container, Context, Disk, FileDisk, Incident, Index, MemoryChannel, Never, Node};
@@ -157,7 +155,7 @@ async fn what_is_uncommitted_is_told_and_not_gone_through() {
         let builder = Node::builder(Words, id).cluster_size(3).channel(channel.clone());
         nodes.push(builder.open().await.expect("the options are good"));
     }
-    common::serving(&nodes).await;
+    crate::common::serving(&nodes).await;
     nodes[0].perform(append("one")).await.expect("they serve");
     let leader = nodes[0].status().leader.expect("one leads");
     let leading = nodes.iter().find(|node| *node.id() == leader).expect("it is one of them");

@@ -1,10 +1,8 @@
 //! A cluster over TCP: three nodes, each with a channel of its own.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Method, Words, append, serving};
+use crate::common::{Method, Words, append, serving};
 use conflux::channel::tcp::{TcpChannel, TcpOptions};
 use conflux::{MemoryDisk, Node};
 

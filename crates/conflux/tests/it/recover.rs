@@ -1,11 +1,9 @@
 //! A cluster is begun anew from what one node holds, or from a backup.
 
-mod common;
-
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Action, Method, Words, append, serving};
+use crate::common::{Action, Method, Words, append, serving};
 use conflux::disk::{Disk, Keep, SimulatedFiles};
 use conflux::{
     Asked, Backup, Container, Context, Done, FileDisk, Halt, Index, MemoryChannel, MemoryDisk, Node, OpenError,

@@ -1,11 +1,9 @@
 //! What a node counts and measures.
 
-mod common;
-
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Method, Words, append, serving};
+use crate::common::{Method, Words, append, serving};
 use conflux::disk::SimulatedFiles;
 use conflux::metrics::{Answers, Metrics};
 use conflux::{FileDisk, MemoryChannel, Node, PerformError, Role};

@@ -31,7 +31,7 @@ fn the_list_is_whole() {
         let is_there = text.contains(&format!("fn {name}(")) || text.contains(&format!(" {name}: "));
         assert!(is_there, "{file}.rs has no {name}");
     }
-    let scenarios = crates.join("conflux/tests/scenarios");
+    let scenarios = crates.join("conflux/tests/it/scenarios");
     for file in std::fs::read_dir(scenarios).expect("this is one of them") {
         let path = file.expect("it is there").path();
         let text = read(path.clone());

@@ -1,10 +1,8 @@
 //! Several nodes in one process, on real threads and a real clock.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{append, open, open_one, serving};
+use crate::common::{append, open, open_one, serving};
 use conflux::{MemoryChannel, MemoryDisk, PerformError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
