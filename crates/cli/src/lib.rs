@@ -61,6 +61,7 @@ mod remote;
 mod replay;
 mod report;
 mod session;
+mod shell;
 mod sim;
 mod table;
 mod tls;
@@ -88,6 +89,7 @@ use crate::invariant::Guarding;
 use crate::node::Settings;
 use crate::output::tell;
 use crate::replay::Found;
+use crate::shell::quoted_path;
 
 pub use crate::exit::Exit;
 
@@ -128,7 +130,7 @@ pub fn program() -> ExitCode {
         }
         ProgramCommand::Replay { file, app, options } => {
             let incident = replay::read(&file)?;
-            let check = format!("{name} check {}", app.display());
+            let check = format!("{name} check {}", quoted_path(&app));
             replayed(ScriptFactory::load(&app, false)?, incident, options, &check)
         }
         ProgramCommand::Check { app, options } => {
@@ -144,7 +146,7 @@ pub fn program() -> ExitCode {
             block_on(None, relay::run(&listen, token_file.as_deref(), insecure))
         }
         ProgramCommand::Sim { app, options } => {
-            let again = format!("{name} sim {}", app.display());
+            let again = format!("{name} sim {}", quoted_path(&app));
             Ok(sim::run(ScriptFactory::for_simulation(&app)?, &options, &again)?)
         }
         ProgramCommand::Bench { options } => {

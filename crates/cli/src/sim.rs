@@ -14,6 +14,7 @@ use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
 use crate::line::{Body, Line};
 use crate::output::say;
+use crate::shell::{quoted, quoted_path};
 use crate::values::{seconds, seed};
 
 /// Options of `sim`.
@@ -59,7 +60,7 @@ The same seed does the same each time.
 
 Faults: partition, leader-alone, one-way, bridge, loss, duplication, delay, slow-link, reset, corruption, huge-call, kill,
 power-loss, kill-at-await, kill-at-disk, power-loss-of-all, rolling-restart, close, pause, disk-error, disk-full, slow-disk,
-bit-flip, clock-jump, seat, replace, wipe, old-disk, change-interrupted, transfer, other-version
+bit-flip, clock-jump, seat, join, replace, wipe, old-disk, change-interrupted, transfer, other-version
 
 Exit status: 0 all seeds hold; 1 a promise or an invariant was broken, or a fault that was named never happened; 2 it cannot be simulated.",
             $examples
@@ -167,13 +168,20 @@ fn many<C: Container>(simulation: Simulation<C>, options: &SimOptions, again: &s
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len} seeds  {elapsed}  {msg}");
     let bar = bar.with_style(style.expect("the template is well-formed"));
     let drawn = bar.clone();
+    let (begin, end) = (again.to_owned(), with_options(options));
     let simulation = simulation.progress(move |progress| match progress {
         Progress::Seeds { held, of } => {
             drawn.set_length(*of);
             drawn.set_position(*held);
         }
-        Progress::Shrinking { tries, nodes, faults, asks } => drawn.set_message(format!(
-            "a seed fails; making it shorter: {nodes} nodes, {faults} faults, {asks} calls after {tries} tries"
+        // Told at once: what makes it shorter may take longer than somebody waits.
+        Progress::Broken { seed, wrong } => drawn.suspend(|| {
+            eprintln!(
+                "seed {seed} breaks {wrong}\nmaking it shorter; as it is, it runs by:\n  {begin} --seed {seed}{end}"
+            );
+        }),
+        Progress::Shrinking { seed, tries, nodes, faults, asks } => drawn.set_message(format!(
+            "seed {seed} made shorter: {nodes} nodes, {faults} faults, {asks} calls after {tries} tries"
         )),
     });
     let came = simulation.try_run();
@@ -200,11 +208,14 @@ fn many<C: Container>(simulation: Simulation<C>, options: &SimOptions, again: &s
 
 /// The command that repeats a failure.
 fn command(broken: &Broken, options: &SimOptions, again: &str) -> String {
-    let mut command = format!("{again} --seed {}", broken.seed);
     let kept = broken.kept.to_string();
-    if !kept.is_empty() {
-        let _ = write!(command, " --keep '{kept}'");
-    }
+    let keep = if kept.is_empty() { String::new() } else { format!(" --keep {}", quoted(&kept)) };
+    format!("{again} --seed {}{keep}{}", broken.seed, with_options(options))
+}
+
+/// What decides what a seed is, as it was given.
+fn with_options(options: &SimOptions) -> String {
+    let mut command = String::new();
     if let Some(nodes) = options.nodes {
         let _ = write!(command, " --nodes {nodes}");
     }
@@ -216,7 +227,7 @@ fn command(broken: &Broken, options: &SimOptions, again: &str) -> String {
         let _ = write!(command, " --faults {}", names.join(","));
     }
     if let Some(calls) = &options.calls {
-        let _ = write!(command, " --calls {}", calls.display());
+        let _ = write!(command, " --calls {}", quoted_path(calls));
     }
     command
 }

@@ -13,6 +13,7 @@ use rcgen::{
 
 use crate::exit::{Exit, Refusal};
 use crate::output::say;
+use crate::shell::quoted;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -212,15 +213,6 @@ fn command(at: usize, name: &str, files: &TlsFiles, names: &[String]) -> String 
     )
 }
 
-/// As a shell reads it.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,12 +223,5 @@ mod tests {
         assert_eq!(file_stem(".."), "%2E.");
         assert_eq!(file_stem("a/b %"), "a%2Fb%20%25");
         assert_eq!(file_stem("é"), "%C3%A9");
-    }
-
-    #[test]
-    fn commands_are_read_by_a_shell_as_they_are_meant() {
-        assert_eq!(quoted("tls/a.pem"), "tls/a.pem");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use conflux::channel::Faults;
+use conflux::channel::{FaultCounts, Faults};
 use conflux::disk::Keep;
 use conflux::{Container, Random, Role};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::fault::{Fault, FaultKind};
 use crate::schedule::{name, pick};
 use crate::trace::Lane;
+use crate::weather::Between;
 use crate::world::{Life, Medium, SlotDisk, World, files_of};
 
 /// The task that does all that the schedule says, when it says so.
@@ -34,10 +35,7 @@ async fn befall<C: Container>(world: Arc<World<C>>, fault: Fault) {
         FaultKind::Partition | FaultKind::LeaderAlone | FaultKind::Bridge | FaultKind::OneWay | FaultKind::SlowLink => {
             part(&world, &fault).await
         }
-        FaultKind::Reset => {
-            world.channel.reset(name(fault.node), name(fault.other));
-            true
-        }
+        FaultKind::Reset => reset(&world, &fault).await,
         FaultKind::Loss | FaultKind::Duplication | FaultKind::Delay | FaultKind::Corruption => {
             rain(&world, &fault).await
         }
@@ -62,6 +60,7 @@ async fn befall<C: Container>(world: Arc<World<C>>, fault: Fault) {
         FaultKind::OldDisk => change_members(&world, &fault, wipe(world.clone(), fault.clone(), true)).await,
         FaultKind::Transfer => transfer(&world, &fault).await,
         FaultKind::OtherVersion => other_version(&world, &fault).await,
+        FaultKind::Join => change_members(&world, &fault, join(world.clone(), fault.clone())).await,
     };
     if happened {
         world.count(fault.kind.name());
@@ -73,26 +72,23 @@ fn announce<C: Container>(world: &World<C>, fault: &Fault) {
     world.trace.span(Lane::World, format_args!("{fault}"), fault.lasts);
 }
 
-/// Something is between nodes, for a while.
+/// Something is between nodes, for a while: it happened if a message met it.
 async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
-    let nodes = world.schedule.settings.nodes;
-    if nodes < 2 {
+    if world.schedule.settings.nodes < 2 {
         return false;
     }
+    // Whoever joined is on one of the sides, too.
+    let nodes = 0..=world.schedule.settings.nodes;
     let random = &mut Random::new(fault.seed);
-    let mut sides: [Vec<&str>; 2] = Default::default();
+    let mut sides: [Vec<&'static str>; 2] = Default::default();
     match fault.kind {
-        FaultKind::OneWay => world.channel.cut(name(fault.node), name(fault.other)),
-        FaultKind::SlowLink => {
-            let by = Duration::from_millis((fault.strength * 400.0) as u64);
-            world.channel.slow(name(fault.node), name(fault.other), by);
-        }
+        FaultKind::OneWay | FaultKind::SlowLink => {}
         FaultKind::LeaderAlone => {
             let Some(leader) = world.leader() else { return false };
-            (0..nodes).for_each(|node| sides[usize::from(node == leader)].push(name(node)));
+            nodes.for_each(|node| sides[usize::from(node == leader)].push(name(node)));
         }
         FaultKind::Bridge => {
-            for node in 0..nodes {
+            for node in nodes {
                 let side = random.below(2) as usize;
                 sides[side].push(name(node));
                 if node == fault.node {
@@ -100,39 +96,68 @@ async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
                 }
             }
         }
-        _ => (0..nodes).for_each(|node| sides[random.below(2) as usize].push(name(node))),
+        _ => nodes.for_each(|node| sides[random.below(2) as usize].push(name(node))),
     }
     announce(world, fault);
-    if !(sides[0].is_empty() && sides[1].is_empty()) {
-        world.say(Lane::Network, format_args!("parted: {sides:?}"));
-        world.channel.partition(&[&sides[0], &sides[1]]);
-    }
+    let between = match fault.kind {
+        FaultKind::OneWay => Between::Cut(name(fault.node), name(fault.other)),
+        FaultKind::SlowLink => {
+            let by = Duration::from_millis((fault.strength * 400.0) as u64);
+            Between::Slow(name(fault.node), name(fault.other), by)
+        }
+        _ => {
+            world.say(Lane::Network, format_args!("parted: {sides:?}"));
+            Between::Parted(sides.into())
+        }
+    };
+    let before = world.channel.fault_counts();
+    let number = world.put_between(between);
     sleep(fault.lasts).await;
     world.say(Lane::Network, format_args!("healed"));
-    world.channel.heal();
-    true
+    world.lift(number);
+    let FaultCounts { blocked, slowed, .. } = world.channel.fault_counts();
+    match fault.kind {
+        FaultKind::SlowLink => slowed > before.slowed,
+        _ => blocked > before.blocked,
+    }
+}
+
+/// A connection breaks in the middle of what it carries.
+async fn reset<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
+    announce(world, fault);
+    let (one, other) = (name(fault.node), name(fault.other));
+    // Something must be under way.
+    let by = Duration::from_millis(20);
+    let slow = [Between::Slow(one, other, by), Between::Slow(other, one, by)].map(|slow| world.put_between(slow));
+    sleep(fault.lasts.min(Duration::from_millis(200))).await;
+    let before = world.channel.fault_counts();
+    world.channel.reset(one, other);
+    slow.into_iter().for_each(|number| world.lift(number));
+    world.channel.fault_counts().reset > before.reset
 }
 
 /// Something befalls messages, for a while.
 async fn rain<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     announce(world, fault);
-    let set = |strength: f64| {
-        let mut known = world.known();
-        let Faults { loss, duplicate, corrupt, delay } = &mut known.faults;
-        match fault.kind {
-            FaultKind::Loss => *loss = 0.3 * strength,
-            FaultKind::Duplication => *duplicate = 0.5 * strength,
-            FaultKind::Corruption => *corrupt = 0.2 * strength,
-            _ => *delay = Duration::ZERO..Duration::from_millis((300.0 * strength * strength) as u64),
-        }
-        let faults = known.faults.clone();
-        drop(known);
-        world.channel.set_faults(faults);
+    let strength = fault.strength;
+    let mut faults = Faults::default();
+    match fault.kind {
+        FaultKind::Loss => faults.loss = 0.3 * strength,
+        FaultKind::Duplication => faults.duplicate = 0.5 * strength,
+        FaultKind::Corruption => faults.corrupt = 0.2 * strength,
+        _ => faults.delay.end = Duration::from_millis((300.0 * strength * strength) as u64),
+    }
+    let met = |counts: FaultCounts| match fault.kind {
+        FaultKind::Loss => counts.lost,
+        FaultKind::Duplication => counts.duplicated,
+        FaultKind::Corruption => counts.corrupted,
+        _ => counts.delayed,
     };
-    set(fault.strength);
+    let before = met(world.channel.fault_counts());
+    let number = world.put_between(Between::Rain(faults));
     sleep(fault.lasts).await;
-    set(0.0);
-    true
+    world.lift(number);
+    met(world.channel.fault_counts()) > before
 }
 
 /// Takes a node in hand, if nobody else has: nobody else kills it, or opens it.
@@ -320,10 +345,15 @@ async fn slow_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     let medium = world.known().slots[fault.node].disk.medium.clone();
     let Medium::Files(_, disk) = medium else { return false };
     announce(world, fault);
+    let written = || {
+        let known = world.known();
+        known.logs.shelves[&known.slots[fault.node].disk.number].handed
+    };
+    let before = written();
     disk.set_latency(Duration::from_millis((fault.strength * 200.0) as u64));
     sleep(fault.lasts).await;
     disk.set_latency(world.schedule.settings.disk_latency);
-    true
+    written() > before
 }
 
 fn jump<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
@@ -354,7 +384,9 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
     excuse(world, fault.node, "version");
     world.known().slots[fault.node].version_ahead = 1;
     let opened = world.open(fault.node).await;
-    world.say(Lane::Node(fault.node), format_args!("runs another version: {opened}"));
+    if opened {
+        world.count("another version ran");
+    }
     world.known().slots[fault.node].busy = true;
     sleep(fault.lasts).await;
     let closed = world.known().slots[fault.node].node.take();
@@ -401,6 +433,7 @@ const LATE_CHANGE: Duration = Duration::from_secs(6);
 
 async fn seat<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     let Some((node, _)) = world.node(fault.other) else { return false };
+    world.known().slots[fault.node].unseated = true;
     let done = node.demote_member(name(fault.node)).await.is_ok();
     drop(node);
     sleep(fault.lasts).await;
@@ -409,16 +442,18 @@ async fn seat<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
 
 async fn interrupt<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     let Some((node, _)) = world.node(fault.other) else { return false };
+    world.known().slots[fault.node].unseated = true;
     let changing = tokio::spawn(async move { node.demote_member(name(fault.node)).await.is_ok() });
     let Some(leader) = world.leader() else { return false };
     let Some(life) = seize(&world, leader) else { return false };
     *life.death.keep.lock().unwrap_or_else(PoisonError::into_inner) = fault.keep;
     life.process.kill_after(fault.nth);
     if dies(&world, leader, &life).await {
+        let interrupted = !changing.is_finished();
         sleep(fault.lasts).await;
         world.open(leader).await;
         let _ = changing.await;
-        return true;
+        return interrupted;
     }
     life.process.spare();
     world.known().slots[leader].busy = false;
@@ -429,16 +464,51 @@ async fn interrupt<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
 async fn replace<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     let Some((node, _)) = world.node(fault.other) else { return false };
     excuse(&world, fault.node, "removed");
+    world.known().slots[fault.node].unseated = true;
     let removed = node.remove_member(name(fault.node)).await;
     drop(node);
-    if let Err(error) = removed {
+    if let Err(error) = &removed {
         // It may come to be removed all the same.
         world.say(Lane::World, format_args!("{} is not removed, as far as is known: {error}", name(fault.node)));
         sleep(LATE_CHANGE).await;
     }
     sleep(fault.lasts).await;
     fresh(&world, fault.node, Keep::Everything).await;
-    true
+    removed.is_ok()
+}
+
+/// A node that never was comes, votes with the others, and is let go again.
+async fn join<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
+    // Before there is a cluster, it would be one of those who found it.
+    if world.known().logs.committed.is_empty() {
+        return false;
+    }
+    let guest = world.schedule.settings.nodes;
+    world.known().slots[guest].busy = true;
+    put_in(&world, guest, world.new_disk());
+    world.open(guest).await;
+    let seated = match world.node(fault.other) {
+        Some((node, _)) => node.add_member(name(guest)).await.is_ok(),
+        None => false,
+    };
+    if seated {
+        world.say(Lane::World, format_args!("{} votes", name(guest)));
+    }
+    sleep(fault.lasts).await;
+    excuse(&world, guest, "removed");
+    loop {
+        let open = world.open_nodes().into_iter().find(|node| *node != guest);
+        if let Some((node, _)) = open.and_then(|node| world.node(node))
+            && node.remove_member(name(guest)).await.is_ok()
+        {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    let life = seize_when_free(&world, guest).await;
+    kill(&world, guest, &life, Keep::Everything);
+    world.known().slots[guest].busy = false;
+    seated
 }
 
 /// Gives a node a disk with nothing on it.
@@ -535,9 +605,11 @@ pub(crate) async fn reseat<C: Container>(world: &Arc<World<C>>, node: usize) {
                 // What it was part of in that term, when it was told of a commit in it, is committed.
                 let read = opened.linearizable_index().await;
                 if read.is_ok() && all_vote(world, node) && opened.status().term == status.term {
+                    world.known().slots[node].unseated = false;
                     return world.say(Lane::Node(node), format_args!("has its seat"));
                 }
-            } else if status.role == Role::Learner {
+            } else if status.role == Role::Learner && world.known().slots[node].unseated {
+                // Whoever only lost its memory gets its seat by itself.
                 let _ = opened.add_member(name(node)).await;
             }
         }
@@ -556,7 +628,5 @@ fn all_vote<C: Container>(world: &World<C>, node: usize) -> bool {
 
 /// Lifts all that is between nodes.
 pub(crate) fn heal<C: Container>(world: &World<C>) {
-    world.known().faults = Faults::default();
-    world.channel.set_faults(Faults::default());
-    world.channel.heal();
+    world.known().weather.clear(&world.channel);
 }

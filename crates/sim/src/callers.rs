@@ -8,13 +8,12 @@ use conflux::{Asked, Container, Performed, Prediction, Random, Started};
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::check::{linearizable, provisional, shown};
+use crate::check::{late, linearizable, provisional, shown, undecided, waited_out};
 use crate::observed::{Observed, Tagged, Trail};
 use crate::record::Claim;
-use crate::schedule::{Ask, Deed, RETRY_MAX, Timed, chance, name, pick};
+use crate::schedule::{Ask, Deed, IN_FLIGHT_MANY, RETRY_MAX, Timed, chance, name, pick};
 use crate::trace::Lane;
 use crate::world::World;
-use crate::wrong::{Promise, Wrong};
 
 /// The task that asks for all that the schedule says, when it says so.
 pub(crate) async fn call_all<C: Container>(world: Arc<World<C>>) {
@@ -134,8 +133,7 @@ impl<C: Container> Call<C> {
             self.world.count("caller dead");
             return self.world.stopped_waiting();
         }
-        let what = format!("try {number} has no {what} after its deadline, {:?}", self.patience);
-        self.world.note(Wrong::new(Promise::NothingByHand, what));
+        self.world.note(late(number, what, self.patience));
         self.world.stopped_waiting();
     }
 
@@ -159,6 +157,9 @@ impl<C: Container> Call<C> {
 
     fn answered(mut self, number: usize, answer: &Performed<Observed<C>>) {
         let claim = Claim::of::<C>(answer);
+        let after = Duration::from_micros(self.world.trace.now() - self.world.known().tries[number].began);
+        let full = self.world.schedule.settings.in_flight_max < IN_FLIGHT_MANY;
+        self.world.check(waited_out(number, &claim, after, self.patience, full));
         let question = claim.question();
         let never = matches!(claim, Claim::NeverProposed { .. });
         self.world.told(number, self.method.tag, claim);
@@ -221,9 +222,19 @@ async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: conflux::Req
     }
     let at = pick(&mut random, &open);
     let Some((node, _)) = world.node(at) else { return };
+    let tag = world.known().tries[number].tag;
+    // A chosen id is forgotten after its time.
+    let decided = matches!(id, conflux::RequestId::Call(..)) && world.known().history.fates.contains_key(&tag);
     let asked = node.outcome(&id).await;
     drop(node);
-    let Ok(Asked::Decided(performed)) = asked else { return };
+    let performed = match asked {
+        Ok(Asked::Decided(performed)) => performed,
+        Ok(Asked::Undecided) => {
+            world.count("asked again: open");
+            return world.check(undecided(tag, decided));
+        }
+        Ok(Asked::Forgotten) | Err(_) => return,
+    };
     let claim = Claim::of::<C>(&performed);
     world.count("asked again: decided");
     world.say(Lane::Node(at), format_args!("is asked for try {number}: {claim}"));

@@ -53,7 +53,7 @@ kinds! {
     Reset "reset",
     /// Bits of messages are flipped.
     Corruption "corruption",
-    /// A call of several megabytes.
+    /// A call of up to two megabytes.
     HugeCall "huge-call",
     /// A node is killed where it stands. What it wrote stays.
     Kill "kill",
@@ -96,6 +96,8 @@ kinds! {
     Transfer "transfer",
     /// A node of another version is opened in the place of one.
     OtherVersion "other-version",
+    /// One node more comes, votes for a while, and is removed.
+    Join "join",
 }
 
 impl fmt::Display for FaultKind {
@@ -168,6 +170,7 @@ impl fmt::Display for Fault {
             FaultKind::PowerLossOfAll => write!(f, "{kind}, keeping {keep:?}, back after {lasts:?}"),
             FaultKind::DiskError => write!(f, "{kind}: {node} in operation {nth}"),
             FaultKind::RollingRestart | FaultKind::ChangeInterrupted | FaultKind::Transfer => write!(f, "{kind}"),
+            FaultKind::Join => write!(f, "{kind} for {lasts:?}"),
             FaultKind::ClockJump | FaultKind::HugeCall => write!(f, "{kind}: {node}"),
             _ => write!(f, "{kind}: {node}, {lasts:?}"),
         }

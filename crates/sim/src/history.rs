@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use conflux::container::holds;
 use conflux::{
-    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Decision, Origin, Outcome, Payload, Record,
-    SessionId, SessionKey, Store, Verdict,
+    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Origin, Outcome, Record, SessionId, SessionKey,
+    Store, Verdict,
 };
 
-use crate::check::{ExactlyOnce, Fates};
+use crate::check::{ExactlyOnce, Fates, Judged, comes_to_the_same, judged_on, one_by_one, unreadable};
 use crate::logs::Line;
 use crate::observed::{Marked, Observed, Tagged, Trail};
 use crate::record::Fate;
-use crate::wrong::{Checked, Promise, Wrong, hold};
+use crate::wrong::{Checked, Promise, Wrong};
 
 pub(crate) struct History<C: Container> {
     container: Arc<Observed<C>>,
@@ -33,13 +33,6 @@ pub(crate) struct History<C: Container> {
 pub(crate) struct Batches {
     pub(crate) applied: u64,
     pub(crate) skipped: u64,
-}
-
-/// One call of a batch.
-struct Judged<'a, C: Container> {
-    session: SessionId,
-    number: CallNumber,
-    verdict: &'a Verdict<Observed<C>>,
 }
 
 impl<C: Container> History<C> {
@@ -73,8 +66,7 @@ impl<C: Container> History<C> {
     /// Goes through an entry that came to be committed. `order` says of a call which try it is, of which opening.
     pub(crate) fn follow(&mut self, line: &Line, order: impl Fn(u64) -> Option<(u64, usize)>) -> Checked {
         let Some(bytes) = &line.batch else { return Ok(()) };
-        let unreadable = |what: String| Wrong::new(Promise::HostileBytes, format!("entry {}: {what}", line.id));
-        let batch = Batch::<Observed<C>>::decode(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let batch = Batch::<Observed<C>>::decode(bytes).map_err(|error| unreadable(line.id, &error.to_string()))?;
         let before = self.store.state().clone();
         let mut sessions = Vec::new();
         self.note_sessions(&batch, &mut sessions);
@@ -145,31 +137,14 @@ impl<C: Container> History<C> {
             };
             let origin = Origin { node: session.node.clone(), session: session.clone(), number: *number };
             calls.push(Call { method, origin });
-            judged.push(Judged::<C> { session, number: *number, verdict });
+            judged.push(Judged { session, number: *number, verdict });
         }
         if calls.is_empty() {
             return Ok(());
         }
         let mut state = Marked::clone(before);
         let Decided { decisions, .. } = self.container.decide_batch(&mut state, &batch.header.context(), calls);
-        let (was, now) = (judged.len(), decisions.len());
-        hold!(
-            ExactValidation,
-            was == now,
-            "batch {id} has {was} decided calls, and comes to {now} when they are run again"
-        );
-        for (Judged { session, number, verdict }, again) in judged.iter().zip(&decisions) {
-            let (was, now) = (verdict_in_words(verdict), decision_in_words(again));
-            let number = number.0;
-            hold!(
-                ExactValidation,
-                was.0 == now.0,
-                "call {number} of {session} came to {}; run again on the state before batch {id}, it comes to {}",
-                was.1,
-                now.1
-            );
-        }
-        Ok(())
+        comes_to_the_same::<C>(id, &judged, &decisions)
     }
 
     /// Goes from state to state.
@@ -184,11 +159,7 @@ impl<C: Container> History<C> {
             let Tagged { tag, seen, .. } = &*change.action;
             let there = state.trail;
             let index = change.index;
-            hold!(
-                ExactValidation,
-                *seen == there,
-                "the action at {index} was judged on {seen}, and is applied to {there}"
-            );
+            judged_on(index, *seen, there)?;
             if let Err(failure) = change.reduce(&self.container, &mut state) {
                 let what = format!("the reducer failed at {index}, and had not on the leader: {failure}");
                 return Err(Wrong::new(Promise::OneHistory, what));
@@ -198,9 +169,7 @@ impl<C: Container> History<C> {
             self.once.took_effect(*tag, index.0, order(*tag))?;
             self.invariant(&state.state, index.0)?;
         }
-        let (one, other) = (state.trail, self.store.state().trail);
-        hold!(OneHistory, one == other, "reduced one by one, actions lead to {one}, and as a batch to {other}");
-        Ok(())
+        one_by_one(state.trail, self.store.state().trail)
     }
 
     fn invariant(&self, state: &C::State, index: u64) -> Checked {
@@ -229,36 +198,4 @@ fn fate_of<C: Container>(outcome: &Outcome<C>) -> Option<(Fate, u64)> {
         Outcome::Failed { index, .. } => Some((Fate::Failed, index.0)),
         Outcome::Void | Outcome::Conflict => None,
     }
-}
-
-/// A verdict to compare by, and for people.
-fn verdict_in_words<C: Container>(verdict: &Verdict<Observed<C>>) -> (Vec<u8>, String) {
-    match verdict {
-        Verdict::Action(action) => (written(0, &**action), format!("{action:?}")),
-        Verdict::Rejected(rejection) => (written(1, &**rejection), format!("the rejection {rejection:?}")),
-        Verdict::Nothing => (vec![2], "nothing to do".into()),
-        // Where a script was at a limit, it may say so in other words.
-        Verdict::Failed(failure) => (vec![3], format!("the failure {failure}")),
-        Verdict::Repeated | Verdict::Conflict => (vec![4], "a repetition".into()),
-    }
-}
-
-fn decision_in_words<A, R>(decision: &Decision<Tagged<A>, Tagged<R>>) -> (Vec<u8>, String)
-where
-    A: Payload + std::fmt::Debug,
-    R: Payload + std::fmt::Debug,
-{
-    match decision {
-        Decision::Action(action) => (written(0, action), format!("{action:?}")),
-        Decision::Rejected(rejection) => (written(1, rejection), format!("the rejection {rejection:?}")),
-        Decision::Nothing => (vec![2], "nothing to do".into()),
-        Decision::Failed(failure) => (vec![3], format!("the failure {failure}")),
-    }
-}
-
-fn written(kind: u8, value: &impl Payload) -> Vec<u8> {
-    let mut bytes = vec![kind];
-    // What could not be written would have failed its call.
-    let _ = value.encode(&mut bytes);
-    bytes
 }

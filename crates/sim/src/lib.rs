@@ -56,8 +56,9 @@
 //! ```
 //!
 //! # When it fails
-//! It says the seed, the promise, the shortest schedule that still breaks it, and what happened last. The same seed on the
-//! same code breaks the same promise: [`Simulation::run_one`] runs it again, with everything that happens for a viewer.
+//! It says the seed, the promise, the shortest schedule that still breaks it, what happened last, and the command that
+//! repeats it: `CONFLUX_SIM='17;nodes=3' cargo test name_of_the_test`. The same seed on the same code breaks the same
+//! promise. [`Simulation::run_one`] does it from code, with everything that happens for a viewer.
 //!
 //! # What is simulated
 //! One thread, and a clock that stands still while anything can be done. A node is a [`Process`](conflux::process::Process):
@@ -84,6 +85,7 @@ mod simulation;
 mod subject;
 mod tally;
 mod trace;
+mod weather;
 mod world;
 mod wrong;
 
@@ -94,7 +96,7 @@ use conflux::Container;
 pub use fault::{Fault, FaultKind};
 pub use run::{Looked, Run};
 pub use schedule::{Ask, Deed, Kept, NODES_MAX, Numbers, Schedule, Settings, Timed, Wanted};
-pub use simulation::{Broken, Failed, Passed, Progress, Simulation};
+pub use simulation::{AGAIN, Broken, Failed, Passed, Progress, Simulation};
 pub use tally::Tally;
 pub use wrong::{Promise, Wrong};
 

@@ -159,6 +159,8 @@ pub(crate) struct Shelf {
     pub(crate) durable: Log,
     /// What is not durable yet, in order.
     pub(crate) waiting: VecDeque<Noted>,
+    /// How many changes it was handed.
+    pub(crate) handed: u64,
 }
 
 /// All disks of a run, also those that nobody has any more.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use conflux::{Container, Role};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::check::{cast, denied_and_done, heard_all, out_of_order};
+use crate::check::{
+    BACK_WITHIN, Stand, WITHIN, all_answered, cast, denied_and_done, has_its_part, heard_all, is_one, no_panic,
+    out_of_order, stuck,
+};
 use crate::record::Claim;
 use crate::schedule::{Schedule, chance, name};
 use crate::subject::Subject;
@@ -45,9 +48,6 @@ pub struct Looked {
     /// Everything is printed as it happens.
     pub print: bool,
 }
-
-/// Within this much simulated time after all is healed, every node serves.
-const LIVELY_WITHIN: Duration = Duration::from_secs(20);
 
 thread_local! {
     /// Panics of the nodes' own tasks on this thread, which tokio would swallow; `None` where nothing is simulated.
@@ -118,7 +118,7 @@ pub(crate) fn run_and_look<C: Container, R>(
             wrong,
             tail: world.trace.tail(),
             actions,
-            view: world.trace.view(schedule.settings.nodes),
+            view: world.trace.view(schedule.settings.nodes + 1),
             simulated: begun.elapsed(),
         };
         Ok::<_, String>((run, look(&world)))
@@ -126,8 +126,8 @@ pub(crate) fn run_and_look<C: Container, R>(
     drop(runtime);
     let panics = PANICS.take().unwrap_or_default();
     let (mut run, seen) = report?;
-    if let Some(first) = panics.first() {
-        run.wrong.get_or_insert(Wrong::new(Promise::HostileBytes, format!("a task of a node panicked: {first}")));
+    if let Err(wrong) = no_panic(&panics) {
+        run.wrong.get_or_insert(wrong);
     }
     Ok((run, seen))
 }
@@ -145,7 +145,11 @@ async fn live<C: Container>(world: &Arc<World<C>>, looked: Looked) -> Result<(),
             world.say(Lane::Network, format_args!("{from} to {to}: {what}, {fate:?}"));
         }
         if let Some(vote) = conflux::observe::cast_vote(frame) {
-            let checked = cast(&world.known().logs, from, &vote);
+            let checked = {
+                let known = world.known();
+                let slot = (0..known.slots.len()).find(|slot| *name(*slot) == **from).expect("only nodes send");
+                cast(from, &known.logs.shelves[&known.slots[slot].disk.number].durable, &vote)
+            };
             world.check(checked);
         }
     });
@@ -174,42 +178,41 @@ async fn live<C: Container>(world: &Arc<World<C>>, looked: Looked) -> Result<(),
     }
 }
 
-fn stuck(what: String) -> Wrong {
-    Wrong::new(Promise::Liveness, what)
-}
-
 /// All faults end, all nodes come back: the cluster must serve, and be one.
 async fn recover<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
     world.say(Lane::World, format_args!("the faults end"));
     world.known().going = false;
     breaker::heal(world);
-    // What was killed comes back within what its killer meant.
     let busy = |world: &World<C>| {
         let known = world.known();
-        known.members_change || known.slots.iter().any(|slot| slot.busy || slot.node.is_none())
+        let founders = &known.slots[..world.schedule.settings.nodes];
+        known.members_change
+            || known.slots.iter().any(|slot| slot.busy)
+            || founders.iter().any(|slot| slot.node.is_none())
     };
-    let patience = Instant::now() + Duration::from_secs(40);
+    let patience = Instant::now() + BACK_WITHIN;
     while busy(world) {
         if Instant::now() > patience {
-            return Err(stuck(format!("a node does not come back, or not to its seat: {}", how_they_are(world))));
+            return Err(stuck("a node does not come back, or not to its seat", BACK_WITHIN, &how_they_are(world)));
         }
         sleep(Duration::from_millis(50)).await;
     }
     breaker::heal(world);
     for node in world.open_nodes() {
-        if timeout(LIVELY_WITHIN, breaker::reseat(world, node)).await.is_err() {
-            return Err(stuck(format!("{} does not get its seat again: {}", name(node), how_they_are(world))));
+        if timeout(WITHIN, breaker::reseat(world, node)).await.is_err() {
+            let what = format!("{} does not get its seat again", name(node));
+            return Err(stuck(&what, WITHIN, &how_they_are(world)));
         }
     }
     let lively = Instant::now();
     for node in world.open_nodes() {
-        serve(world, node, lively + LIVELY_WITHIN).await?;
+        serve(world, node, lively + WITHIN).await?;
     }
     world.say(Lane::World, format_args!("all serve after {:?}", lively.elapsed()));
     while world.known().waiting > 0 {
         if lively.elapsed() > Duration::from_secs(60) {
             let waiting = world.known().waiting;
-            return Err(Wrong::new(Promise::NothingByHand, format!("{waiting} performs are never answered")));
+            return all_answered(waiting);
         }
         sleep(Duration::from_millis(50)).await;
     }
@@ -256,26 +259,18 @@ async fn one_state<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
     for at in world.open_nodes() {
         let Some((node, _)) = world.node(at) else { continue };
         let state = node.linearizable_state().await;
-        let state = state.map_err(|error| stuck(format!("{} does not read: {error}", name(at))))?;
-        let digest = node.digest_at(state.index());
-        let (index, trail, expected) = {
+        let state = state.map_err(|error| {
+            let what = format!("{} does not read: {error}", name(at));
+            stuck(&what, WITHIN, &how_they_are(world))
+        })?;
+        let shown = Stand { index: state.index().0, trail: state.trail, digest: node.digest_at(state.index()) };
+        let committed = {
             let known = world.known();
             let store = known.history.store();
-            (known.history.index(), store.state().trail, store.digest().ok())
+            Stand { index: known.history.index(), trail: store.state().trail, digest: store.digest().ok() }
         };
-        if (state.index().0, state.trail, digest) != (index, trail, expected) {
-            let what = format!(
-                "in the end {} is at {}, {}, {digest:?}; what is committed comes to {index}, {trail}, {expected:?}",
-                name(at),
-                state.index(),
-                state.trail
-            );
-            return Err(Wrong::new(Promise::OneHistory, what));
-        }
-        let role = node.status().role;
-        if !matches!(role, Role::Leader | Role::Follower) {
-            return Err(stuck(format!("in the end {} is a {role}", name(at))));
-        }
+        is_one(name(at), shown, committed)?;
+        has_its_part(name(at), node.status().role)?;
     }
     world.say(Lane::World, format_args!("the end, at {}", world.known().history.index()));
     Ok(())
@@ -292,8 +287,8 @@ async fn serve<C: Container>(world: &Arc<World<C>>, at: usize, by: Instant) -> R
             return Ok(());
         }
         if Instant::now() > by {
-            let how = how_they_are(world);
-            return Err(stuck(format!("{} does not serve {LIVELY_WITHIN:?} after all was healed: {how}", name(at))));
+            let what = format!("{} has its seat, and does not serve", name(at));
+            return Err(stuck(&what, WITHIN, &how_they_are(world)));
         }
         // It may be full.
         sleep(Duration::from_millis(20)).await;

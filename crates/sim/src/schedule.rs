@@ -28,7 +28,7 @@ pub const NODES_MAX: usize = 9;
 /// What a node is called.
 #[must_use]
 pub(crate) fn name(node: usize) -> &'static str {
-    ["a", "b", "c", "d", "e", "f", "g", "h", "i"][node]
+    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][node]
 }
 
 /// Sessions live so long in runs with short ones; deadlines are a quarter of it at most.
@@ -37,6 +37,8 @@ pub(crate) const SHORT_SESSION: Duration = Duration::from_secs(8);
 pub(crate) const SHORT_CHOSEN_ID: Duration = Duration::from_secs(14);
 /// No id is tried again later than this after its first try.
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(6);
+/// More calls under way at a node than a run has.
+pub(crate) const IN_FLIGHT_MANY: usize = 65_536;
 /// More actions than a run has: a subscriber that is reset all the same met a snapshot.
 pub(crate) const HISTORY_LONG: usize = 65_536;
 
@@ -164,6 +166,7 @@ impl Schedule {
         let settings = draw_settings(seed, wanted, &mut Random::new(random.next_u64()));
         let faults = draw_faults(&settings, &wanted.faults, &mut Random::new(random.next_u64()));
         let mut asks = draw_asks(&settings, &mut Random::new(random.next_u64()));
+        let faults = with_joins(faults, &settings, &wanted.faults, &mut Random::new(random.next_u64()));
         if !wanted.faults.contains(&FaultKind::HugeCall) {
             asks.iter_mut().for_each(|ask| ask.what.padding = ask.what.padding.min(PADDING_MAX));
         }
@@ -209,7 +212,7 @@ fn draw_settings(seed: u64, wanted: &Wanted, random: &mut Random) -> Settings {
         history: if snapshots { HISTORY_LONG } else { pick(random, &[0, 4, 64, HISTORY_LONG]) },
         short_sessions,
         digest_every: if chance(random, 60) { 1 + random.below(20) } else { 1000 },
-        in_flight_max: pick(random, &[65_536, 65_536, 65_536, 8]),
+        in_flight_max: pick(random, &[IN_FLIGHT_MANY, IN_FLIGHT_MANY, IN_FLIGHT_MANY, 8]),
         ballast: pick(random, &[0, 0, 0, 600 * 1024]),
         election_ms,
         heartbeat_ms,
@@ -218,12 +221,13 @@ fn draw_settings(seed: u64, wanted: &Wanted, random: &mut Random) -> Settings {
 
 fn draw_faults(settings: &Settings, kinds: &[FaultKind], random: &mut Random) -> Vec<Timed<Fault>> {
     let mut faults = Vec::new();
-    if kinds.is_empty() {
+    if kinds.iter().all(|kind| *kind == FaultKind::Join) {
         return faults;
     }
     // A run has some of the kinds, each more often: all of them at once would leave no peace for any.
+    let kinds: Vec<FaultKind> = kinds.iter().copied().filter(|kind| *kind != FaultKind::Join).collect();
     let some: Vec<FaultKind> = kinds.iter().copied().filter(|_| chance(random, 40)).collect();
-    let some = if some.is_empty() { vec![pick(random, kinds)] } else { some };
+    let some = if some.is_empty() { vec![pick(random, &kinds)] } else { some };
     let calm_ms = pick(random, &[200..1500, 500..3000, 1000..6000]);
     let mut at = within(random, &(0..3000));
     let end = settings.length.as_millis() as u64;
@@ -232,6 +236,28 @@ fn draw_faults(settings: &Settings, kinds: &[FaultKind], random: &mut Random) ->
         faults.push(Timed { number: faults.len(), at: Duration::from_millis(at), what: fault });
         at += within(random, &calm_ms);
     }
+    faults
+}
+
+/// With nodes that join, in some runs: there is one at a time, and it stays for longer than other faults last.
+fn with_joins(
+    mut faults: Vec<Timed<Fault>>,
+    settings: &Settings,
+    kinds: &[FaultKind],
+    random: &mut Random,
+) -> Vec<Timed<Fault>> {
+    let only = kinds.len() == 1;
+    if !kinds.contains(&FaultKind::Join) || !(only || chance(random, 30)) {
+        return faults;
+    }
+    let mut at = within(random, &(1_000..20_000));
+    while at < settings.length.as_millis() as u64 {
+        let what = Fault::draw(FaultKind::Join, settings.nodes, random);
+        faults.push(Timed { number: 0, at: Duration::from_millis(at), what });
+        at += within(random, &(10_000..40_000));
+    }
+    faults.sort_by_key(|fault| fault.at);
+    faults.iter_mut().enumerate().for_each(|(number, fault)| fault.number = number);
     faults
 }
 

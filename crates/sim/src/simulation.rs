@@ -16,6 +16,9 @@ use crate::subject::Subject;
 use crate::tally::Tally;
 use crate::wrong::Wrong;
 
+/// What names one seed to run, or a part of what it does: `17`, or `17;nodes=3;faults=0-3,7;asks=12`.
+pub const AGAIN: &str = "CONFLUX_SIM";
+
 /// Simulates a container. See the crate's documentation.
 #[must_use = "nothing is simulated until it is run"]
 pub struct Simulation<C: Container> {
@@ -29,7 +32,7 @@ pub struct Simulation<C: Container> {
 }
 
 /// How far a simulation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// So many seeds hold, of so many.
     Seeds {
@@ -38,8 +41,17 @@ pub enum Progress {
         /// Of how many.
         of: u64,
     },
-    /// A promise is broken, and its schedule is made shorter: so much is left of it.
+    /// A promise is broken. Its schedule is made shorter from here on, which may take a while.
+    Broken {
+        /// By this seed.
+        seed: u64,
+        /// What was promised, and what came.
+        wrong: Wrong,
+    },
+    /// So much is left of a schedule that is made shorter.
     Shrinking {
+        /// The seed.
+        seed: u64,
         /// How many schedules were tried.
         tries: usize,
         /// How many nodes are left.
@@ -153,13 +165,18 @@ impl<C: Container> Simulation<C> {
         self
     }
 
-    /// Runs all seeds.
+    /// Runs all seeds; or the one that the environment variable [`CONFLUX_SIM`](AGAIN) names, as a failure says it, and
+    /// prints all that happens in it.
     ///
     /// # Panics
-    /// When a promise is broken: with the seed, the promise, the shortest schedule and what happened. When a fault never
-    /// happened.
+    /// When a promise is broken: with the seed, the promise, the shortest schedule, what happened, and the command that
+    /// repeats it. When a fault never happened.
     pub fn run(self) -> Passed {
-        match self.try_run() {
+        let came = match std::env::var(AGAIN) {
+            Ok(again) => self.again(&again),
+            Err(_) => self.try_run(),
+        };
+        match came {
             Ok(passed) => passed,
             Err(failed) => panic!("{failed}"),
         }
@@ -213,7 +230,10 @@ impl<C: Container> Simulation<C> {
         });
         let mut passed = passed.into_inner().unwrap_or_else(PoisonError::into_inner);
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((seed, Ok(wrong))) => Err(Failed::Broken(Box::new(self.shrunk(seed, wrong)))),
+            Some((seed, Ok(wrong))) => {
+                (self.progress)(&Progress::Broken { seed, wrong: wrong.clone() });
+                Err(Failed::Broken(Box::new(self.shrunk(seed, wrong))))
+            }
             Some((_, Err(error))) => Err(Failed::Unusable(error)),
             None => {
                 passed.missing = passed.tally.missing(&self.wanted.faults);
@@ -231,6 +251,25 @@ impl<C: Container> Simulation<C> {
         run(&Schedule::draw(seed, &self.wanted).keep(kept), &self.subject, looked)
     }
 
+    /// Runs what a failure named, with all that happens.
+    fn again(&self, again: &str) -> Result<Passed, Failed> {
+        let (seed, kept) = again.split_once(';').unwrap_or((again, ""));
+        let unusable = |why: String| Failed::Unusable(format!("{AGAIN} is SEED or SEED;PART, not {again:?}: {why}"));
+        let seed = seed.parse().map_err(|error| unusable(format!("{error}")))?;
+        let kept: Kept = kept.parse().map_err(unusable)?;
+        let run = self.run_one(seed, &kept, Looked { full: true, print: true }).map_err(Failed::Unusable)?;
+        match run.wrong.clone() {
+            None => {
+                let Run { tally, actions, simulated, .. } = run;
+                Ok(Passed { seeds: 1, tally, actions, simulated, missing: Vec::new() })
+            }
+            Some(wrong) => {
+                let schedule = Schedule::draw(seed, &self.wanted).keep(&kept);
+                Err(Failed::Broken(Box::new(Broken { seed, wrong, kept, schedule, run })))
+            }
+        }
+    }
+
     fn shrunk(&self, seed: u64, wrong: Wrong) -> Broken {
         let whole = Schedule::draw(seed, &self.wanted);
         let breaks = |part: &Schedule| {
@@ -239,7 +278,7 @@ impl<C: Container> Simulation<C> {
         };
         let kept = shrink(&whole, breaks, |tries, part| {
             let (nodes, faults, asks) = (part.settings.nodes, part.faults.len(), part.asks.len());
-            (self.progress)(&Progress::Shrinking { tries, nodes, faults, asks });
+            (self.progress)(&Progress::Shrinking { seed, tries, nodes, faults, asks });
         });
         let schedule = whole.keep(&kept);
         let looked = Looked { full: true, print: false };
@@ -287,7 +326,14 @@ impl fmt::Display for Failed {
         match self {
             Failed::Broken(broken) => {
                 let Broken { seed, kept, .. } = &**broken;
-                write!(f, "{broken}\nTo run it again: .run_one({seed}, &\"{kept}\".parse()?, Looked::default())")
+                let (kept, thread) = (kept.to_string(), std::thread::current());
+                let part = if kept.is_empty() { String::new() } else { format!(";{kept}") };
+                // Tests have threads of their names.
+                let test = match thread.name().filter(|name| *name != "main") {
+                    Some(test) => format!("cargo test {test} -- --exact --nocapture"),
+                    None => "cargo run".into(),
+                };
+                write!(f, "{broken}\nTo run it again, with all that happens in it:\n  {AGAIN}='{seed}{part}' {test}")
             }
             Failed::NeverHappened(passed) => write!(f, "{passed}. Take more seeds, or ask for other ones"),
             Failed::Unusable(why) => f.write_str(why),

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use conflux::channel::Faults;
 use conflux::disk::{Disk, DiskError, Keep, SimulatedFiles};
 use conflux::observe::MemberId;
 use conflux::process::Process;
@@ -16,7 +15,10 @@ use conflux::{
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::check::{RaftChecks, SafeMembership, Step, answered, heard, in_real_time, kept, reopened, shown, went_on};
+use crate::check::{
+    RaftChecks, SafeMembership, Step, answered, heard, in_real_time, kept, opening_ended, reopened, shown, stopped,
+    went_on,
+};
 use crate::disk::{Watch, WatchedDisk};
 use crate::history::History;
 #[cfg(test)]
@@ -28,7 +30,8 @@ use crate::schedule::{SHORT_CHOSEN_ID, SHORT_SESSION, Schedule, name};
 use crate::subject::Subject;
 use crate::tally::Tally;
 use crate::trace::{Lane, Trace};
-use crate::wrong::{Checked, Promise, Wrong};
+use crate::weather::{Between, Weather};
+use crate::wrong::{Checked, Wrong};
 
 pub(crate) struct World<C: Container> {
     pub(crate) schedule: Schedule,
@@ -66,7 +69,7 @@ pub(crate) struct Known<C: Container> {
     pub(crate) waiting: u64,
     /// Somebody changes who the members are, or what they remember.
     pub(crate) members_change: bool,
-    pub(crate) faults: Faults,
+    pub(crate) weather: Weather,
     openings: u64,
     leaders: BTreeMap<usize, u64>,
     /// The number of the session of each opening.
@@ -89,6 +92,8 @@ pub(crate) struct Slot<C: Container> {
     pub(crate) clock_ms: Arc<AtomicI64>,
     /// The version of its container is another one.
     pub(crate) version_ahead: u32,
+    /// Somebody took its seat, or tried to: it has to be given it again.
+    pub(crate) unseated: bool,
     index: u64,
 }
 
@@ -144,7 +149,7 @@ impl<C: Container> World<C> {
             going: true,
             waiting: 0,
             members_change: false,
-            faults: Faults::default(),
+            weather: Weather::default(),
             openings: 0,
             leaders: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -152,7 +157,8 @@ impl<C: Container> World<C> {
         let channel = MemoryChannel::seeded(schedule.seed);
         let world =
             World { subject, channel, trace, decided, alarm: Notify::new(), known: Mutex::new(known), schedule };
-        for node in 0..world.schedule.settings.nodes {
+        // One more, for a node that comes and goes: see [`FaultKind::Join`](crate::FaultKind::Join).
+        for node in 0..=world.schedule.settings.nodes {
             let disk = world.new_disk();
             // Wall clocks differ: nothing but the stamps for people may depend on them.
             let ahead = world.random(1000 + node as u64).below(7_200_000);
@@ -161,11 +167,12 @@ impl<C: Container> World<C> {
                 life: None,
                 opening: 0,
                 disk,
-                busy: true,
+                busy: node < world.schedule.settings.nodes,
                 stands_still: false,
                 excuses: BTreeSet::new(),
                 clock_ms: Arc::new(AtomicI64::new(ahead as i64)),
                 version_ahead: 0,
+                unseated: false,
                 index: 0,
             });
         }
@@ -242,6 +249,16 @@ impl<C: Container> World<C> {
         Process::clone(&known.slots[node].life.as_ref().expect("a node that is open lives").process)
     }
 
+    /// Puts something between nodes, to be lifted by its number.
+    pub(crate) fn put_between(&self, between: Between) -> u64 {
+        self.known().weather.put(between, &self.channel)
+    }
+
+    /// Lifts it.
+    pub(crate) fn lift(&self, number: u64) {
+        self.known().weather.lift(number, &self.channel);
+    }
+
     /// Those that are open.
     pub(crate) fn open_nodes(&self) -> Vec<usize> {
         let known = self.known();
@@ -277,13 +294,12 @@ impl<C: Container> World<C> {
                 Ok(Err(error)) => {
                     self.say(Lane::Node(node), format_args!("does not open: {error}"));
                     if self.known().slots[node].excuses.is_empty() {
-                        let what = format!("{} does not open: {error}", name(node));
-                        self.note(Wrong::new(Promise::Liveness, what));
+                        self.note(stopped(name(node), &error.to_string()));
                     }
                     return false;
                 }
                 Err(error) => {
-                    self.note(Wrong::new(Promise::HostileBytes, format!("{} does not open: {error}", name(node))));
+                    self.note(opening_ended(name(node), &error.to_string()));
                     return false;
                 }
             }
@@ -488,7 +504,7 @@ impl<C: Container> World<C> {
         let before = std::mem::replace(&mut slot.index, index);
         let checked =
             went_on(name(node), before, index).and_then(|()| shown(name(node), index, trail, &known.history.trails));
-        let stopped = status.stopped.filter(|_| slot.excuses.is_empty());
+        let by_itself = status.stopped.filter(|_| slot.excuses.is_empty());
         let leads = status.role == Role::Leader;
         let new_leader = leads && known.leaders.insert(node, status.term) != Some(status.term);
         if new_leader {
@@ -499,8 +515,8 @@ impl<C: Container> World<C> {
             self.say(Lane::Node(node), format_args!("leads term {}", status.term));
         }
         self.check(checked);
-        if let Some(why) = stopped {
-            self.note(Wrong::new(Promise::Liveness, format!("{} stopped by itself: {why}", name(node))));
+        if let Some(why) = by_itself {
+            self.note(stopped(name(node), &why));
         }
     }
 }
@@ -542,6 +558,7 @@ impl<C: Container> Known<C> {
             let own = lines.iter().filter(|line| line.id.term == vote.term);
             self.proposed.extend(own.map(|line| (member.clone(), line.clone())));
         }
+        shelf.handed += 1;
         shelf.present.take(noted);
         shelf.waiting.push_back(noted.clone());
         if let Noted::Committed(id) = noted {
@@ -633,8 +650,9 @@ impl<C: Container> Watch for DiskWatch<C> {
         let checked = {
             let mut known = world.known();
             known.tally.count("snapshot kept");
+            let committed = known.logs.committed.last().map(|line| line.id);
             let shelf = known.logs.shelves.get_mut(&self.disk).expect("each disk has its shelf");
-            let checked = shelf.member.as_ref().map_or(Ok(()), |member| kept(member, &shelf.present, taken));
+            let checked = shelf.member.as_ref().map_or(Ok(()), |member| kept(member, &shelf.present, taken, committed));
             shelf.present.snapshot = Some(taken.clone());
             shelf.durable.snapshot = Some(taken.clone());
             checked

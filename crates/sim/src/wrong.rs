@@ -30,7 +30,6 @@ pub enum Promise {
     Liveness,
     Invariant,
     Samples,
-    FaultHappens,
 }
 
 impl fmt::Display for Promise {
@@ -59,7 +58,6 @@ impl fmt::Display for Promise {
             Promise::Liveness => "after the faults, the cluster serves",
             Promise::Invariant => "the container's own invariant",
             Promise::Samples => "the container makes calls up",
-            Promise::FaultHappens => "a fault that was asked for happens",
         })
     }
 }

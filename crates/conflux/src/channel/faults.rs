@@ -58,10 +58,30 @@ impl Faults {
     }
 }
 
+/// How many messages met which fault so far: a fault that was set has happened once its number grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultCounts {
+    /// Lost to a partition or a cut.
+    pub blocked: u64,
+    /// Lost by chance.
+    pub lost: u64,
+    /// Delivered twice.
+    pub duplicated: u64,
+    /// Delivered with a bit flipped.
+    pub corrupted: u64,
+    /// Put on their way to arrive later.
+    pub delayed: u64,
+    /// Of those, on a link that was made slow.
+    pub slowed: u64,
+    /// Lost under way by a reset.
+    pub reset: u64,
+}
+
 /// The state of all links, and the messages that are on their way.
 pub(super) struct Weather {
     seed: u64,
     faults: Faults,
+    counts: FaultCounts,
     /// The groups each name was listed in; a name that is not here is in the group of the unlisted.
     groups: BTreeMap<Name, BTreeSet<usize>>,
     /// One-way cuts, as (from, to).
@@ -111,6 +131,7 @@ impl Weather {
         Weather {
             seed,
             faults: Faults::default(),
+            counts: FaultCounts::default(),
             groups: BTreeMap::new(),
             cuts: BTreeSet::new(),
             slow: BTreeMap::new(),
@@ -131,6 +152,10 @@ impl Weather {
 
     pub(super) fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
+    }
+
+    pub(super) fn counts(&self) -> FaultCounts {
+        self.counts
     }
 
     pub(super) fn partition<N: AsRef<str>>(&mut self, groups: &[&[N]]) {
@@ -155,11 +180,12 @@ impl Weather {
         let between = |flight: &Flight| {
             (&flight.from == one && &flight.to == other) || (&flight.from == other && &flight.to == one)
         };
-        let links = &mut self.links;
+        let (links, counts) = (&mut self.links, &mut self.counts);
         self.flights.retain(|_, flight| {
             let lost = between(flight);
             if lost {
                 landed(links, flight);
+                counts.reset += 1;
             }
             !lost
         });
@@ -191,6 +217,7 @@ impl Weather {
         }
         let slow = self.slow.get(&(flight.from.clone(), flight.to.clone())).copied().unwrap_or_default();
         if self.blocks(&flight.from, &flight.to) {
+            self.counts.blocked += 1;
             return Sent { frame: flight.frame, at_once: 0, under_way: 0 };
         }
         let seed = self.seed;
@@ -200,6 +227,7 @@ impl Weather {
             flying: 0,
         });
         if link.chance.happens(self.faults.loss) {
+            self.counts.lost += 1;
             return Sent { frame: flight.frame, at_once: 0, under_way: 0 };
         }
         if link.chance.happens(self.faults.corrupt) && !flight.frame.is_empty() {
@@ -207,8 +235,10 @@ impl Weather {
             let bit = link.chance.below(8 * bytes.len() as u64);
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
             flight.frame = bytes.into();
+            self.counts.corrupted += 1;
         }
         let copies = if link.chance.happens(self.faults.duplicate) { 2 } else { 1 };
+        self.counts.duplicated += copies - 1;
         let (mut at_once, mut under_way) = (0, 0);
         for _ in 0..copies {
             let due = now + slow + self.faults.delay(&mut link.chance);
@@ -216,6 +246,8 @@ impl Weather {
                 at_once += 1;
                 continue;
             }
+            self.counts.delayed += u64::from(due > now);
+            self.counts.slowed += u64::from(!slow.is_zero());
             let due = link.last_due.map_or(due, |last| last.max(due));
             link.last_due = Some(due);
             link.flying += 1;
@@ -241,6 +273,7 @@ impl Weather {
             if !self.blocks(&flight.from, &flight.to) {
                 return Some(flight);
             }
+            self.counts.blocked += 1;
         }
     }
 

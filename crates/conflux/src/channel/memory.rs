@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::faults::{Faults, Flight, Sent, Weather};
+use super::faults::{FaultCounts, Faults, Flight, Sent, Weather};
 use super::inbox::{Deliver, Inbox, InboxLimits};
 use super::{Attachment, Channel, ChannelError, Message, Name, Port, check_name};
 use crate::metrics::ChannelMetrics;
@@ -124,6 +124,11 @@ impl MemoryChannel {
             self.hub.pump();
         }
         self.hub.change(|weather| weather.set_faults(faults));
+    }
+
+    /// How many messages met which fault so far.
+    pub fn fault_counts(&self) -> FaultCounts {
+        self.hub.read().weather.counts()
     }
 
     /// Detach every node and let none attach again.

@@ -27,7 +27,7 @@ pub mod shared;
 pub mod tcp;
 pub mod websocket;
 
-pub use faults::Faults;
+pub use faults::{FaultCounts, Faults};
 pub use inbox::{Deliver, Inbox, InboxLimits};
 pub use memory::{Fate, MemoryChannel};
 pub use redis::RedisChannel;

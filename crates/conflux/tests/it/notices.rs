@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use crate::common::{Action, Method, Words, append, open, serving};
+use bytes::Bytes;
 use conflux::channel::{Attachment, Channel, ChannelError, Name, Port};
 use conflux::wire::{Frame, Kind, Limits, Role as FrameRole};
 use conflux::{

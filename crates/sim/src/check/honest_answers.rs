@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::{Claim, Fate};
-use crate::wrong::{Checked, Promise, Wrong};
+use crate::wrong::{Checked, Promise, Wrong, hold};
 
 /// What became of the calls, as far as the history goes.
 pub(crate) type Fates = BTreeMap<u64, BTreeSet<(Fate, u64)>>;
@@ -31,4 +31,10 @@ pub(crate) fn answered(tag: u64, claim: &Claim, fates: &Fates) -> Checked {
         Some(known) => format!("what is committed about it is {known:?}"),
     };
     Err(Wrong::new(promise, format!("call {tag} was told '{claim}', and {what}")))
+}
+
+/// It is said that nothing is known of a call; `decided` is what the history had said of it before that was asked.
+pub(crate) fn undecided(tag: u64, decided: bool) -> Checked {
+    hold!(HonestRejections, !decided, "call {tag} was decided, and whoever asked after that was told that it is open");
+    Ok(())
 }

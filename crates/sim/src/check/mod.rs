@@ -2,10 +2,15 @@
 //! promises at what callers, readers and listeners are told, against the history that came to be.
 
 mod election_safety;
+mod exact_validation;
 mod exactly_once;
 mod honest_answers;
+mod hostile_bytes;
 mod leader_completeness;
+mod liveness;
 mod log_matching;
+mod nothing_by_hand;
+mod one_history;
 mod one_vote;
 mod order_of_indexes;
 mod provisional;
@@ -17,8 +22,13 @@ mod state_machine_safety;
 mod subscriptions;
 mod whole_disks;
 
+pub(crate) use exact_validation::{Judged, comes_to_the_same, judged_on};
 pub(crate) use exactly_once::{ExactlyOnce, denied_and_done, out_of_order};
-pub(crate) use honest_answers::{Fates, answered};
+pub(crate) use honest_answers::{Fates, answered, undecided};
+pub(crate) use hostile_bytes::{no_panic, opening_ended, unreadable};
+pub(crate) use liveness::{BACK_WITHIN, WITHIN, has_its_part, stopped, stuck};
+pub(crate) use nothing_by_hand::{all_answered, late, waited_out};
+pub(crate) use one_history::{Stand, is_one, one_by_one};
 pub(crate) use one_vote::cast;
 pub(crate) use order_of_indexes::kept;
 pub(crate) use provisional::provisional;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use conflux::observe::{MemberId, Vote};
 
 use super::Step;
-use crate::logs::{Logs, Noted};
+use crate::logs::{Log, Noted};
 use crate::wrong::{Checked, hold};
 
 #[derive(Default)]
@@ -40,10 +40,9 @@ impl OneVote {
     }
 }
 
-/// Somebody sends a message that stands for a vote, as the one who casts it or as the one whom it is asked for.
-pub(crate) fn cast(logs: &Logs, name: &str, vote: &Vote) -> Checked {
-    let of_name = logs.shelves.values().filter(|shelf| shelf.member.as_ref().is_some_and(|(own, _)| **own == *name));
-    let is_durable = of_name.filter_map(|shelf| shelf.durable.vote.as_ref()).any(|durable| {
+/// The owner of a disk sends a message that stands for a vote, as the one who casts it or as the one whom it is asked for.
+pub(crate) fn cast(name: &str, disk: &Log, vote: &Vote) -> Checked {
+    let is_durable = disk.vote.as_ref().is_some_and(|durable| {
         // It may be told again, late, when the leader of its term is known already.
         let same = durable.term == vote.term && (durable.candidate == vote.candidate || durable.leads);
         durable.term > vote.term || same

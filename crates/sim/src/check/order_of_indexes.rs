@@ -1,5 +1,7 @@
-//! Purged <= snapshot <= committed <= last, and none of them goes back.
+//! Purged <= snapshot <= applied <= committed <= last, and none of them goes back. What is applied is what a node shows: see
+//! [`shown`](super::shown). A snapshot is of what was applied, and so of what is committed.
 
+use conflux::disk::EntryId;
 use conflux::observe::MemberId;
 
 use super::Step;
@@ -40,14 +42,19 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
     Ok(())
 }
 
-/// A snapshot is kept in place of the one before.
-pub(crate) fn kept(member: &MemberId, log: &Log, taken: &Taken) -> Checked {
+/// A snapshot is kept in place of the one before; `committed` is the last entry that is committed anywhere.
+pub(crate) fn kept(member: &MemberId, log: &Log, taken: &Taken, committed: Option<EntryId>) -> Checked {
     let before = log.snapshot.as_ref().and_then(|before| before.last);
     let (member, last) = (&member.0, taken.last);
     hold!(
         OrderOfIndexes,
         last >= before,
         "{member} keeps a snapshot up to {last:?} over a newer one, up to {before:?}"
+    );
+    hold!(
+        OrderOfIndexes,
+        last <= committed,
+        "{member} keeps a snapshot up to {last:?}, and what is committed ends at {committed:?}"
     );
     Ok(())
 }

@@ -1,14 +1,19 @@
 //! Each checker is able to fail: records that are doctored, so that one thing in them cannot be.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use conflux::disk::EntryId;
 use conflux::observe::{MemberId, Vote};
-use conflux::{Digest, Incarnation};
+use conflux::{
+    BatchId, CallNumber, Container, Context, Decision, Digest, Incarnation, Index, Role, SessionId, Verdict,
+};
 
+use super::exact_validation::Again;
 use super::*;
 use crate::logs::{Line, Shelf, Taken, Voters};
-use crate::observed::Trail;
+use crate::observed::{Observed, Tagged, Trail};
 use crate::record::{Claim, Fate, Heard, Listener, Try};
 use crate::wrong::Promise;
 
@@ -88,29 +93,28 @@ fn a_second_vote_in_one_term_and_a_term_that_goes_back() {
 
 #[test]
 fn a_vote_that_is_told_before_it_is_durable() {
-    let mut all = logs([("a", three())], Vec::new());
-    let told = |all: &Logs, term, candidate: &str| {
-        let vote = Vote { term, candidate: member(candidate), leads: false };
-        cast(all, "a", &vote).map_err(|wrong| wrong.promise)
+    let vote = |term, candidate: &str, leads| Vote { term, candidate: member(candidate), leads };
+    let told = |durable: Option<Vote>, term, candidate: &str| {
+        let disk = Log { vote: durable, ..Log::default() };
+        cast("a", &disk, &vote(term, candidate, false)).map_err(|wrong| wrong.promise)
     };
-    assert_eq!(check(&mut all, &[("a", vote(3, "b", false))]), Ok(()));
-    assert_eq!(told(&all, 3, "b"), Err(Promise::OneVote));
-    let shelf = all.shelves.get_mut(&0).expect("a");
-    shelf.durable = shelf.present.clone();
-    assert_eq!(told(&all, 3, "b"), Ok(()));
-    assert_eq!(told(&all, 3, "c"), Err(Promise::OneVote));
-    assert_eq!(told(&all, 4, "b"), Err(Promise::OneVote));
+    assert_eq!(told(None, 3, "b"), Err(Promise::OneVote));
+    let durable = || Some(vote(3, "b", false));
+    assert_eq!(told(durable(), 3, "b"), Ok(()));
+    assert_eq!(told(durable(), 3, "c"), Err(Promise::OneVote));
+    assert_eq!(told(durable(), 4, "b"), Err(Promise::OneVote));
     // It is heard late, when it is known who leads.
-    all.shelves.get_mut(&0).expect("a").durable.vote = Some(Vote { term: 3, candidate: member("c"), leads: true });
-    assert_eq!(told(&all, 3, "b"), Ok(()));
+    assert_eq!(told(Some(vote(3, "c", true)), 3, "b"), Ok(()));
 }
 
 #[test]
 fn an_older_snapshot_over_a_newer_one() {
     let taken = |index| Taken { last: Some(id(1, index)), voters: Vec::new() };
     let log = Log { snapshot: Some(taken(5)), ..Log::default() };
-    let keeps = |index| kept(&member("a"), &log, &taken(index)).map_err(|wrong| wrong.promise);
+    let keeps = |index| kept(&member("a"), &log, &taken(index), Some(id(1, 6))).map_err(|wrong| wrong.promise);
     assert_eq!((keeps(5), keeps(6), keeps(4)), (Ok(()), Ok(()), Err(Promise::OrderOfIndexes)));
+    // Of what is not committed.
+    assert_eq!(keeps(7), Err(Promise::OrderOfIndexes));
 }
 
 #[test]
@@ -198,7 +202,7 @@ fn a_disk_that_lost_what_it_had() {
     let durable = [three(), vec![line(1, 1)]].concat();
     let later = [durable.clone(), vec![line(1, 2)]].concat();
     let waiting = [Noted::Append(vec![line(1, 2)])].into();
-    let shelf = Shelf { member: None, present: log(later.clone()), durable: log(durable.clone()), waiting };
+    let shelf = Shelf { member: None, present: log(later.clone()), durable: log(durable.clone()), waiting, handed: 0 };
     for found in [durable, later] {
         assert_eq!(reopened("a", &shelf, &log(found)), Ok(()));
     }
@@ -301,4 +305,91 @@ fn a_gap_a_double_and_a_way_back() {
     }
     let other = Heard::Change { previous: 0, index: 1, tag: 8, state: trail(1) };
     assert_eq!(hear(&[began(), other]), Err(Promise::Subscriptions));
+}
+
+/// A container by its types only: here, what was said of calls is compared.
+struct Words;
+
+impl Container for Words {
+    type State = Vec<String>;
+    type Method = String;
+    type Action = String;
+    type Rejection = String;
+
+    fn initial(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn decide(&self, _: &Vec<String>, word: String, _: &Context<'_>) -> Result<Option<String>, String> {
+        Ok(Some(word))
+    }
+
+    fn reduce(&self, words: &mut Vec<String>, word: &String, _: &Context<'_>) {
+        words.push(word.clone());
+    }
+}
+
+#[test]
+fn a_call_that_was_judged_on_another_state() {
+    assert_eq!(judged_on(Index(4), trail(3), trail(3)), Ok(()));
+    let other = judged_on(Index(4), trail(2), trail(3)).map_err(|wrong| wrong.promise);
+    assert_eq!(other, Err(Promise::ExactValidation));
+    let tagged = |value: &str| Tagged { tag: 4, seen: trail(3), value: value.to_owned(), padding: 0 };
+    let action = |value: &str| Verdict::<Observed<Words>>::Action(Arc::new(tagged(value)));
+    let session = || SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 };
+    let comes = |said: &Verdict<Observed<Words>>, again: &[Again<Words>]| {
+        let judged = [Judged { session: session(), number: CallNumber(9), verdict: said }];
+        comes_to_the_same::<Words>(BatchId { term: 1, incarnation: Incarnation(1), counter: 1 }, &judged, again)
+            .map_err(|wrong| wrong.promise)
+    };
+    let broken = Err(Promise::ExactValidation);
+    assert_eq!(comes(&action("x"), &[Decision::Action(tagged("x"))]), Ok(()));
+    assert_eq!(comes(&action("x"), &[Decision::Action(tagged("y"))]), broken);
+    assert_eq!(comes(&action("x"), &[Decision::Nothing]), broken);
+    assert_eq!(comes(&Verdict::Nothing, &[Decision::Rejected(tagged("no"))]), broken);
+    assert_eq!(comes(&Verdict::Nothing, &[]), broken);
+}
+
+#[test]
+fn a_perform_that_is_not_answered_or_given_up_early() {
+    let second = Duration::from_secs(1);
+    let never = Claim::NeverProposed { reason: "no leader".into() };
+    let told = |claim: &Claim, after, full| waited_out(7, claim, after, second, full).map_err(|wrong| wrong.promise);
+    assert_eq!(told(&never, second, false), Ok(()));
+    assert_eq!(told(&never, second / 2, false), Err(Promise::NothingByHand));
+    // A node that has no room says so at once.
+    assert_eq!(told(&never, second / 2, true), Ok(()));
+    assert_eq!(told(&Claim::Conflict, second / 2, false), Ok(()));
+    assert_eq!(late(7, "answer", second).promise, Promise::NothingByHand);
+    assert_eq!(all_answered(0), Ok(()));
+    assert_eq!(all_answered(1).map_err(|wrong| wrong.promise), Err(Promise::NothingByHand));
+}
+
+#[test]
+fn a_call_that_is_said_to_be_open_and_was_decided() {
+    assert_eq!(undecided(7, false), Ok(()));
+    assert_eq!(undecided(7, true).map_err(|wrong| wrong.promise), Err(Promise::HonestRejections));
+}
+
+#[test]
+fn a_panic_and_bytes_that_cannot_be_read() {
+    assert_eq!(no_panic(&[]), Ok(()));
+    assert_eq!(no_panic(&["at".into()]).map_err(|wrong| wrong.promise), Err(Promise::HostileBytes));
+    assert_eq!(unreadable(id(1, 1), "it is cut").promise, Promise::HostileBytes);
+    assert_eq!(opening_ended("a", "it was cancelled").promise, Promise::HostileBytes);
+}
+
+#[test]
+fn a_node_that_ends_with_another_state_or_without_a_part() {
+    let stand = |index, length, digest| Stand { index, trail: trail(length), digest: Some(Digest(digest)) };
+    let ends = |shown| is_one("a", shown, stand(3, 3, 7)).map_err(|wrong| wrong.promise);
+    assert_eq!(ends(stand(3, 3, 7)), Ok(()));
+    for other in [stand(2, 3, 7), stand(3, 2, 7), stand(3, 3, 8), Stand { digest: None, ..stand(3, 3, 7) }] {
+        assert_eq!(ends(other), Err(Promise::OneHistory));
+    }
+    assert_eq!(one_by_one(trail(3), trail(2)).map_err(|wrong| wrong.promise), Err(Promise::OneHistory));
+    assert_eq!((has_its_part("a", Role::Leader), has_its_part("a", Role::Follower)), (Ok(()), Ok(())));
+    assert_eq!(has_its_part("a", Role::Learner).map_err(|wrong| wrong.promise), Err(Promise::Liveness));
+    assert_eq!(stuck("a does not serve", WITHIN, "").promise, Promise::Liveness);
+    assert_eq!(stopped("a", "its disk failed").promise, Promise::Liveness);
 }

@@ -1,0 +1,23 @@
+//! Promise 11: whatever bytes come, and whatever a container does, no task of a node panics, and what is committed can be
+//! read by all.
+
+use conflux::disk::EntryId;
+
+use crate::wrong::{Checked, Promise, Wrong, hold};
+
+/// Tasks of nodes panicked.
+pub(crate) fn no_panic(panics: &[String]) -> Checked {
+    let first = panics.first().map_or("", String::as_str);
+    hold!(HostileBytes, panics.is_empty(), "a task of a node panicked: {first}");
+    Ok(())
+}
+
+/// An entry is committed, and cannot be read.
+pub(crate) fn unreadable(entry: EntryId, why: &str) -> Wrong {
+    Wrong::new(Promise::HostileBytes, format!("entry {entry}: {why}"))
+}
+
+/// A node's opening ended in another way than by an answer.
+pub(crate) fn opening_ended(name: &str, how: &str) -> Wrong {
+    Wrong::new(Promise::HostileBytes, format!("{name} does not open: {how}"))
+}

@@ -1,0 +1,28 @@
+//! Promise 1, in the end: all nodes show the state that the history comes to, each with the same digest.
+
+use conflux::Digest;
+
+use crate::observed::Trail;
+use crate::wrong::{Checked, hold};
+
+/// Where a node is: its place, the way there, and what its state digests to, if that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stand {
+    pub(crate) index: u64,
+    pub(crate) trail: Trail,
+    pub(crate) digest: Option<Digest>,
+}
+
+/// What a node shows in the end, and what is committed.
+pub(crate) fn is_one(name: &str, shown: Stand, committed: Stand) -> Checked {
+    let said = |stand: Stand| format!("{}, {}, {:?}", stand.index, stand.trail, stand.digest);
+    let (node, history) = (said(shown), said(committed));
+    hold!(OneHistory, shown == committed, "in the end {name} is at {node}; what is committed comes to {history}");
+    Ok(())
+}
+
+/// Actions reduced one by one lead to one state, and as a batch to another.
+pub(crate) fn one_by_one(one: Trail, other: Trail) -> Checked {
+    hold!(OneHistory, one == other, "reduced one by one, actions lead to {one}, and as a batch to {other}");
+    Ok(())
+}
