@@ -1,4 +1,4 @@
-//! Every `select!` of the library and of the simulation begins with `biased;`: otherwise it asks, in an order that no seed
+//! Every `select!` of what is simulated, and of the simulation, begins with `biased;`: otherwise it asks, in an order that no seed
 //! decides. Clippy could forbid the macro, and not this one way of it.
 
 use std::fs;
@@ -8,7 +8,7 @@ use crate::examples::read;
 use crate::steps::Failure;
 
 /// Where one seed has to be one trace.
-const FOLDERS: [&str; 3] = ["crates/core", "crates/conflux", "crates/sim"];
+const FOLDERS: [&str; 4] = ["crates/core", "crates/conflux", "crates/script", "crates/sim"];
 
 pub(crate) fn check(root: &Path) -> Result<(), Failure> {
     let (mut count, mut found) = (0, Vec::new());

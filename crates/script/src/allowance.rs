@@ -1,5 +1,7 @@
 //! How much time the development check may take.
 
+#![expect(clippy::disallowed_methods, reason = "checking may take a part of real time")]
+
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

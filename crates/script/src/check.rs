@@ -22,6 +22,8 @@
 //!
 //! All of it stays within the time that a batch has. What was stopped by a limit is not run again.
 
+#![expect(clippy::disallowed_methods, reason = "the check says how long it took, and has a part of real time")]
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,7 @@
 //! A heap that threads share, one batch at a time.
 
+#![expect(clippy::disallowed_methods, reason = "a batch has a limit of real time")]
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! The watch over code that runs: remembers what limit it hit, and stops it; or only reports it.
 
+#![expect(clippy::disallowed_methods, reason = "a call has a limit of real time")]
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

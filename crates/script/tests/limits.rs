@@ -355,6 +355,7 @@ fn a_reducer_has_no_more_stack_behind_a_method_that_made_errors() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the limit is one of real time")]
 fn a_batch_of_loops_takes_one_limit_and_names_each() {
     let limit = Duration::from_millis(200);
     for check in [false, true] {

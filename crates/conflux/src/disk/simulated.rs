@@ -68,6 +68,7 @@ struct World {
     locks: BTreeSet<PathBuf>,
     machine: Option<String>,
     operations: u64,
+    failures: u64,
     failing: Option<(u64, Fault)>,
     room: Option<u64>,
     /// Called by the next crash.
@@ -114,6 +115,7 @@ impl SimulatedFiles {
             locks: BTreeSet::new(),
             machine: Some("simulated".into()),
             operations: 0,
+            failures: 0,
             failing: None,
             room: None,
             at_crash: None,
@@ -169,6 +171,12 @@ impl SimulatedFiles {
         self.lock_world().operations
     }
 
+    /// How many of them failed, because that was asked for or for want of room.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.lock_world().failures
+    }
+
     /// How many more bytes fit on the disk: files cannot grow by more.
     pub fn set_room(&self, bytes: u64) {
         self.lock_world().room = Some(bytes);
@@ -217,7 +225,10 @@ impl World {
             Some((nth, fault)) if nth == self.operations => {
                 self.failing = None;
                 match fault {
-                    Fault::Error(kind) => Err(io::Error::new(kind, "a fault was asked for")),
+                    Fault::Error(kind) => {
+                        self.failures += 1;
+                        Err(io::Error::new(kind, "a fault was asked for"))
+                    }
                     Fault::Crash(keep) => {
                         self.crash(keep);
                         Err(gone())
@@ -510,6 +521,7 @@ impl FileHandle for Handle {
             }
             let mut result = world.operate();
             if result.is_ok() && world.room.is_some_and(|room| room < growth) {
+                world.failures += 1;
                 result = Err(io::ErrorKind::StorageFull.into());
             }
             let count = match &result {
