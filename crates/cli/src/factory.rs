@@ -82,7 +82,10 @@ impl Factory for ScriptFactory {
 
     fn make(&self) -> Result<Arc<ScriptContainer>, Refusal> {
         let container = Arc::new(self.first.another().map_err(Refusal::new)?);
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&container));
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|container| container.strong_count() > 0);
+        made.push(Arc::downgrade(&container));
+        drop(made);
         Ok(container)
     }
 

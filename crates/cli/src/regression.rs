@@ -14,6 +14,7 @@ use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
 use crate::output::{say, tell};
 use crate::replay::{self, Found};
+use crate::shell::quoted_path;
 
 /// Writes a test into a directory, which is made: the incident, and what it has to come to. `check` is the command that runs
 /// it, but for its file.
@@ -67,7 +68,7 @@ pub(crate) fn write<F: Factory>(
         say!("wrote {}", kept.display())?;
     }
     say!("wrote {}: {} after index {}", test.display(), actions(&regression), regression.begin())?;
-    say!("now: {check} {}", test.display())?;
+    say!("now: {check} {}", quoted_path(&test))?;
     let Some(broken) = regression.broken() else { return Ok(Exit::Good) };
     let name = factory.name();
     tell!(
@@ -105,8 +106,8 @@ pub(crate) fn run<F: Factory>(factory: &F, path: &Path, test: &Regression) -> Re
         say!(
             "if that is meant: delete {}, and have it written again, by `replay {} ... --test {}`",
             path.display(),
-            incident.display(),
-            directory.display()
+            quoted_path(&incident),
+            quoted_path(directory)
         )?;
     }
     Ok(false)

@@ -102,6 +102,10 @@ pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> 
         None => Vec::new(),
     };
     drop(container);
+    if let Some(file) = &options.trace {
+        // What cannot be written is told now, and not after hours.
+        std::fs::write(file, "").map_err(|error| Refusal::of_file(file, &error))?;
+    }
     let mut simulation = check_each(move || factory.make().map_err(|refusal| refusal.to_string()))
         .seeds(options.seeds.clone())
         .length(options.seconds);
@@ -146,21 +150,20 @@ fn one<C: Container>(simulation: &Simulation<C>, seed: u64, options: &SimOptions
     let kept = options.keep.clone().unwrap_or_default();
     let looked = Looked { full: true, print: options.trace.is_none() };
     let run = simulation.run_one(seed, &kept, looked).map_err(Refusal::new)?;
-    if let Some(file) = &options.trace {
-        write_trace(&run, file)?;
-    }
-    let Run { wrong, actions, hash, simulated, .. } = run;
+    let Run { wrong, actions, hash, simulated, .. } = &run;
     let seconds = simulated.as_secs_f64();
-    match wrong {
+    let exit = match wrong {
         None => {
             say!("seed {seed} holds: {actions} actions in {seconds:.0} simulated seconds; trace {hash:016x}")?;
-            Ok(Exit::Good)
+            Exit::Good
         }
         Some(wrong) => {
             say!("seed {seed} breaks {wrong}; trace {hash:016x}")?;
-            Ok(Exit::BadLines)
+            Exit::BadLines
         }
-    }
+    };
+    write_trace(&run, options)?;
+    Ok(exit)
 }
 
 fn many<C: Container>(simulation: Simulation<C>, options: &SimOptions, again: &str) -> Result<Exit, Refusal> {
@@ -197,10 +200,8 @@ fn many<C: Container>(simulation: Simulation<C>, options: &SimOptions, again: &s
             Ok(Exit::BadLines)
         }
         Err(Failed::Broken(broken)) => {
-            if let Some(file) = &options.trace {
-                write_trace(&broken.run, file)?;
-            }
             say!("{broken}\nTo run it again:\n  {}", command(&broken, options, again))?;
+            write_trace(&broken.run, options)?;
             Ok(Exit::BadLines)
         }
     }
@@ -232,7 +233,8 @@ fn with_options(options: &SimOptions) -> String {
     command
 }
 
-fn write_trace(run: &Run, file: &Path) -> Result<(), Refusal> {
+fn write_trace(run: &Run, options: &SimOptions) -> Result<(), Refusal> {
+    let Some(file) = &options.trace else { return Ok(()) };
     let view = run.view.as_deref().unwrap_or_default();
     std::fs::write(file, view).map_err(|error| Refusal::of_file(file, &error))
 }

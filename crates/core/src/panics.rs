@@ -26,8 +26,11 @@ pub fn note(info: &PanicHookInfo<'_>) -> bool {
     true
 }
 
-/// Runs a container's code; a panic is its failure.
-pub(crate) fn caught<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Failure> {
+/// Runs a container's code; a panic is its failure, and tells the place where a hook [notes](note) it.
+///
+/// # Errors
+/// When it panics.
+pub fn caught<T>(what: &str, run: impl FnOnce() -> T) -> Result<T, Failure> {
     let before = CATCHING.replace(true);
     let ended = catch_unwind(AssertUnwindSafe(run));
     CATCHING.set(before);

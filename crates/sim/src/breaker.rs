@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use conflux::channel::{FaultCounts, Faults};
 use conflux::disk::Keep;
-use conflux::{Container, Random, Role};
+use conflux::{Batch, Container, Random, Record, Role};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::{Fault, FaultKind};
+use crate::observed::Observed;
 use crate::schedule::{name, pick};
 use crate::trace::Lane;
 use crate::weather::Between;
-use crate::world::{Life, Medium, SlotDisk, World, files_of};
+use crate::world::{Excuse, Life, Medium, SlotDisk, World, files_of};
 
 /// The task that does all that the schedule says, when it says so.
 pub(crate) async fn break_all<C: Container>(world: Arc<World<C>>) {
@@ -78,7 +80,7 @@ async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         return false;
     }
     // Whoever joined is on one of the sides, too.
-    let nodes = 0..=world.schedule.settings.nodes;
+    let nodes = 0..=guest(world);
     let random = &mut Random::new(fault.seed);
     let mut sides: [Vec<&'static str>; 2] = Default::default();
     match fault.kind {
@@ -110,6 +112,11 @@ async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
             Between::Parted(sides.into())
         }
     };
+    // Whoever has joined is not there always.
+    let apart = match &between {
+        Between::Parted(sides) => sides.iter().all(|side| side.iter().any(|one| *one != name(guest(world)))),
+        _ => true,
+    };
     let before = world.channel.fault_counts();
     let number = world.put_between(between);
     sleep(fault.lasts).await;
@@ -118,8 +125,13 @@ async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     let FaultCounts { blocked, slowed, .. } = world.channel.fault_counts();
     match fault.kind {
         FaultKind::SlowLink => slowed > before.slowed,
-        _ => blocked > before.blocked,
+        _ => blocked > before.blocked && apart,
     }
+}
+
+/// The place of whoever joins, and goes again.
+fn guest<C: Container>(world: &World<C>) -> usize {
+    world.schedule.settings.nodes
 }
 
 /// A connection breaks in the middle of what it carries.
@@ -182,7 +194,7 @@ async fn seize_when_free<C: Container>(world: &World<C>, node: usize) -> Life {
 }
 
 /// Lets a node stop by itself, or not open, for a reason.
-fn excuse<C: Container>(world: &World<C>, node: usize, why: &'static str) {
+fn excuse<C: Container>(world: &World<C>, node: usize, why: Excuse) {
     world.known().slots[node].excuses.insert(why);
 }
 
@@ -208,6 +220,10 @@ async fn kill_for<C: Container>(world: &Arc<World<C>>, fault: &Fault, keep: Keep
 async fn kill_all<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     announce(world, fault);
     let seized: Vec<_> = world.open_nodes().into_iter().filter_map(|node| Some((node, seize(world, node)?))).collect();
+    let all = world.known().slots.iter().enumerate().all(|(node, slot)| {
+        // Whoever is down, and not about to open, has no power anyway.
+        seized.iter().any(|(seized, _)| *seized == node) || (slot.node.is_none() && !slot.busy)
+    });
     for (node, life) in &seized {
         kill(world, *node, life, fault.keep);
     }
@@ -215,7 +231,7 @@ async fn kill_all<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     for (node, _) in &seized {
         world.open(*node).await;
     }
-    seized.len() > 1 || world.schedule.settings.nodes == 1
+    all && !seized.is_empty()
 }
 
 /// Waits until a process has died by itself. `false` when it does not, in time.
@@ -270,10 +286,7 @@ async fn close_for<C: Container>(world: &Arc<World<C>>, node: usize, lasts: Dura
         return false;
     }
     world.say(Lane::Node(node), format_args!("is closed"));
-    let closed = world.known().slots[node].node.take();
-    if let Some(closed) = closed {
-        closed.close().await;
-    }
+    close(world, node).await;
     sleep(lasts).await;
     world.open(node).await;
     true
@@ -285,7 +298,7 @@ async fn roll<C: Container>(world: &Arc<World<C>>) -> bool {
         rolled += usize::from(close_for(world, node, Duration::from_millis(50)).await);
         sleep(Duration::from_millis(300)).await;
     }
-    rolled > 0
+    rolled == world.schedule.settings.nodes
 }
 
 async fn pause<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
@@ -310,7 +323,7 @@ async fn fail_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     let Medium::Files(files, _) = medium else { return false };
     let Some(life) = seize(world, fault.node) else { return false };
     announce(world, fault);
-    excuse(world, fault.node, "disk");
+    excuse(world, fault.node, Excuse::Disk);
     let before = files.failures();
     match fault.kind {
         FaultKind::DiskFull => files.set_room(Random::new(fault.seed).below(2000)),
@@ -331,11 +344,11 @@ async fn fail_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     if failed {
         kill(world, fault.node, &life, Keep::Everything);
         sleep(fault.lasts).await;
-        world.known().slots[fault.node].excuses.remove("disk");
+        world.known().slots[fault.node].excuses.remove(&Excuse::Disk);
         world.open(fault.node).await;
     } else {
         let mut known = world.known();
-        known.slots[fault.node].excuses.remove("disk");
+        known.slots[fault.node].excuses.remove(&Excuse::Disk);
         known.slots[fault.node].busy = false;
     }
     failed
@@ -347,21 +360,26 @@ async fn slow_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     announce(world, fault);
     let written = || {
         let known = world.known();
-        known.logs.shelves[&known.slots[fault.node].disk.number].handed
+        let number = known.slots[fault.node].disk.number;
+        (number, known.logs.shelves[&number].handed)
     };
-    let before = written();
-    disk.set_latency(Duration::from_millis((fault.strength * 200.0) as u64));
+    let (number, before) = written();
+    let usual = world.schedule.settings.disk_latency;
+    disk.set_latency(usual + Duration::from_millis(1 + (fault.strength * 200.0) as u64));
     sleep(fault.lasts).await;
-    disk.set_latency(world.schedule.settings.disk_latency);
-    written() > before
+    disk.set_latency(usual);
+    let (same, after) = written();
+    number == same && after > before
 }
 
 fn jump<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     announce(world, fault);
     let year_ms = 365 * 24 * 3_600_000;
     let by = Random::new(fault.seed).below(2 * year_ms) as i64 - year_ms as i64;
-    world.known().slots[fault.node].clock_ms.store(by, std::sync::atomic::Ordering::Relaxed);
-    true
+    let known = world.known();
+    let slot = &known.slots[fault.node];
+    slot.clock_ms.store(by, std::sync::atomic::Ordering::Relaxed);
+    slot.node.is_some()
 }
 
 async fn transfer<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
@@ -370,37 +388,55 @@ async fn transfer<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     node.transfer_leadership(None).await.is_ok()
 }
 
-/// A node of another release is started on the data of one.
+/// A node of another release is started: on the data of one, which it must not go on with, or as one that comes to the
+/// cluster's door, where it must not be let in.
 async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     // Alone, before there is a cluster, it would found one of that version.
-    if world.known().logs.committed.is_empty() || seize(world, fault.node).is_none() {
+    if world.known().logs.committed.is_empty() {
+        return false;
+    }
+    let comes = Random::new(fault.seed).below(2) == 0;
+    let node = if comes { guest(world) } else { fault.node };
+    if comes {
+        // Whoever joins may be there.
+        if std::mem::replace(&mut world.known().slots[node].busy, true) {
+            return false;
+        }
+        put_in(world, node, world.new_disk());
+    } else if seize(world, node).is_none() {
         return false;
     }
     announce(world, fault);
-    let closed = world.known().slots[fault.node].node.take();
-    if let Some(closed) = closed {
-        closed.close().await;
-    }
-    excuse(world, fault.node, "version");
-    world.known().slots[fault.node].version_ahead = 1;
-    let opened = world.open(fault.node).await;
-    if opened {
-        world.count("another version at the door");
-    }
-    world.known().slots[fault.node].busy = true;
+    close(world, node).await;
+    excuse(world, node, Excuse::Version);
+    world.known().slots[node].version_ahead = 1;
+    let opened = world.open(node).await;
+    world.known().slots[node].busy = true;
     sleep(fault.lasts).await;
-    let closed = world.known().slots[fault.node].node.take();
-    if let Some(closed) = closed {
-        closed.close().await;
-    }
+    close(world, node).await;
     {
         let mut known = world.known();
-        let slot = &mut known.slots[fault.node];
-        slot.excuses.remove("version");
+        let slot = &mut known.slots[node];
+        slot.excuses.remove(&Excuse::Version);
         slot.version_ahead = 0;
+        slot.busy = !comes;
     }
-    world.open(fault.node).await;
+    if comes {
+        if opened {
+            world.count("another version at the door");
+        }
+        return opened;
+    }
+    world.open(node).await;
     true
+}
+
+/// Closes a node, if it is open.
+async fn close<C: Container>(world: &World<C>, node: usize) {
+    let closed = world.known().slots[node].node.take();
+    if let Some(closed) = closed {
+        closed.close().await;
+    }
 }
 
 /// Does something to the members, unless somebody else does. Where it takes a memory away, a majority keeps theirs.
@@ -449,7 +485,7 @@ async fn interrupt<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     *life.death.keep.lock().unwrap_or_else(PoisonError::into_inner) = fault.keep;
     life.process.kill_after(fault.nth);
     if dies(&world, leader, &life).await {
-        let interrupted = !changing.is_finished();
+        let interrupted = !changing.is_finished() && is_changing(&world, leader);
         sleep(fault.lasts).await;
         world.open(leader).await;
         let _ = changing.await;
@@ -461,9 +497,21 @@ async fn interrupt<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     false
 }
 
+/// Whether a change of members is in a node's log, and not committed.
+fn is_changing<C: Container>(world: &World<C>, node: usize) -> bool {
+    let known = world.known();
+    let log = &known.logs.shelves[&known.slots[node].disk.number].present;
+    let open = log.lines.iter().filter(|line| known.logs.committed_at(line.id.index).is_none());
+    let changes = |bytes: &Bytes| {
+        let batch = Batch::<Observed<C>>::decode(bytes);
+        batch.is_ok_and(|batch| batch.records.iter().any(|record| matches!(record, Record::Roster(_))))
+    };
+    open.into_iter().any(|line| line.voters.is_some() || line.batch.as_ref().is_some_and(changes))
+}
+
 async fn replace<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     let Some((node, _)) = world.node(fault.other) else { return false };
-    excuse(&world, fault.node, "removed");
+    excuse(&world, fault.node, Excuse::Removed);
     world.known().slots[fault.node].unseated = true;
     let removed = node.remove_member(name(fault.node)).await;
     drop(node);
@@ -483,8 +531,11 @@ async fn join<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     if world.known().logs.committed.is_empty() {
         return false;
     }
-    let guest = world.schedule.settings.nodes;
-    world.known().slots[guest].busy = true;
+    let guest = guest(&world);
+    // Another version may be at the door.
+    if std::mem::replace(&mut world.known().slots[guest].busy, true) {
+        return false;
+    }
     put_in(&world, guest, world.new_disk());
     world.open(guest).await;
     let seated = match world.node(fault.other) {
@@ -495,7 +546,7 @@ async fn join<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
         world.say(Lane::World, format_args!("{} votes", name(guest)));
     }
     sleep(fault.lasts).await;
-    excuse(&world, guest, "removed");
+    excuse(&world, guest, Excuse::Removed);
     loop {
         let open = world.open_nodes().into_iter().find(|node| *node != guest);
         if let Some((node, _)) = open.and_then(|node| world.node(node))
@@ -522,6 +573,7 @@ async fn fresh<C: Container>(world: &Arc<World<C>>, node: usize, keep: Keep) {
 
 /// Gives a node that is down another disk. Whatever was wrong was so with the one before.
 fn put_in<C: Container>(world: &World<C>, node: usize, disk: SlotDisk) {
+    world.count_losses(node);
     let mut known = world.known();
     known.slots[node].disk = disk;
     known.slots[node].excuses.clear();
@@ -536,7 +588,7 @@ async fn wipe<C: Container>(world: Arc<World<C>>, fault: Fault, comes_back: bool
     reseat(&world, fault.node).await;
     // Whoever has its seat now, the disk of the one before is put in once more, for a while.
     let life = seize_when_free(&world, fault.node).await;
-    excuse(&world, fault.node, "an old disk");
+    excuse(&world, fault.node, Excuse::Removed);
     kill(&world, fault.node, &life, Keep::Everything);
     let new = std::mem::replace(&mut world.known().slots[fault.node].disk, old);
     let opened = world.open(fault.node).await;
@@ -580,7 +632,7 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         world.say(Lane::Node(fault.node), format_args!("bit {bit} of {} flips", file.display()));
         files.set_content(&file, content);
     }
-    excuse(world, fault.node, "damage");
+    excuse(world, fault.node, Excuse::Damage);
     sleep(fault.lasts).await;
     if world.open(fault.node).await {
         // A snapshot is checked as it is read: perhaps later.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conflux::process::Process;
-use conflux::{Asked, Container, Performed, Prediction, Random, Started};
+use conflux::{Asked, Container, Performed, Prediction, Random, Role, Started};
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::check::{late, linearizable, provisional, shown, undecided, waited_out};
+use crate::check::{Given, late, linearizable, provisional, shown, undecided, waited_out};
 use crate::observed::{Observed, Tagged, Trail};
 use crate::record::Claim;
-use crate::schedule::{Ask, Deed, IN_FLIGHT_MANY, RETRY_MAX, Timed, chance, name, pick};
+use crate::schedule::{Ask, Deed, HUGE, RETRY_MAX, Timed, chance, name, pick};
 use crate::trace::Lane;
 use crate::world::World;
 
@@ -93,10 +93,7 @@ impl<C: Container> Call<C> {
             wish = wish.request_id(id.as_str());
         }
         drop(node);
-        if self.method.padding > 1 << 15 {
-            world.count("huge-call");
-        }
-        let number = world.began(self.method.tag, self.node, opening, self.chosen.clone());
+        let number = world.began(&self.method, self.node, opening, self.chosen.clone());
         let process = world.process(self.node);
         match self.deed {
             Deed::Propose => {
@@ -137,6 +134,22 @@ impl<C: Container> Call<C> {
         self.world.stopped_waiting();
     }
 
+    /// How a try stands now.
+    fn given(&self, number: usize) -> Given {
+        let settings = &self.world.schedule.settings;
+        let known = self.world.known();
+        let (one, slot) = (&known.tries[number], &known.slots[self.node]);
+        let of_opening = slot.node.as_ref().filter(|_| slot.opening == one.opening);
+        let dead = slot.life.as_ref().is_none_or(|life| life.process.is_dead());
+        Given {
+            after: Duration::from_micros(self.world.trace.now() - one.began),
+            patience: self.patience,
+            chosen: self.chosen.is_some(),
+            sessions_expire: settings.short_sessions,
+            node_ended: dead || of_opening.is_none_or(|node| node.status().role == Role::Stopped),
+        }
+    }
+
     async fn wait(self, number: usize, process: Process, started: Started<Observed<C>>) {
         match answer_within(&self.world, self.node, self.patience, started).await {
             Some(answer) => self.answered(number, &answer),
@@ -157,9 +170,11 @@ impl<C: Container> Call<C> {
 
     fn answered(mut self, number: usize, answer: &Performed<Observed<C>>) {
         let claim = Claim::of::<C>(answer);
-        let after = Duration::from_micros(self.world.trace.now() - self.world.known().tries[number].began);
-        let full = self.world.schedule.settings.in_flight_max < IN_FLIGHT_MANY;
-        self.world.check(waited_out(number, &claim, after, self.patience, full));
+        let given = self.given(number);
+        self.world.check(waited_out(number, &claim, given));
+        if self.method.padding > HUGE && matches!(claim, Claim::Decided { .. }) {
+            self.world.count("huge-call");
+        }
         let question = claim.question();
         let never = matches!(claim, Claim::NeverProposed { .. });
         self.world.told(number, self.method.tag, claim);
@@ -193,7 +208,7 @@ impl<C: Container> Call<C> {
     }
 }
 
-/// What comes of something by its deadline. A node that stands still, or whose disk takes its time, may be late by as much.
+/// What comes of something by its deadline. A node that stands still may be late by as much.
 async fn answer_within<C: Container, T>(
     world: &World<C>,
     node: usize,

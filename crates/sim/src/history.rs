@@ -1,15 +1,16 @@
 //! The history that came to be: the committed log, gone through once more beside the cluster. Each method is run again on
 //! the state before its batch (promise 2), and every state is asked for the container's own invariant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conflux::container::holds;
 use conflux::{
-    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Origin, Outcome, Record, SessionId, SessionKey,
-    Store, Verdict,
+    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Digest, Origin, Outcome, Payload, Record,
+    SessionId, SessionKey, Store, Verdict,
 };
 
-use crate::check::{ExactlyOnce, Fates, Judged, comes_to_the_same, judged_on, one_by_one, unreadable};
+use crate::check::{ExactlyOnce, Fates, Judged, comes_to_the_same, judged_on, one_by_one, unreadable, what_was_asked};
 use crate::logs::Line;
 use crate::observed::{Marked, Observed, Tagged, Trail};
 use crate::record::Fate;
@@ -25,6 +26,8 @@ pub(crate) struct History<C: Container> {
     /// What became of the calls.
     pub(crate) fates: Fates,
     pub(crate) once: ExactlyOnce,
+    /// What each call was asked for as.
+    pub(crate) asked: BTreeMap<u64, Digest>,
     pub(crate) batches: Batches,
 }
 
@@ -45,6 +48,7 @@ impl<C: Container> History<C> {
             actions: Vec::new(),
             fates: Fates::default(),
             once: ExactlyOnce::default(),
+            asked: BTreeMap::new(),
             batches: Batches::default(),
         }
     }
@@ -135,6 +139,7 @@ impl<C: Container> History<C> {
                 let what = format!("batch {id} has call {} of {session:?}, which no leader decided", number.0);
                 return Err(Wrong::new(Promise::ExactValidation, what));
             };
+            what_was_asked(method.tag, self.asked.get(&method.tag).copied(), method.value.digest().ok())?;
             let origin = Origin { node: session.node.clone(), session: session.clone(), number: *number };
             calls.push(Call { method, origin });
             judged.push(Judged { session, number: *number, verdict });

@@ -6,11 +6,12 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use conflux::{Container, Role};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::check::{
-    BACK_WITHIN, Stand, WITHIN, all_answered, cast, denied_and_done, has_its_part, heard_all, is_one, no_panic,
-    out_of_order, stuck,
+    BACK_WITHIN, Stand, WITHIN, all_answered, denied_and_done, has_its_part, heard_all, is_one, no_panic, out_of_order,
+    stuck,
 };
 use crate::record::Claim;
 use crate::schedule::{Schedule, chance, name};
@@ -50,8 +51,15 @@ pub struct Looked {
 }
 
 thread_local! {
-    /// Panics of the nodes' own tasks on this thread, which tokio would swallow; `None` where nothing is simulated.
-    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// Panics of tasks on this thread, which tokio would swallow; `None` where nothing is simulated.
+    static PANICS: RefCell<Option<Panics>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Panics {
+    all: Vec<String>,
+    /// Rung at the first.
+    alarm: Option<Arc<Notify>>,
 }
 
 fn catch_panics() {
@@ -65,7 +73,10 @@ fn catch_panics() {
                     // A method or reducer that panics fails its call.
                     && !conflux::panics::note(info)
                 {
-                    panics.push(info.to_string());
+                    panics.all.push(info.to_string());
+                    if let Some(alarm) = &panics.alarm {
+                        alarm.notify_one();
+                    }
                 }
                 panics.is_some()
             });
@@ -89,7 +100,7 @@ pub(crate) fn run_and_look<C: Container, R>(
     look: impl FnOnce(&World<C>) -> R,
 ) -> Result<(Run, R), String> {
     catch_panics();
-    PANICS.set(Some(Vec::new()));
+    PANICS.set(Some(Panics::default()));
     conflux::seed_thread(schedule.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| format!("there is no runtime: {error}"))?;
@@ -97,6 +108,11 @@ pub(crate) fn run_and_look<C: Container, R>(
         let begun = Instant::now();
         let trace = Trace::new(looked.full, looked.print);
         let world = World::new(schedule.clone(), subject.clone(), trace)?;
+        PANICS.with_borrow_mut(|panics| {
+            if let Some(panics) = panics {
+                panics.alarm = Some(world.alarm.clone());
+            }
+        });
         let whole = schedule.settings.length + Duration::from_secs(600);
         // A run that goes on for ever is one that hangs.
         match timeout(whole, live(&world, looked)).await {
@@ -104,6 +120,9 @@ pub(crate) fn run_and_look<C: Container, R>(
             Ok(Err(wrong)) => world.note(wrong),
             Err(_) => world.note(Wrong::new(Promise::Liveness, "the run does not end")),
         }
+        let panics = PANICS.with_borrow(|panics| panics.as_ref().map(|panics| panics.all.clone())).unwrap_or_default();
+        world.check(no_panic(&panics));
+        (0..=schedule.settings.nodes).for_each(|node| world.count_losses(node));
         let wrong = world.known().wrong.clone();
         let (tally, actions) = {
             let known = world.known();
@@ -124,9 +143,10 @@ pub(crate) fn run_and_look<C: Container, R>(
         Ok::<_, String>((run, look(&world)))
     });
     drop(runtime);
+    // As the runtime ends, tasks are dropped, and may panic once more.
     let panics = PANICS.take().unwrap_or_default();
     let (mut run, seen) = report?;
-    if let Err(wrong) = no_panic(&panics) {
+    if let Err(wrong) = no_panic(&panics.all) {
         run.wrong.get_or_insert(wrong);
     }
     Ok((run, seen))
@@ -145,11 +165,7 @@ async fn live<C: Container>(world: &Arc<World<C>>, looked: Looked) -> Result<(),
             world.say(Lane::Network, format_args!("{from} to {to}: {what}, {fate:?}"));
         }
         if let Some(vote) = conflux::observe::cast_vote(frame) {
-            let checked = {
-                let known = world.known();
-                let slot = (0..known.slots.len()).find(|slot| *name(*slot) == **from).expect("only nodes send");
-                cast(from, &known.logs.shelves[&known.slots[slot].disk.number].durable, &vote)
-            };
+            let checked = world.known().cast(from, &vote);
             world.check(checked);
         }
     });
@@ -304,7 +320,7 @@ async fn serves<C: Container>(
     let tag = (1 << 40) + 2 * number;
     let Some(method) = callers::method(world, tag, 0, &mut world.random(9_000_000 + number)) else { return true };
     let opening = world.known().slots[at].opening;
-    let number = world.began(tag, at, opening, None);
+    let number = world.began(&method, at, opening, None);
     let answer = node.perform(method).timeout(Duration::from_secs(2)).await;
     let claim = Claim::of::<C>(&answer);
     let decided = matches!(claim, Claim::Decided { .. });

@@ -37,8 +37,10 @@ pub(crate) const SHORT_SESSION: Duration = Duration::from_secs(8);
 pub(crate) const SHORT_CHOSEN_ID: Duration = Duration::from_secs(14);
 /// No id is tried again later than this after its first try.
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(6);
-/// More calls under way at a node than a run has.
-pub(crate) const IN_FLIGHT_MANY: usize = 65_536;
+/// A call of more bytes is a huge one.
+pub(crate) const HUGE: u32 = 1 << 15;
+/// So many performs a minute there are at least.
+const PERFORMS_MIN: usize = 1_300;
 /// More actions than a run has: a subscriber that is reset all the same met a snapshot.
 pub(crate) const HISTORY_LONG: usize = 65_536;
 
@@ -98,6 +100,12 @@ pub enum Deed {
     Read,
     /// Looks at the provisional state.
     Look,
+}
+
+impl Deed {
+    fn performs(self) -> bool {
+        matches!(self, Deed::Perform | Deed::Propose | Deed::Drop)
+    }
 }
 
 /// Somebody wants something.
@@ -212,7 +220,7 @@ fn draw_settings(seed: u64, wanted: &Wanted, random: &mut Random) -> Settings {
         history: if snapshots { HISTORY_LONG } else { pick(random, &[0, 4, 64, HISTORY_LONG]) },
         short_sessions,
         digest_every: if chance(random, 60) { 1 + random.below(20) } else { 1000 },
-        in_flight_max: pick(random, &[IN_FLIGHT_MANY, IN_FLIGHT_MANY, IN_FLIGHT_MANY, 8]),
+        in_flight_max: pick(random, &[65_536, 65_536, 65_536, 8]),
         ballast: pick(random, &[0, 0, 0, 600 * 1024]),
         election_ms,
         heartbeat_ms,
@@ -301,7 +309,27 @@ fn draw_asks(settings: &Settings, random: &mut Random) -> Vec<Timed<Ask>> {
             asks.push(Timed { number: asks.len(), at: Duration::from_millis(at), what: ask });
         }
     }
+    fill(&mut asks, settings, random);
     asks
+}
+
+/// Puts performs between what there is, where it is little.
+fn fill(asks: &mut Vec<Timed<Ask>>, settings: &Settings, random: &mut Random) {
+    let performs = |asks: &[Timed<Ask>]| asks.iter().filter(|ask| ask.what.deed.performs()).count();
+    let wanted = PERFORMS_MIN * settings.length.as_millis() as usize / 60_000;
+    let there = asks.len();
+    for _ in performs(asks)..wanted {
+        if there == 0 {
+            break;
+        }
+        // At a moment at which somebody asks for something anyway: whoever is silent on purpose stays so.
+        let like = asks[random.below(there as u64) as usize].clone();
+        let node = random.below(settings.nodes as u64) as usize;
+        let what = Ask { node, deed: Deed::Perform, padding: 0, seed: random.next_u64(), ..like.what };
+        asks.push(Timed { number: 0, at: like.at, what });
+    }
+    asks.sort_by_key(|ask| ask.at);
+    asks.iter_mut().enumerate().for_each(|(number, ask)| ask.number = number);
 }
 
 /// Numbers, in ranges where they follow each other. Written `0-3,7`.

@@ -284,7 +284,7 @@ fn is_linearizable(intervals: &[Interval]) -> bool {
     tester.is_consistent()
 }
 
-/// As many as the search can look at; they overlap those before and after.
+/// As many as the search can look at; of each three windows it looks at one.
 const WINDOW: usize = 24;
 
 #[test]

@@ -224,15 +224,14 @@ impl<C: Container> Simulation<C> {
         #[expect(clippy::disallowed_methods, reason = "seeds beside each other; each has its thread for itself")]
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
-                let thread = std::thread::Builder::new().stack_size(8 << 20);
-                thread.spawn_scoped(scope, work).expect("the operating system gives threads");
+                thread_of_its_own().spawn_scoped(scope, work).expect("the operating system gives threads");
             }
         });
         let mut passed = passed.into_inner().unwrap_or_else(PoisonError::into_inner);
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((seed, Ok(wrong))) => {
                 (self.progress)(&Progress::Broken { seed, wrong: wrong.clone() });
-                Err(Failed::Broken(Box::new(self.shrunk(seed, wrong))))
+                Err(Failed::Broken(Box::new(on_its_own_thread(|| self.shrunk(seed, wrong)))))
             }
             Some((_, Err(error))) => Err(Failed::Unusable(error)),
             None => {
@@ -248,7 +247,8 @@ impl<C: Container> Simulation<C> {
     /// # Errors
     /// When there is nothing to simulate.
     pub fn run_one(&self, seed: u64, kept: &Kept, looked: Looked) -> Result<Run, String> {
-        run(&Schedule::draw(seed, &self.wanted).keep(kept), &self.subject, looked)
+        let schedule = Schedule::draw(seed, &self.wanted).keep(kept);
+        on_its_own_thread(|| run(&schedule, &self.subject, looked))
     }
 
     /// Runs what a failure named, with all that happens.
@@ -288,6 +288,20 @@ impl<C: Container> Simulation<C> {
     }
 }
 
+/// With room for what a container of a user's does, wherever it is called from: what broke on one thread must not overflow
+/// another one as it is repeated.
+fn thread_of_its_own() -> std::thread::Builder {
+    std::thread::Builder::new().stack_size(8 << 20)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only thread that does anything")]
+fn on_its_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let thread = thread_of_its_own().spawn_scoped(scope, work).expect("the operating system gives threads");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Passed { seeds, tally, actions, simulated, missing } = self;
@@ -304,6 +318,10 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Broken { seed, wrong, schedule, run, .. } = self;
         writeln!(f, "seed {seed} breaks {wrong}")?;
+        if run.wrong.is_none() {
+            let why = "run again, it did not: something besides the seed has a say, a clock of the container's perhaps";
+            return writeln!(f, "{why}");
+        }
         let (nodes, asks) = (schedule.settings.nodes, schedule.asks.len());
         writeln!(
             f,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use conflux::container::sampled;
+use conflux::panics::caught;
 use conflux::{Container, Random};
 
 use crate::wrong::{Promise, Wrong};
@@ -39,9 +40,12 @@ impl<C: Container> Subject<C> {
 
     /// A call, drawn; `None` when there is nothing to call this time.
     pub(crate) fn call(&self, container: &C, random: &mut Random) -> Result<Option<C::Method>, Wrong> {
+        let broken = |error: String| Wrong::new(Promise::Samples, error);
         match &self.draw {
-            Some(draw) => Ok(Some(draw(random))),
-            None => sampled(container, random).map_err(|error| Wrong::new(Promise::Samples, error)),
+            Some(draw) => {
+                caught("drawing a call", || draw(random)).map(Some).map_err(|failure| broken(failure.to_string()))
+            }
+            None => sampled(container, random).map_err(broken),
         }
     }
 }

@@ -14,6 +14,10 @@ impl Tally {
         *self.0.entry(what).or_default() += 1;
     }
 
+    pub(crate) fn add_times(&mut self, what: &'static str, times: u64) {
+        *self.0.entry(what).or_default() += times;
+    }
+
     pub(crate) fn set(&mut self, what: &'static str, times: u64) {
         self.0.insert(what, times);
     }

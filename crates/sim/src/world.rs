@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use conflux::disk::{Disk, DiskError, Keep, SimulatedFiles};
+use conflux::disk::{Disk, DiskError, Keep, Losses, SimulatedFiles};
 use conflux::observe::MemberId;
 use conflux::process::Process;
 use conflux::{
-    Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Random, RequestId, Retention, Role,
+    Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Payload, Random, RequestId,
+    Retention, Role,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -24,7 +25,7 @@ use crate::history::History;
 #[cfg(test)]
 use crate::logs::Line;
 use crate::logs::{DiskNumber, Log, Logs, Noted, Shelf, Taken};
-use crate::observed::{Calls, Observed};
+use crate::observed::{Calls, Observed, Tagged};
 use crate::record::{Claim, Heard, Listener, Try};
 use crate::schedule::{SHORT_CHOSEN_ID, SHORT_SESSION, Schedule, name};
 use crate::subject::Subject;
@@ -40,7 +41,7 @@ pub(crate) struct World<C: Container> {
     pub(crate) trace: Trace,
     pub(crate) decided: Arc<Calls<C>>,
     /// Rung when a promise is broken.
-    pub(crate) alarm: Notify,
+    pub(crate) alarm: Arc<Notify>,
     known: Mutex<Known<C>>,
 }
 
@@ -87,7 +88,7 @@ pub(crate) struct Slot<C: Container> {
     /// It is paused, or was a moment ago.
     pub(crate) stands_still: bool,
     /// It may stop by itself, or not open, for these.
-    pub(crate) excuses: BTreeSet<&'static str>,
+    pub(crate) excuses: BTreeSet<Excuse>,
     /// What its wall clock is ahead by.
     pub(crate) clock_ms: Arc<AtomicI64>,
     /// The version of its container is another one.
@@ -95,6 +96,36 @@ pub(crate) struct Slot<C: Container> {
     /// Somebody took its seat, or tried to: it has to be given it again.
     pub(crate) unseated: bool,
     index: u64,
+}
+
+/// Why a node may stop by itself, or not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Excuse {
+    /// Its disk fails.
+    Disk,
+    /// A bit of its disk flipped.
+    Damage,
+    /// It is removed from the cluster.
+    Removed,
+    /// Its container is of another version.
+    Version,
+}
+
+impl Excuse {
+    /// Whether this is the reason that it gives: no other fault may hide behind it.
+    fn explains(self, why: &str) -> bool {
+        match self {
+            // The file is named, or what was read from it.
+            Excuse::Disk => why.contains(DIRECTORY),
+            Excuse::Damage => why.contains(DIRECTORY) || why.contains("cannot be used"),
+            Excuse::Removed => why.contains("was removed from its cluster"),
+            Excuse::Version => why.contains("version"),
+        }
+    }
+}
+
+fn is_excused(excuses: &BTreeSet<Excuse>, why: &str) -> bool {
+    excuses.iter().any(|excuse| excuse.explains(why))
 }
 
 /// One opening of a node, as a process.
@@ -156,7 +187,7 @@ impl<C: Container> World<C> {
         };
         let channel = MemoryChannel::seeded(schedule.seed);
         let world =
-            World { subject, channel, trace, decided, alarm: Notify::new(), known: Mutex::new(known), schedule };
+            World { subject, channel, trace, decided, alarm: Arc::default(), known: Mutex::new(known), schedule };
         // One more, for a node that comes and goes: see [`FaultKind::Join`](crate::FaultKind::Join).
         for node in 0..=world.schedule.settings.nodes {
             let disk = world.new_disk();
@@ -271,9 +302,20 @@ impl<C: Container> World<C> {
         nodes.iter().position(leads)
     }
 
+    /// Counts what crashes took from a disk since it was looked at last.
+    pub(crate) fn count_losses(&self, node: usize) {
+        let mut known = self.known();
+        if let Medium::Files(files, _) = &known.slots[node].disk.medium {
+            let Losses { writes, torn } = files.take_losses();
+            known.tally.add_times("unsynced write lost", writes);
+            known.tally.add_times("write torn", torn);
+        }
+    }
+
     /// Opens the node of a slot, however often that is interrupted. `false` when it cannot be, and may be so.
     pub(crate) async fn open(self: &Arc<Self>, node: usize) -> bool {
         loop {
+            self.count_losses(node);
             let (life, builder, opening) = self.prepare(node);
             let opened = life.process.spawn(builder.open()).await;
             match opened {
@@ -293,7 +335,7 @@ impl<C: Container> World<C> {
                 }
                 Ok(Err(error)) => {
                     self.say(Lane::Node(node), format_args!("does not open: {error}"));
-                    if self.known().slots[node].excuses.is_empty() {
+                    if !is_excused(&self.known().slots[node].excuses, &error.to_string()) {
                         self.note(stopped(name(node), &error.to_string()));
                     }
                     return false;
@@ -391,12 +433,17 @@ impl<C: Container> World<C> {
     }
 
     /// Takes note of a perform that is about to start.
-    pub(crate) fn began(&self, tag: u64, node: usize, opening: u64, chosen: Option<String>) -> usize {
+    pub(crate) fn began(&self, method: &Tagged<C::Method>, node: usize, opening: u64, chosen: Option<String>) -> usize {
+        let tag = method.tag;
         let mut known = self.known();
+        known.tally.count("perform");
+        // What cannot be written fails its call.
+        if let Ok(digest) = method.value.digest() {
+            known.history.asked.insert(tag, digest);
+        }
         let number = known.tries.len();
         known.waiting += 1;
-        let only = chosen.is_none().then_some(number);
-        known.tried.entry(tag).and_modify(|only| *only = None).or_insert(only);
+        known.tried.entry(tag).and_modify(|only| *only = None).or_insert(Some(number));
         let told = known.told;
         known.told_before.entry(tag).or_insert(told);
         let began = self.trace.now();
@@ -504,7 +551,7 @@ impl<C: Container> World<C> {
         let before = std::mem::replace(&mut slot.index, index);
         let checked =
             went_on(name(node), before, index).and_then(|()| shown(name(node), index, trail, &known.history.trails));
-        let by_itself = status.stopped.filter(|_| slot.excuses.is_empty());
+        let by_itself = status.stopped.filter(|why| !is_excused(&slot.excuses, why));
         let leads = status.role == Role::Leader;
         let new_leader = leads && known.leaders.insert(node, status.term) != Some(status.term);
         if new_leader {
@@ -522,6 +569,12 @@ impl<C: Container> World<C> {
 }
 
 impl<C: Container> Known<C> {
+    /// A node tells a vote.
+    pub(crate) fn cast(&self, from: &str, vote: &conflux::observe::Vote) -> Checked {
+        let slot = self.slots.iter().enumerate().find(|(slot, _)| *name(*slot) == *from).expect("only nodes send").1;
+        self.raft.cast(from, self.logs.shelves[&slot.disk.number].member.as_ref(), vote)
+    }
+
     /// Which try a call is, of which opening, where it has only one.
     fn order(tried: &BTreeMap<u64, Option<usize>>, tries: &[Try], tag: u64) -> Option<(u64, usize)> {
         let number = tried.get(&tag).copied().flatten()?;

@@ -92,9 +92,14 @@ impl MemoryChannel {
         self.hub.change(|weather| weather.reset(&one.into(), &other.into()));
     }
 
-    /// Detach a node whose port nobody closes: it was killed.
+    /// Detach a node whose port nobody closes: it was killed. Nothing that is left of it is heard any more.
     pub fn detach(&self, name: &str) {
-        let node = self.hub.write().nodes.remove(name);
+        let mut state = self.hub.write();
+        let node = state.nodes.remove(name);
+        if let Some(node) = &node {
+            node.closed.store(true, Ordering::Relaxed);
+        }
+        drop(state);
         if let Some(node) = node {
             node.deliver.close();
         }
@@ -170,8 +175,7 @@ struct MemoryPort {
     name: Name,
     attachment: u64,
     hub: Arc<Hub>,
-    /// Set under the hub's write lock; read under its read lock.
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
 }
 
 impl Port for MemoryPort {
@@ -282,6 +286,8 @@ pub enum Fate {
 struct Node {
     attachment: u64,
     deliver: Deliver,
+    /// Nothing more is taken from its port. Set under the hub's write lock; read under its read lock.
+    closed: Arc<AtomicBool>,
 }
 
 impl Hub {
@@ -297,9 +303,10 @@ impl Hub {
         let (deliver, inbox) = Inbox::new(InboxLimits::default());
         state.attached += 1;
         let attachment = state.attached;
-        state.nodes.insert(name.clone(), Node { attachment, deliver });
+        let closed = Arc::new(AtomicBool::new(false));
+        state.nodes.insert(name.clone(), Node { attachment, deliver, closed: closed.clone() });
         drop(state);
-        let port = MemoryPort { name, attachment, hub: self.clone(), closed: AtomicBool::new(false) };
+        let port = MemoryPort { name, attachment, hub: self.clone(), closed };
         Ok(Attachment { port: Arc::new(port), inbox })
     }
 

@@ -27,7 +27,7 @@ use conflux_core::bugs::{self, Bug};
 use super::files::{Exclusive, Files, RealFiles};
 use super::incidents;
 use super::place::{self, Place};
-use super::segments::{OpenLog, SEGMENT_BYTES, Segments, TEMPORARY, number_of, read_whole};
+use super::segments::{OpenLog, Owed, SEGMENT_BYTES, Segments, TEMPORARY, number_of, read_whole};
 use super::simulated::SimulatedFiles;
 use super::snapshot::{self, Content, Writing, Written};
 use super::{
@@ -60,7 +60,7 @@ pub struct FileDisk {
 enum Pace {
     /// A thread, which sleeps in the operating system.
     Thread,
-    /// A task, so that a simulation owns time: a group goes out so many microseconds after its first change.
+    /// A task, so that a simulation owns time: a group is durable so many microseconds after its first change.
     Task(Arc<AtomicU64>),
 }
 
@@ -71,8 +71,8 @@ impl FileDisk {
         FileDisk { files, path: path.into(), moved: false, segment_bytes: SEGMENT_BYTES, pace: Pace::Thread }
     }
 
-    /// A disk on simulated files. No thread is involved: a group is written and synced in one step, `latency` after its
-    /// first change was taken.
+    /// A disk on simulated files. No thread is involved: a group is synced `latency` after its first change was taken, and
+    /// written before that, so that the power can go in between.
     pub fn simulated(files: SimulatedFiles, path: impl Into<PathBuf>, latency: Duration) -> Self {
         let pace = Pace::Task(Arc::new(AtomicU64::new(latency.as_micros() as u64)));
         FileDisk { files: Arc::new(files), path: path.into(), moved: false, segment_bytes: SEGMENT_BYTES, pace }
@@ -233,6 +233,7 @@ impl Disk for FileDisk {
             syncs: segments.syncs().clone(),
             groups: Histogram::of_counts(),
             store: Mutex::new(segments),
+            begun: Mutex::default(),
             exclusive: Mutex::new(Some(exclusive)),
             snapshot: Mutex::new(contents.snapshot.clone()),
             // Names that no draft of an earlier opening has, which may still be about to go.
@@ -316,12 +317,20 @@ struct Shared {
     /// How many changes went out with each write.
     groups: Histogram,
     store: Mutex<Segments>,
+    /// The group that was written and is not settled yet.
+    begun: Mutex<Option<Begun>>,
     exclusive: Mutex<Option<Exclusive>>,
     /// Held while a snapshot is put in place of it, so that never an older one takes the place of a newer.
     snapshot: Mutex<Option<KeptSnapshot>>,
     drafts: AtomicU64,
     /// Where the directory is now, to be noted once the node has noted who it is now.
     arrival: Mutex<Option<Place>>,
+}
+
+/// A group that was written.
+struct Begun {
+    owed: Result<Owed, DiskError>,
+    dones: Vec<Done>,
 }
 
 #[derive(Default)]
@@ -372,33 +381,66 @@ impl Shared {
 
     fn serve(&self) {
         loop {
-            let (changes, dones) = {
+            {
                 let queue = self.queue();
-                let mut queue = self
+                let queue = self
                     .ring
                     .wait_while(queue, |queue| queue.waiting.is_empty() && !queue.closing)
                     .unwrap_or_else(PoisonError::into_inner);
                 if queue.waiting.is_empty() {
                     return;
                 }
-                queue.take()
-            };
-            self.write_group(&changes, dones);
+            }
+            self.begin_group();
+            self.end_group();
         }
     }
 
     /// What the thread does, here and now.
     fn drain(&self) {
-        loop {
-            let (changes, dones) = {
-                let mut queue = self.queue();
-                queue.expected = false;
-                queue.take()
-            };
-            if changes.is_empty() {
-                return;
+        self.end_group();
+        while self.begin_group() {
+            self.end_group();
+        }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what goes out with one write. `false` when nothing waits.
+    fn begin_group(&self) -> bool {
+        let (changes, dones) = {
+            let mut queue = self.queue();
+            queue.expected = false;
+            queue.take()
+        };
+        if changes.is_empty() {
+            return false;
+        }
+        let failed = self.queue().failure.clone();
+        let owed = match failed {
+            Some(failure) => Err(failure),
+            None => {
+                self.groups.record(changes.len() as u64);
+                self.touch(|store| store.write(&changes))
             }
-            self.write_group(&changes, dones);
+        };
+        *self.begun() = Some(Begun { owed, dones });
+        true
+    }
+
+    /// Makes it durable, and tells those who wait.
+    fn end_group(&self) {
+        let Some(Begun { owed, dones }) = self.begun().take() else { return };
+        let result = owed.and_then(|owed| self.touch(|store| store.settle(owed)));
+        for done in dones {
+            let told = result.clone();
+            // Nobody knows what its panic left half done, but for the others nothing has changed.
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| done(told))) {
+                let reason = Failure::of_panic("what was told of it", &*panic).message;
+                self.fail(&DiskError::Unheard { disk: self.path.clone(), reason });
+            }
         }
     }
 
@@ -417,10 +459,7 @@ impl Shared {
                             let latency = Duration::from_micros(latency.load(Ordering::Relaxed));
                             if !std::mem::replace(&mut queue.expected, true) {
                                 let shared = self.clone();
-                                process::spawn(async move {
-                                    tokio::time::sleep(latency).await;
-                                    shared.drain();
-                                });
+                                process::spawn(shared.write_and_sync(latency));
                             }
                         }
                     }
@@ -429,6 +468,19 @@ impl Shared {
             }
         };
         done(Err(refusal));
+    }
+
+    /// What a task does, with time before the write, and between it and the sync.
+    async fn write_and_sync(self: Arc<Self>, latency: Duration) {
+        let before = Duration::from_millis(latency.as_millis() as u64 / 2);
+        tokio::time::sleep(before).await;
+        // Where another group is on its way, this one goes out behind it.
+        if self.begun().is_none() {
+            self.begin_group();
+        }
+        tokio::task::yield_now().await;
+        tokio::time::sleep(latency - before).await;
+        self.drain();
     }
 
     /// The same, and waits until it is durable.
@@ -442,27 +494,8 @@ impl Shared {
         receiver.recv().unwrap_or(Err(DiskError::Closed))
     }
 
-    fn write_group(&self, changes: &[Change], dones: Vec<Done>) {
-        let failed = self.queue().failure.clone();
-        let result = match failed {
-            Some(failure) => Err(failure),
-            None => {
-                self.groups.record(changes.len() as u64);
-                self.touch(|store| store.write(changes))
-            }
-        };
-        for done in dones {
-            let told = result.clone();
-            // Nobody knows what its panic left half done, but for the others nothing has changed.
-            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| done(told))) {
-                let reason = Failure::of_panic("what was told of it", &*panic).message;
-                self.fail(&DiskError::Unheard { disk: self.path.clone(), reason });
-            }
-        }
-    }
-
     /// Does something to the log; after the first error, nothing more.
-    fn touch(&self, act: impl FnOnce(&mut Segments) -> Result<(), DiskError>) -> Result<(), DiskError> {
+    fn touch<R>(&self, act: impl FnOnce(&mut Segments) -> Result<R, DiskError>) -> Result<R, DiskError> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let acted = std::panic::catch_unwind(AssertUnwindSafe(|| act(&mut store)));
         let result = acted.unwrap_or_else(|panic| {

@@ -32,7 +32,7 @@ pub use self::file::FileDisk;
 pub use self::files::{Exclusive, FileHandle, Files, Open, RealFiles};
 pub use self::memory::MemoryDisk;
 pub(crate) use self::replay::proven;
-pub use self::simulated::{Keep, SimulatedFiles};
+pub use self::simulated::{Keep, Losses, SimulatedFiles};
 
 /// Where in the log an entry is. Entries are compared by term, then by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

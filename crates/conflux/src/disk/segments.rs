@@ -79,6 +79,15 @@ fn name_of(number: u64) -> String {
     format!("{PREFIX}{number:016x}")
 }
 
+/// What a group that was written needs still.
+#[must_use]
+pub(super) struct Owed {
+    /// Something in it must not be forgotten.
+    lasting: bool,
+    /// Files may be of no use any more.
+    purges: bool,
+}
+
 /// A log that was opened.
 pub(super) struct OpenLog {
     pub(super) segments: Segments,
@@ -254,10 +263,10 @@ impl Segments {
         groups.is_ok_and(|read| read.groups.len() == 1 && read.torn.is_none())
     }
 
-    /// Writes changes as one group. Returns once they are durable, unless all of them may be forgotten.
+    /// Writes changes as one group, which is as good as written once it is [settled](Self::settle).
     ///
     /// After an error nothing may be written any more.
-    pub(super) fn write(&mut self, changes: &[Change]) -> Result<(), DiskError> {
+    pub(super) fn write(&mut self, changes: &[Change]) -> Result<Owed, DiskError> {
         if self.present.end >= self.segment_bytes {
             self.roll()?;
         }
@@ -290,6 +299,13 @@ impl Segments {
         self.buffer = buffer;
         // What one large group needed is not held for ever.
         self.buffer.shrink_to(4 * AHEAD_BYTES);
+        Ok(Owed { lasting, purges })
+    }
+
+    /// Makes the last group durable, unless all of it may be forgotten.
+    ///
+    /// After an error nothing may be written any more.
+    pub(super) fn settle(&mut self, Owed { lasting, purges }: Owed) -> Result<(), DiskError> {
         if lasting {
             self.sync()?;
         }

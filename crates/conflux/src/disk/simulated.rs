@@ -66,9 +66,12 @@ struct World {
     /// What happened to names since their directory was synced, in order.
     renamed: Vec<Renamed>,
     locks: BTreeSet<PathBuf>,
+    /// How often each file is open in the present process.
+    handles: BTreeMap<u64, usize>,
     machine: Option<String>,
     operations: u64,
     failures: u64,
+    losses: Losses,
     failing: Option<(u64, Fault)>,
     room: Option<u64>,
     /// Called by the next crash.
@@ -81,6 +84,15 @@ enum Fault {
     Crash(Keep),
 }
 
+/// What crashes took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// So many writes that were not synced did not come to the disk, or not whole.
+    pub writes: u64,
+    /// Of those, so many are there in part.
+    pub torn: u64,
+}
+
 #[derive(Default)]
 struct Inode {
     durable: Vec<u8>,
@@ -89,6 +101,8 @@ struct Inode {
     written: Vec<Range<usize>>,
     /// The same, as it was then: a later write may cover it.
     content: Vec<Vec<u8>>,
+    /// `present` may be another than `durable`.
+    dirty: bool,
 }
 
 /// A change of names, which happens as a whole or not at all.
@@ -113,9 +127,11 @@ impl SimulatedFiles {
             durable_names: BTreeMap::new(),
             renamed: Vec::new(),
             locks: BTreeSet::new(),
+            handles: BTreeMap::new(),
             machine: Some("simulated".into()),
             operations: 0,
             failures: 0,
+            losses: Losses::default(),
             failing: None,
             room: None,
             at_crash: None,
@@ -175,6 +191,12 @@ impl SimulatedFiles {
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.lock_world().failures
+    }
+
+    /// What crashes took away since this was asked last.
+    #[must_use]
+    pub fn take_losses(&self) -> Losses {
+        std::mem::take(&mut self.lock_world().losses)
     }
 
     /// How many more bytes fit on the disk: files cannot grow by more.
@@ -283,6 +305,7 @@ impl World {
     fn crash(&mut self, keep: Keep) {
         self.epoch += 1;
         self.locks.clear();
+        self.handles.clear();
         self.failing = None;
         self.room = None;
         if let Some(act) = self.at_crash.take() {
@@ -290,7 +313,7 @@ impl World {
         }
         if keep == Keep::Everything {
             // The machine's memory has it still, be it what the disk has or not.
-            return;
+            return self.sweep();
         }
         let renamed = std::mem::take(&mut self.renamed);
         // A file system keeps changes of names in order, so a first part of them is left.
@@ -307,33 +330,45 @@ impl World {
             }
         }
         self.names.clone_from(&self.durable_names);
-        for inode in self.inodes.values_mut() {
-            inode.crash(keep, &mut self.random);
+        for inode in self.inodes.values_mut().filter(|inode| inode.dirty) {
+            inode.crash(keep, &mut self.random, &mut self.losses);
         }
+        self.sweep();
+    }
+
+    /// Forgets files that have no name any more, nor can have one again, and are not open.
+    fn sweep(&mut self) {
+        let World { inodes, names, durable_names, renamed, handles, .. } = self;
+        let to_come = renamed.iter().filter_map(|one| one.come.as_ref().map(|(_, inode)| inode));
+        let kept: BTreeSet<u64> =
+            names.values().chain(durable_names.values()).chain(handles.keys()).chain(to_come).copied().collect();
+        inodes.retain(|inode, _| kept.contains(inode));
     }
 
     fn inode(&mut self, inode: u64, epoch: u64) -> io::Result<&mut Inode> {
         if epoch != self.epoch {
             return Err(gone());
         }
-        Ok(self.inodes.get_mut(&inode).expect("inodes are not forgotten"))
+        Ok(self.inodes.get_mut(&inode).expect("what is open is not forgotten"))
     }
 }
 
 impl Inode {
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         put(&mut self.present, offset, bytes);
+        self.dirty = true;
         self.written.push(offset..offset + bytes.len());
         self.content.push(bytes.to_vec());
     }
 
-    fn crash(&mut self, keep: Keep, random: &mut Random) {
+    fn crash(&mut self, keep: Keep, random: &mut Random, losses: &mut Losses) {
         let written = std::mem::take(&mut self.written);
         let content = std::mem::take(&mut self.content);
+        self.dirty = false;
         if keep == Keep::Some {
             for (range, content) in written.into_iter().zip(&content) {
                 let likely = random.below(5);
-                let mut at = 0;
+                let (mut at, mut came) = (0, 0);
                 while at < content.len() {
                     // Sectors are at fixed places of the file.
                     let sector_end = ((range.start + at) / SECTOR_BYTES + 1) * SECTOR_BYTES - range.start;
@@ -342,10 +377,15 @@ impl Inode {
                         let torn = random.below(8) == 0;
                         let to = if torn { at + random.below((end - at) as u64) as usize } else { end };
                         put(&mut self.durable, range.start + at, &content[at..to]);
+                        came += to - at;
                     }
                     at = end;
                 }
+                losses.writes += u64::from(came < content.len());
+                losses.torn += u64::from(came > 0 && came < content.len());
             }
+        } else {
+            losses.writes += written.len() as u64;
         }
         self.present.clone_from(&self.durable);
     }
@@ -405,6 +445,7 @@ impl Files for SimulatedFiles {
         }
         let inode = *world.names.get(file).ok_or(io::ErrorKind::NotFound)?;
         let epoch = world.epoch;
+        *world.handles.entry(inode).or_default() += 1;
         Ok(Arc::new(Handle { world: self.world.clone(), inode, epoch, writes: how == Open::Create }))
     }
 
@@ -432,6 +473,7 @@ impl Files for SimulatedFiles {
         world.fresh_directories.retain(|fresh| fresh.parent() != Some(directory));
         let synced: Vec<Renamed> = synced;
         synced.into_iter().for_each(|renamed| world.make_durable(renamed));
+        world.sweep();
         Ok(())
     }
 
@@ -489,6 +531,22 @@ impl Handle {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.inode(self.inode, self.epoch)?;
         act(&mut world)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        if world.epoch != self.epoch {
+            return;
+        }
+        if let Some(handles) = world.handles.get_mut(&self.inode) {
+            *handles -= 1;
+            if *handles == 0 {
+                world.handles.remove(&self.inode);
+                world.sweep();
+            }
+        }
     }
 }
 
@@ -550,6 +608,8 @@ impl FileHandle for Handle {
                 for (range, content) in written.into_iter().zip(&content) {
                     put(&mut inode.durable, range.start, content);
                 }
+                // One that failed before has left something that no later one writes.
+                inode.dirty = inode.present != inode.durable;
             }
             // A sync that failed has lost it: the memory calls it clean, and the next sync has nothing to do.
             result
@@ -598,6 +658,54 @@ mod tests {
         file.sync().unwrap();
         files.crash(Keep::Nothing);
         assert_eq!(files.content(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_has_no_name_and_is_not_open_is_forgotten() {
+        let files = SimulatedFiles::new(0);
+        let directory = Path::new("/d");
+        files.create_directory(directory).unwrap();
+        files.sync_directory(Path::new("/")).unwrap();
+        let many = || files.lock_world().inodes.len();
+        let file = files.open(&directory.join("a"), Open::Create).unwrap();
+        files.sync_directory(directory).unwrap();
+        files.remove(&directory.join("a")).unwrap();
+        drop(file);
+        assert_eq!(many(), 1, "it has its name again if the power goes");
+        files.sync_directory(directory).unwrap();
+        assert_eq!(many(), 0);
+        let file = files.open(&directory.join("b"), Open::Create).unwrap();
+        file.write_at(0, b"here").unwrap();
+        files.remove(&directory.join("b")).unwrap();
+        files.sync_directory(directory).unwrap();
+        let mut read = [0; 4];
+        assert_eq!((file.read_at(0, &mut read).unwrap(), &read), (4, b"here"), "it is open");
+        files.crash(Keep::Nothing);
+        assert_eq!(many(), 0);
+    }
+
+    #[test]
+    fn losses_are_counted() {
+        let lost = |seed, synced, keep| {
+            let files = SimulatedFiles::new(seed);
+            let directory = Path::new("/d");
+            files.create_directory(directory).unwrap();
+            files.sync_directory(Path::new("/")).unwrap();
+            let file = files.open(&directory.join("a"), Open::Create).unwrap();
+            files.sync_directory(directory).unwrap();
+            file.write_at(0, &[7; 50_000]).unwrap();
+            if synced {
+                file.sync().unwrap();
+            }
+            files.crash(keep);
+            let losses = files.take_losses();
+            assert_eq!(files.take_losses(), Losses::default(), "they are told once");
+            (losses.writes, losses.torn)
+        };
+        assert_eq!((lost(0, false, Keep::Everything), lost(0, true, Keep::Nothing)), ((0, 0), (0, 0)));
+        assert_eq!(lost(0, false, Keep::Nothing), (1, 0));
+        let some: BTreeSet<_> = (0..50).map(|seed| lost(seed, false, Keep::Some)).collect();
+        assert!(some.contains(&(1, 1)) && some.contains(&(1, 0)), "{some:?}");
     }
 
     #[test]

@@ -71,7 +71,13 @@ pub(crate) fn out_of_order(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
     // The last try of each opening whose place is known, and that.
     let mut last: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for (number, one) in tries.iter().enumerate().filter(|(_, one)| one.chosen.is_none()) {
+    let mut of_id: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in tries.iter().filter_map(|one| one.chosen.as_deref()) {
+        *of_id.entry(id).or_default() += 1;
+    }
+    // Of an id that was tried again, any try may be the one that counts.
+    let alone = |one: &Try| one.chosen.as_deref().is_none_or(|id| of_id[id] == 1);
+    for (number, one) in tries.iter().enumerate().filter(|(_, one)| alone(one)) {
         let told = one.claims.iter().find_map(Claim::index);
         let Some(index) = done.place(one.tag).or(told) else { continue };
         if let Some((before, place)) = last.insert(one.opening, (number, index))

@@ -25,11 +25,10 @@ mod whole_disks;
 pub(crate) use exact_validation::{Judged, comes_to_the_same, judged_on};
 pub(crate) use exactly_once::{ExactlyOnce, denied_and_done, out_of_order};
 pub(crate) use honest_answers::{Fates, answered, undecided};
-pub(crate) use hostile_bytes::{no_panic, opening_ended, unreadable};
+pub(crate) use hostile_bytes::{no_panic, opening_ended, unreadable, what_was_asked};
 pub(crate) use liveness::{BACK_WITHIN, WITHIN, has_its_part, stopped, stuck};
-pub(crate) use nothing_by_hand::{all_answered, late, waited_out};
+pub(crate) use nothing_by_hand::{Given, all_answered, late, waited_out};
 pub(crate) use one_history::{Stand, is_one, one_by_one};
-pub(crate) use one_vote::cast;
 pub(crate) use order_of_indexes::kept;
 pub(crate) use provisional::provisional;
 pub(crate) use reads::{linearizable, shown, went_on};
@@ -75,6 +74,11 @@ impl RaftChecks {
     /// A vote is durable.
     pub(crate) fn voted(&mut self, member: &MemberId, vote: &Vote) -> Checked {
         self.one_vote.durable(member, vote)
+    }
+
+    /// A message tells a vote of the node of this name, which is this member, if it is one yet.
+    pub(crate) fn cast(&self, name: &str, member: Option<&MemberId>, vote: &Vote) -> Checked {
+        self.one_vote.cast(name, member, vote)
     }
 }
 

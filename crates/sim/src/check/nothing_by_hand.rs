@@ -10,14 +10,38 @@ pub(crate) fn late(number: usize, what: &str, patience: Duration) -> Wrong {
     Wrong::new(Promise::NothingByHand, format!("try {number} has no {what} after its deadline, {patience:?}"))
 }
 
-/// A try was answered after so long. `full`: its node may have had no room for it, which it says at once.
-pub(crate) fn waited_out(number: usize, claim: &Claim, after: Duration, patience: Duration, full: bool) -> Checked {
-    let Claim::NeverProposed { reason } = claim else { return Ok(()) };
-    hold!(
-        NothingByHand,
-        full || after >= patience,
-        "try {number} was given up after {after:?}, its deadline is {patience:?}: {reason}"
-    );
+/// How a try stood as it was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    /// How long that took.
+    pub(crate) after: Duration,
+    /// Its deadline.
+    pub(crate) patience: Duration,
+    /// It had an id of its caller's.
+    pub(crate) chosen: bool,
+    /// Sessions may expire.
+    pub(crate) sessions_expire: bool,
+    /// Its node was closed, killed, or stopped by then.
+    pub(crate) node_ended: bool,
+}
+
+/// What a node that has no room says at once.
+const NO_ROOM: [&str; 2] = ["this node is overloaded", "the cluster remembers as many chosen request ids as it may"];
+
+/// A try was answered: that nobody knows, or that nothing came of it, is said at its deadline only, or for a reason.
+pub(crate) fn waited_out(number: usize, claim: &Claim, given: Given) -> Checked {
+    let Given { after, patience, .. } = given;
+    let in_time = after >= patience;
+    let fair = match claim {
+        Claim::Decided { .. } => true,
+        Claim::NeverProposed { reason } => in_time || NO_ROOM.iter().any(|full| reason.starts_with(full)),
+        // What had left for a session that expired meanwhile is known to nobody.
+        Claim::Unknown { .. } => in_time || given.sessions_expire,
+        Claim::NotVisible { .. } => in_time,
+        Claim::Conflict => given.chosen,
+        Claim::Closed { .. } => given.node_ended,
+    };
+    hold!(NothingByHand, fair, "try {number} was told '{claim}' after {after:?}, its deadline is {patience:?}");
     Ok(())
 }
 

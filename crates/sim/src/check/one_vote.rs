@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use conflux::observe::{MemberId, Vote};
 
 use super::Step;
-use crate::logs::{Log, Noted};
+use crate::logs::Noted;
 use crate::wrong::{Checked, hold};
 
 #[derive(Default)]
@@ -38,16 +38,18 @@ impl OneVote {
         hold!(OneVote, *voted == vote.candidate, "{member} votes for {one} and for {other} in term {term}");
         Ok(())
     }
-}
 
-/// The owner of a disk sends a message that stands for a vote, as the one who casts it or as the one whom it is asked for.
-pub(crate) fn cast(name: &str, disk: &Log, vote: &Vote) -> Checked {
-    let is_durable = disk.vote.as_ref().is_some_and(|durable| {
-        // It may be told again, late, when the leader of its term is known already.
-        let same = durable.term == vote.term && (durable.candidate == vote.candidate || durable.leads);
-        durable.term > vote.term || same
-    });
-    let (candidate, term) = (&vote.candidate.0, vote.term);
-    hold!(OneVote, is_durable, "{name} tells its vote for {candidate} in term {term}, which is not on its disk yet");
-    Ok(())
+    /// The node of this name sends a message that stands for a vote, as the one who casts it or as the one whom it is asked
+    /// for. It must have been durable by then.
+    pub(super) fn cast(&self, name: &str, member: Option<&MemberId>, vote: &Vote) -> Checked {
+        let votes = member.and_then(|member| self.votes.get(member));
+        let durable = votes.and_then(|votes| votes.get(&vote.term));
+        let (candidate, term) = (&vote.candidate.0, vote.term);
+        hold!(
+            OneVote,
+            durable == Some(&vote.candidate),
+            "{name} tells its vote for {candidate} in term {term}, which is not on its disk"
+        );
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@
 //! earlier terms are committed with them (Raft, 5.4.2).
 
 use super::Step;
-use crate::logs::Noted;
+use crate::logs::{Line, Noted};
 use crate::wrong::{Checked, hold};
 
 pub(super) fn step(step: &Step<'_>) -> Checked {
@@ -16,11 +16,13 @@ pub(super) fn step(step: &Step<'_>) -> Checked {
     let led = step.log.vote.as_ref().filter(|vote| vote.leads && vote.candidate == *member).map(|vote| vote.term);
     let own = led.is_none_or(|term| term == id.term);
     hold!(QuorumDurability, own, "{} leads term {led:?}, and takes {id} for committed by its copies", member.0);
-    // Which members a leader counted depends on how far its log was, which may be further than this one's.
-    let committed = logs.committed.iter().rev().find_map(|line| Some((line.id.index, line.voters.as_ref()?)));
-    let lines = logs.shelves.values().flat_map(|shelf| &shelf.present.lines);
-    let since = lines.filter(|line| committed.is_none_or(|(index, _)| line.id.index > index));
-    let mut asked = since.filter_map(|line| line.voters.as_ref()).chain(committed.map(|(_, voters)| voters));
+    // Which members a leader counted depends on how far its log was, which may be further than this one's; never on less
+    // than what it commits by.
+    let said = |line: &&Line| line.id.index <= id.index && line.voters.is_some();
+    let committed = logs.committed.iter().rev().find(said);
+    let least = step.log.lines.iter().rev().find(said).or(committed).map_or(0, |line| line.id.index);
+    let lines = logs.shelves.values().flat_map(|shelf| &shelf.present.lines).chain(committed);
+    let mut asked = lines.filter(|line| line.id.index >= least).filter_map(|line| line.voters.as_ref());
     let on_most = asked.any(|voters| logs.is_on_most(*id, voters));
     hold!(QuorumDurability, on_most, "{} takes {id} for committed, which is not on the disks of most", member.0);
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use conflux::disk::EntryId;
 use conflux::observe::{MemberId, Vote};
 use conflux::{
-    BatchId, CallNumber, Container, Context, Decision, Digest, Incarnation, Index, Role, SessionId, Verdict,
+    BatchId, CallNumber, Container, Context, Decision, Digest, Incarnation, Index, RequestId, Role, SessionId, Verdict,
 };
 
 use super::exact_validation::Again;
@@ -93,18 +93,22 @@ fn a_second_vote_in_one_term_and_a_term_that_goes_back() {
 
 #[test]
 fn a_vote_that_is_told_before_it_is_durable() {
+    let mut checks = RaftChecks::default();
     let vote = |term, candidate: &str, leads| Vote { term, candidate: member(candidate), leads };
-    let told = |durable: Option<Vote>, term, candidate: &str| {
-        let disk = Log { vote: durable, ..Log::default() };
-        cast("a", &disk, &vote(term, candidate, false)).map_err(|wrong| wrong.promise)
+    let told = |checks: &RaftChecks, term, candidate: &str| {
+        checks.cast("a", Some(&member("a")), &vote(term, candidate, false)).map_err(|wrong| wrong.promise)
     };
-    assert_eq!(told(None, 3, "b"), Err(Promise::OneVote));
-    let durable = || Some(vote(3, "b", false));
-    assert_eq!(told(durable(), 3, "b"), Ok(()));
-    assert_eq!(told(durable(), 3, "c"), Err(Promise::OneVote));
-    assert_eq!(told(durable(), 4, "b"), Err(Promise::OneVote));
-    // It is heard late, when it is known who leads.
-    assert_eq!(told(Some(vote(3, "c", true)), 3, "b"), Ok(()));
+    assert_eq!(told(&checks, 3, "b"), Err(Promise::OneVote));
+    assert_eq!(checks.voted(&member("a"), &vote(3, "b", false)), Ok(()));
+    assert_eq!(told(&checks, 3, "b"), Ok(()));
+    assert_eq!(told(&checks, 3, "c"), Err(Promise::OneVote));
+    assert_eq!(told(&checks, 4, "b"), Err(Promise::OneVote));
+    // Who is in a later term, or knows who leads, has not voted by that; and what it voted for it may tell late.
+    assert_eq!(checks.voted(&member("a"), &vote(5, "c", true)), Ok(()));
+    assert_eq!((told(&checks, 3, "b"), told(&checks, 4, "b")), (Ok(()), Err(Promise::OneVote)));
+    assert_eq!(told(&checks, 5, "c"), Err(Promise::OneVote));
+    let nobody = checks.cast("a", None, &vote(3, "b", false)).map_err(|wrong| wrong.promise);
+    assert_eq!(nobody, Err(Promise::OneVote));
 }
 
 #[test]
@@ -171,6 +175,9 @@ fn a_commit_by_the_new_side_of_a_change_alone() {
     assert_eq!(check(&mut all, &committed), Ok(()));
     let mut all = logs([("a", old()), ("b", old()), ("c", log()), ("d", log()), ("e", log())], three());
     assert_eq!(check(&mut all, &committed), Err(Promise::QuorumDurability));
+    // Nor by the old side alone.
+    let mut all = logs([("a", log()), ("b", log()), ("c", log()), ("d", old()), ("e", old())], three());
+    assert_eq!(check(&mut all, &[("a", Noted::Committed(id(1, 2)))]), Err(Promise::QuorumDurability));
 }
 
 /// An entry of an earlier term that is on most disks can still be replaced (Raft, figure 8).
@@ -353,13 +360,24 @@ fn a_call_that_was_judged_on_another_state() {
 #[test]
 fn a_perform_that_is_not_answered_or_given_up_early() {
     let second = Duration::from_secs(1);
-    let never = Claim::NeverProposed { reason: "no leader".into() };
-    let told = |claim: &Claim, after, full| waited_out(7, claim, after, second, full).map_err(|wrong| wrong.promise);
-    assert_eq!(told(&never, second, false), Ok(()));
-    assert_eq!(told(&never, second / 2, false), Err(Promise::NothingByHand));
-    // A node that has no room says so at once.
-    assert_eq!(told(&never, second / 2, true), Ok(()));
-    assert_eq!(told(&Claim::Conflict, second / 2, false), Ok(()));
+    let at_once =
+        Given { after: second / 2, patience: second, chosen: false, sessions_expire: false, node_ended: false };
+    let told = |claim: &Claim, given: Given| waited_out(7, claim, given).map_err(|wrong| wrong.promise);
+    let never = |reason: &str| Claim::NeverProposed { reason: reason.into() };
+    let id = || RequestId::Chosen("x".into());
+    let (unknown, late_here) = (Claim::Unknown { id: id() }, Claim::NotVisible { id: id(), index: 3 });
+    let closed = Claim::Closed { id: None };
+    for claim in [&never("no leader"), &unknown, &late_here, &closed, &Claim::Conflict] {
+        assert_eq!(told(claim, at_once), Err(Promise::NothingByHand), "{claim}");
+    }
+    for claim in [&never("no leader"), &unknown, &late_here] {
+        assert_eq!(told(claim, Given { after: second, ..at_once }), Ok(()), "{claim}");
+    }
+    assert_eq!(told(&never("this node is overloaded: 8 calls are on their way"), at_once), Ok(()));
+    assert_eq!(told(&unknown, Given { sessions_expire: true, ..at_once }), Ok(()));
+    assert_eq!(told(&Claim::Conflict, Given { chosen: true, ..at_once }), Ok(()));
+    assert_eq!(told(&closed, Given { node_ended: true, ..at_once }), Ok(()));
+    assert_eq!(told(&Claim::Decided { fate: Fate::Nothing, index: 1, tag: None }, at_once), Ok(()));
     assert_eq!(late(7, "answer", second).promise, Promise::NothingByHand);
     assert_eq!(all_answered(0), Ok(()));
     assert_eq!(all_answered(1).map_err(|wrong| wrong.promise), Err(Promise::NothingByHand));
@@ -372,7 +390,12 @@ fn a_call_that_is_said_to_be_open_and_was_decided() {
 }
 
 #[test]
-fn a_panic_and_bytes_that_cannot_be_read() {
+fn a_panic_a_call_that_is_another_and_bytes_that_cannot_be_read() {
+    assert_eq!(what_was_asked(7, Some(Digest(1)), Some(Digest(1))), Ok(()));
+    for decided in [Some(Digest(2)), None] {
+        let another = what_was_asked(7, Some(Digest(1)), decided).map_err(|wrong| wrong.promise);
+        assert_eq!(another, Err(Promise::HostileBytes));
+    }
     assert_eq!(no_panic(&[]), Ok(()));
     assert_eq!(no_panic(&["at".into()]).map_err(|wrong| wrong.promise), Err(Promise::HostileBytes));
     assert_eq!(unreadable(id(1, 1), "it is cut").promise, Promise::HostileBytes);

@@ -283,6 +283,45 @@ async fn the_pump_ends_with_the_hub() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_node_that_was_detached_is_not_heard() {
+    let channel = MemoryChannel::new();
+    let [a, mut b, mut c] = three(&channel).await;
+    channel.detach("a");
+    a.port.send(b.port.name(), text("from the dead"));
+    a.port.broadcast(text("from the dead"));
+    let again = channel.attach("a".into()).await.unwrap();
+    a.port.send(b.port.name(), text("in another's name"));
+    again.port.broadcast(text("from the living"));
+    for node in [&mut b, &mut c] {
+        assert_eq!(node.inbox.recv().await.unwrap().frame, "from the living");
+    }
+}
+
+#[tokio::test]
+async fn faults_are_counted_as_messages_meet_them() {
+    let channel = MemoryChannel::new();
+    let [a, b, _c] = three(&channel).await;
+    let send = || a.port.send(b.port.name(), text("x"));
+    send();
+    assert_eq!(channel.fault_counts(), FaultCounts::default());
+    channel.cut("a", "b");
+    send();
+    channel.heal();
+    channel.set_faults(Faults { loss: 1.0, ..Faults::default() });
+    send();
+    channel.set_faults(Faults { duplicate: 1.0, ..Faults::default() });
+    send();
+    channel.set_faults(Faults { corrupt: 1.0, ..Faults::default() });
+    send();
+    channel.set_faults(Faults { delay: millis(10)..millis(10), ..Faults::default() });
+    channel.slow("a", "b", millis(10));
+    send();
+    channel.reset("a", "b");
+    let counts = FaultCounts { blocked: 1, lost: 1, duplicated: 1, corrupted: 1, delayed: 1, slowed: 1, reset: 1 };
+    assert_eq!(channel.fault_counts(), counts);
+}
+
+#[tokio::test]
 async fn closing_the_channel_detaches_everyone() {
     let channel = MemoryChannel::new();
     let mut nodes = three(&channel).await;

@@ -1,0 +1,92 @@
+//! Callers that ask for one thing after the other, and how long each took.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// How long a row is run.
+#[derive(Clone, Copy)]
+pub(crate) struct Length {
+    pub(crate) warm_up: Duration,
+    pub(crate) measured: Duration,
+}
+
+/// What came of so many callers.
+pub(crate) struct Row {
+    callers: usize,
+    elapsed: Duration,
+    latency: Histogram<u64>,
+    failed: u64,
+}
+
+impl Row {
+    /// The names are those of `conflux bench --json`.
+    pub(crate) fn json(&self) -> Value {
+        let micros = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1e3;
+        json!({
+            "callers": self.callers,
+            "performs_per_second": self.latency.len() as f64 / self.elapsed.as_secs_f64(),
+            "p50_us": micros(0.5),
+            "p99_us": micros(0.99),
+            "p999_us": micros(0.999),
+            "failed": self.failed,
+        })
+    }
+}
+
+const WARM_UP: u8 = 0;
+const MEASURING: u8 = 1;
+const OVER: u8 = 2;
+
+/// Lets `callers` tasks ask, each awaiting its answer before it asks again.
+pub(crate) async fn load<F, A>(callers: usize, length: Length, ask: impl Fn(usize) -> F) -> Row
+where
+    F: FnMut() -> A + Send + 'static,
+    A: Future<Output = bool> + Send,
+{
+    let phase = Arc::new(AtomicU8::new(WARM_UP));
+    let all = Arc::new(Mutex::new((fresh(), 0u64)));
+    let mut tasks = JoinSet::new();
+    for caller in 0..callers {
+        let (phase, all, mut ask) = (phase.clone(), all.clone(), ask(caller));
+        tasks.spawn(async move {
+            let (mut latency, mut failed) = (fresh(), 0);
+            loop {
+                let begun = Instant::now();
+                let answered = ask().await;
+                match phase.load(Ordering::Relaxed) {
+                    WARM_UP => {}
+                    MEASURING if answered => latency.saturating_record(begun.elapsed().as_nanos() as u64),
+                    MEASURING => failed += 1,
+                    _ => break,
+                }
+                if !answered {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let mut all = all.lock().expect("no caller panicked");
+            all.0.add(&latency).expect("the bounds are the same");
+            all.1 += failed;
+        });
+    }
+    tokio::time::sleep(length.warm_up).await;
+    let begun = Instant::now();
+    phase.store(MEASURING, Ordering::Relaxed);
+    tokio::time::sleep(length.measured).await;
+    phase.store(OVER, Ordering::Relaxed);
+    let elapsed = begun.elapsed();
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("no caller panics");
+    }
+    let all = std::mem::replace(&mut *all.lock().expect("no caller panicked"), (fresh(), 0));
+    Row { callers, elapsed, latency: all.0, failed: all.1 }
+}
+
+fn fresh() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("the bounds are in order")
+}
