@@ -398,8 +398,7 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
     let comes = Random::new(fault.seed).below(2) == 0;
     let node = if comes { guest(world) } else { fault.node };
     if comes {
-        // Whoever joins may be there.
-        if std::mem::replace(&mut world.known().slots[node].busy, true) {
+        if !take_guest(world) {
             return false;
         }
         put_in(world, node, world.new_disk());
@@ -420,6 +419,7 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
         slot.excuses.remove(&Excuse::Version);
         slot.version_ahead = 0;
         slot.busy = !comes;
+        known.guest &= !comes;
     }
     if comes {
         if opened {
@@ -429,6 +429,14 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
     }
     world.open(node).await;
     true
+}
+
+/// Takes the place of those that come and go, unless somebody has it.
+fn take_guest<C: Container>(world: &World<C>) -> bool {
+    let mut known = world.known();
+    let free = !std::mem::replace(&mut known.guest, true);
+    known.slots[guest(world)].busy |= free;
+    free
 }
 
 /// Closes a node, if it is open.
@@ -532,8 +540,7 @@ async fn join<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
         return false;
     }
     let guest = guest(&world);
-    // Another version may be at the door.
-    if std::mem::replace(&mut world.known().slots[guest].busy, true) {
+    if !take_guest(&world) {
         return false;
     }
     put_in(&world, guest, world.new_disk());
@@ -558,7 +565,8 @@ async fn join<C: Container>(world: Arc<World<C>>, fault: Fault) -> bool {
     }
     let life = seize_when_free(&world, guest).await;
     kill(&world, guest, &life, Keep::Everything);
-    world.known().slots[guest].busy = false;
+    let mut known = world.known();
+    (known.guest, known.slots[guest].busy) = (false, false);
     seated
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Known<C: Container> {
     /// Somebody changes who the members are, or what they remember.
     pub(crate) members_change: bool,
     pub(crate) weather: Weather,
+    /// Somebody has the place of those that come and go.
+    pub(crate) guest: bool,
     openings: u64,
     leaders: BTreeMap<usize, u64>,
     /// The number of the session of each opening.
@@ -181,6 +183,7 @@ impl<C: Container> World<C> {
             waiting: 0,
             members_change: false,
             weather: Weather::default(),
+            guest: false,
             openings: 0,
             leaders: BTreeMap::new(),
             sessions: BTreeMap::new(),
