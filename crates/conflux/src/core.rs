@@ -402,7 +402,11 @@ impl<C: Container> Core<C> {
 
     /// What stands in the way, in words.
     fn notice(&self) -> Option<String> {
-        self.meeting.notice().or_else(|| self.comparison.notice()).or_else(|| self.quorum.notice())
+        self.meeting
+            .notice()
+            .or_else(|| self.comparison.notice())
+            .or_else(|| self.quorum.notice())
+            .or_else(|| self.local.watchdog.notice())
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -233,6 +233,7 @@ impl<C: Container> Core<C> {
                     self.rejoin(cluster).await;
                 }
                 self.look_for_quorum();
+                self.look_at_apply();
                 tokio::time::sleep(pause * 5).await;
             }
         }

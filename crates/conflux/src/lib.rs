@@ -126,6 +126,7 @@ pub mod stop;
 mod subscription;
 mod trace;
 mod watch;
+mod watchdog;
 pub mod wire;
 
 pub use conflux_core::*;

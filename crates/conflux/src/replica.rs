@@ -20,6 +20,7 @@ use crate::raft::{Install, Proposal, Replica, Saved, Verdict};
 use crate::stop::Stop;
 use crate::trace;
 use crate::watch;
+use crate::watchdog::Watchdog;
 
 /// A state of the past, and the action that led to it.
 type Past<C> = (Arc<<C as Container>::State>, Option<Committed<C>>);
@@ -59,6 +60,8 @@ pub(crate) struct Local<C: Container> {
     published: watch::Sender<News>,
     stopped: OnceLock<Stop>,
     applying: Aside,
+    /// Looks at each batch, or run of short ones.
+    pub(crate) watchdog: Watchdog,
     /// The latest state that is to be compared with those of others.
     sample: Mutex<Option<Sample<C>>>,
     /// Rings when there is one.
@@ -89,6 +92,7 @@ impl<C: Container> Local<C> {
             roster: watch::channel(Roster::default()).0,
             stopped: OnceLock::new(),
             applying: Aside::default(),
+            watchdog: Watchdog::default(),
             applied: Notify::new(),
             #[cfg(feature = "bugs")]
             opened: Instant::now(),
@@ -261,7 +265,7 @@ impl<C: Container> Local<C> {
             .collect::<Result<Vec<_>, Stop>>()?;
         let mut verdicts = Vec::with_capacity(batches.len());
         while verdicts.len() < batches.len() {
-            self.apply_some(&batches[verdicts.len()..], &mut verdicts)?;
+            self.watchdog.over(|| self.apply_some(&batches[verdicts.len()..], &mut verdicts))?;
         }
         Ok(verdicts)
     }

@@ -93,11 +93,18 @@ impl Inbound {
         std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner).changes)
     }
 
-    fn pop(&self) -> Option<Calls> {
+    fn pop(&self) -> Option<(Calls, usize)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (calls, bytes) = waiting.calls.pop_front()?;
         waiting.bytes -= bytes;
-        Some(calls)
+        Some((calls, bytes))
+    }
+
+    /// Keeps what did not fit, as the next to be taken.
+    fn put_back(&self, rest: Calls, bytes: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.bytes += bytes;
+        waiting.calls.push_front((rest, bytes));
     }
 
     fn clear(&self) {
@@ -175,7 +182,7 @@ impl<C: Container> Core<C> {
             in_flight: FuturesOrdered::new(),
             compare_due: (self.compare_after(), Instant::now()),
             wanted: Vec::new(),
-            batch_calls_max: BATCH_CALLS_MAX,
+            batch_calls_max: BATCH_CALLS_MIN,
             parked: false,
         };
         self.inbound.clear();
@@ -208,7 +215,7 @@ struct Leadership<'a, C: Container> {
     /// The calls of the batch being made whose origins want to hear of them before the commit.
     wanted: Vec<(SessionId, CallNumber)>,
     /// How many calls this container decides in a fraction of a heartbeat: a batch holds up a thread, and heartbeats
-    /// must not wait for it.
+    /// must not wait for it. A leadership begins with few: the one before may have ended by a batch that was too large.
     batch_calls_max: usize,
     /// Calls of this node were left aside because their session could not be opened yet.
     parked: bool,
@@ -315,9 +322,11 @@ impl<C: Container> Leadership<'_, C> {
             }
         }
         while requests.len() < self.batch_calls_max {
-            let Some(calls) = self.core.inbound.pop() else { break };
-            if let Some(key) = self.session(&calls.session, calls.open).await? {
-                self.receive(key, calls, &mut requests);
+            let Some((calls, bytes)) = self.core.inbound.pop() else { break };
+            if let Some(key) = self.session(&calls.session, calls.open).await?
+                && let Some(rest) = self.receive(key, calls, &mut requests)
+            {
+                self.core.inbound.put_back(rest, bytes);
             }
         }
         Ok(requests)
@@ -351,16 +360,25 @@ impl<C: Container> Leadership<'_, C> {
         }
     }
 
-    fn receive(&mut self, key: SessionKey, calls: Calls, requests: &mut Vec<Request<C>>) {
-        let Some(next) = self.fork.next(key) else { return };
+    /// Takes calls from elsewhere into a batch; gives back those for which it has no room.
+    fn receive(&mut self, key: SessionKey, mut calls: Calls, requests: &mut Vec<Request<C>>) -> Option<Calls> {
+        let next = self.fork.next(key)?;
         // Calls of the same session may be in `requests` already.
         let next = requests.iter().rev().find_map(|request| number_in(request, key)).map_or(next, CallNumber::next);
         if calls.first > next {
-            return self.expect(&calls.session, next);
+            self.expect(&calls.session, next);
+            return None;
         }
         if calls.first < next {
             self.tell_decided(key, &calls);
         }
+        let room = self.batch_calls_max.saturating_sub(requests.len());
+        let end = CallNumber(next.0 + room as u64);
+        let fit = (end.0 - calls.first.0) as usize;
+        let rest = (calls.calls.len() > fit).then(|| {
+            let (session, open, floor) = (calls.session.clone(), calls.open, calls.floor);
+            Calls { session, open, floor, first: end, calls: calls.calls.split_off(fit) }
+        });
         let mut number = calls.first;
         for call in calls.calls {
             if number >= next {
@@ -379,6 +397,7 @@ impl<C: Container> Leadership<'_, C> {
             }
             number = number.next();
         }
+        rest
     }
 
     /// Makes a batch of requests and hands it to the engine.

@@ -95,13 +95,14 @@ pub struct StatusWatch {
     look: Box<dyn Fn() -> Status + Send + Sync>,
     engine: Watcher,
     published: watch::Receiver<News>,
-    notices: [watch::Receiver<Option<String>>; 4],
+    notices: [watch::Receiver<Option<String>>; 5],
     seen: Option<Status>,
 }
 
 impl StatusWatch {
     pub(crate) fn new<C: Container>(core: Arc<Core<C>>) -> Self {
-        let notices = [core.stopped.subscribe(), core.meeting.watch(), core.quorum.watch(), core.comparison.watch()];
+        let [stopped, met] = [core.stopped.subscribe(), core.meeting.watch()];
+        let notices = [stopped, met, core.quorum.watch(), core.comparison.watch(), core.local.watchdog.watch()];
         let (engine, published) = (core.engine.watch(), core.local.news());
         StatusWatch { look: Box::new(move || core.status()), engine, published, notices, seen: None }
     }

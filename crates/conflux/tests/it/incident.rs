@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Method, Words, append};
+use crate::common::{Method, Words, append, open, open_each, serving};
 use conflux::disk::SimulatedFiles;
 use conflux::incident::{IncidentError, ReplayError};
 use conflux::{Container, Context, Disk, FileDisk, Incident, Index, MemoryChannel, Never, Node};
@@ -150,12 +150,8 @@ async fn asking_twice_at_once_takes_both_to_their_end() {
 #[tokio::test]
 async fn what_is_uncommitted_is_told_and_not_gone_through() {
     let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for id in ["a", "b", "c"] {
-        let builder = Node::builder(Words, id).cluster_size(3).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
-    crate::common::serving(&nodes).await;
+    let nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
     nodes[0].perform(append("one")).await.expect("they serve");
     let leader = nodes[0].status().leader.expect("one leads");
     let leading = nodes.iter().find(|node| *node.id() == leader).expect("it is one of them");
@@ -206,11 +202,11 @@ impl Container for Odd {
 async fn a_node_that_parts_from_the_others_leaves_what_it_held_beside_its_data() {
     let place = tempfile::tempdir().expect("there is a place for temporary files");
     let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for id in ["a", "b", "c"] {
+    let builder = |id: &str| {
         let builder = Node::builder(Odd { is_odd: id == "b" }, id).cluster_size(3).channel(channel.clone());
-        nodes.push(builder.disk(FileDisk::new(place.path().join(id))).open().await.expect("the options are good"));
-    }
+        builder.disk(FileDisk::new(place.path().join(id)))
+    };
+    let nodes = open_each(&["a", "b", "c"], builder).await;
     nodes[1].linearizable_state().await.expect("they serve");
     nodes[0].transfer_leadership(Some("a")).await.expect("it has caught up");
     nodes[0].perform(7).await.expect("they serve");

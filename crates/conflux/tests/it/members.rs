@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Words, append, open, open_one, serving};
+use crate::common::{Words, append, open, open_each, open_one, serving};
 use conflux::{MemberError, MemoryChannel, MemoryDisk, Node, NodeName, Role, Status};
 
 /// The names of those who vote, as `node` sees it.
@@ -14,11 +14,8 @@ fn voters(node: &Node<Words>) -> String {
 
 /// Five that vote.
 async fn open_five(channel: &MemoryChannel) -> Vec<Node<Words>> {
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c", "d", "e"] {
-        let builder = Node::builder(Words, name).cluster_size(5).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let builder = |name: &str| Node::builder(Words, name).cluster_size(5).channel(channel.clone());
+    let nodes = open_each(&["a", "b", "c", "d", "e"], builder).await;
     serving(&nodes).await;
     nodes
 }
@@ -212,11 +209,8 @@ async fn a_change_that_a_leader_began_is_finished_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn two_removals_at_once_leave_a_majority_that_is_heard() {
     let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c", "d"] {
-        let builder = Node::builder(Words, name).cluster_size(4).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let builder = |name: &str| Node::builder(Words, name).cluster_size(4).channel(channel.clone());
+    let mut nodes = open_each(&["a", "b", "c", "d"], builder).await;
     serving(&nodes).await;
     let leading = leader(&nodes);
     let others: Vec<NodeName> = nodes.iter().map(Node::id).filter(|name| **name != leading).cloned().collect();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::{Method, Words, append, serving};
+use crate::common::{Method, Words, append, open, serving};
 use conflux::disk::SimulatedFiles;
 use conflux::metrics::{Answers, Metrics};
 use conflux::{FileDisk, MemoryChannel, Node, PerformError, Role};
@@ -57,11 +57,7 @@ async fn what_happens_is_counted() {
 #[tokio::test]
 async fn what_is_not_known_and_what_was_never_proposed_is_counted_by_its_origin() {
     let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for id in ["a", "b", "c"] {
-        let builder = Node::builder(Words, id).cluster_size(3).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let nodes = open(&channel, &["a", "b", "c"]).await;
     serving(&nodes).await;
     let leader = nodes[0].status().leader.expect("one leads");
     let (leading, following): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| *node.id() == leader);

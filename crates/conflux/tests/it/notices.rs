@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::{Action, Method, Words, append, open, serving};
+use crate::common::{Action, Method, Words, append, open, open_each, serving};
 use bytes::Bytes;
 use conflux::channel::{Attachment, Channel, ChannelError, Name, Port};
 use conflux::wire::{Frame, Kind, Limits, Role as FrameRole};
@@ -64,12 +64,9 @@ impl Port for SievePort {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_committed_and_not_visible_here_is_told_so() {
-    let mut nodes = Vec::new();
     let sieve = Sieve { inner: MemoryChannel::new(), closed_to: "c", closed: Arc::default() };
-    for name in ["a", "b", "c"] {
-        let builder = Node::builder(Words, name).cluster_size(3).channel(sieve.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let builder = |name: &str| Node::builder(Words, name).cluster_size(3).channel(sieve.clone());
+    let mut nodes = open_each(&["a", "b", "c"], builder).await;
     let behind = nodes.pop().expect("three were opened");
     // It must follow: a leader appends to itself.
     behind.perform(append("first")).await.expect("the cluster serves");

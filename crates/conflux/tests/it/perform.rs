@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{Action, Method, Words, append, open, open_one, serving};
+use crate::common::{Action, Method, Words, append, open, open_each, open_one, serving};
 use conflux::disk::DiskError;
 use conflux::{
     Asked, Event, Index, MemoryChannel, MemoryDisk, Node, OpenError, PerformError, Prediction, RequestId, Retention,
@@ -380,11 +380,8 @@ impl conflux::Container for Forgetful {
 #[tokio::test]
 async fn what_does_not_travel_is_lost_on_the_leader_too() {
     let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c"] {
-        let builder = Node::builder(Forgetful, name).cluster_size(3).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let builder = |name: &str| Node::builder(Forgetful, name).cluster_size(3).channel(channel.clone());
+    let nodes = open_each(&["a", "b", "c"], builder).await;
     nodes[0].perform(7).await.expect("the cluster serves");
     for node in &nodes {
         assert_eq!(*node.linearizable_state().await.expect("the cluster serves"), 7);
@@ -421,11 +418,8 @@ async fn a_node_that_could_found_alone_joins_the_cluster_that_is_there() {
 async fn more_chosen_ids_than_are_remembered_are_never_proposed() {
     let channel = MemoryChannel::new();
     let retention = Retention { chosen_ids_max: 2, ..Retention::default() };
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c"] {
-        let builder = Node::builder(Words, name).cluster_size(3).channel(channel.clone()).retention(retention);
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let builder = |name: &str| Node::builder(Words, name).cluster_size(3).channel(channel.clone()).retention(retention);
+    let nodes = open_each(&["a", "b", "c"], builder).await;
     serving(&nodes).await;
     let with = |node: usize, id: &'static str, word| nodes[node].perform(append(word)).request_id(id);
     assert_eq!(with(0, "1", "one").await.expect("there is room").index, Index(1));

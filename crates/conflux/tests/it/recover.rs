@@ -3,22 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::{Action, Method, Words, append, serving};
+use crate::common::{Action, Method, Words, append, open_one, serving};
 use conflux::disk::{Disk, Keep, SimulatedFiles};
 use conflux::{
     Asked, Backup, Container, Context, Done, FileDisk, Halt, Index, MemoryChannel, MemoryDisk, Node, OpenError,
     RecoverError, Recovered, Recovery, Reject, RequestId, Role, Status, other_code, recover, restore,
 };
 
-async fn open(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Node<Words> {
-    let node = Node::builder(Words, name).cluster_size(3).channel(channel.clone()).disk(disk).open().await;
-    node.expect("the options are good")
-}
-
 async fn open_all(channel: &MemoryChannel, place: &Path) -> Vec<Node<Words>> {
     let mut nodes = Vec::new();
     for name in ["a", "b", "c"] {
-        nodes.push(open(channel, name, FileDisk::new(place.join(name))).await);
+        nodes.push(open_one(channel, name, FileDisk::new(place.join(name))).await);
     }
     serving(&nodes).await;
     nodes
@@ -68,7 +63,7 @@ async fn one_node_of_a_lost_majority_begins_anew_and_the_others_join_it() {
     }
 
     let done = recover(Words, "a", &at_a(), false).expect("its data are whole");
-    let a = open(&channel, "a", at_a()).await;
+    let a = open_one(&channel, "a", at_a()).await;
     a.perform(append("alone")).await.expect("it serves alone");
     assert_eq!((a.status().generation, a.status().cluster), (done.generation, Some(done.cluster)));
     assert_ne!(done.generation, founded);
@@ -78,14 +73,14 @@ async fn one_node_of_a_lost_majority_begins_anew_and_the_others_join_it() {
     assert_eq!(repeated.index, Index(4));
 
     // The old b is of another cluster now; with an empty disk it is let in, and has its vote again.
-    let old = open(&channel, "b", FileDisk::new(place.path().join("b"))).await;
+    let old = open_one(&channel, "b", FileDisk::new(place.path().join("b"))).await;
     let refused = |status: &Status| status.notice.clone().filter(|notice| notice.contains("cluster"));
     old.watch_status().find(refused).await.expect("it is open");
     assert_eq!(a.linearizable_state().await.expect("it serves").len(), 11);
     old.close().await;
     drop(old);
-    let b = open(&channel, "b", MemoryDisk::new()).await;
-    let c = open(&channel, "c", MemoryDisk::new()).await;
+    let b = open_one(&channel, "b", MemoryDisk::new()).await;
+    let c = open_one(&channel, "c", MemoryDisk::new()).await;
     let three = |status: &Status| (status.voters.len() == 3 && status.role != Role::Learner).then_some(());
     for node in [&b, &c] {
         node.watch_status().find(three).await.expect("it is open");
@@ -123,7 +118,7 @@ async fn a_backup_is_restored_onto_an_empty_disk_only_and_knows_what_was_done() 
     assert_eq!((restored.index, restored.was), (index, backup.cluster));
     let twice = restore(Words, "y", &FileDisk::new(place.path().join("twice")), &backup).expect("the disk is empty");
     assert_ne!((twice.generation, twice.cluster), (restored.generation, restored.cluster));
-    let x = open(&MemoryChannel::new(), "x", FileDisk::new(&fresh)).await;
+    let x = open_one(&MemoryChannel::new(), "x", FileDisk::new(&fresh)).await;
     assert_eq!(*x.linearizable_state().await.expect("it serves alone"), ["one"]);
     let asked = x.outcome(&id).await.expect("it serves alone");
     assert!(matches!(asked, Asked::Decided(Ok(Done { index: at, .. })) if at == index), "{asked:?}");

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::common::wrapped::{Meddler, Wrapped};
-use crate::common::{Words, append};
-use conflux::{Container, Context, FileDisk, MemoryChannel, Never, Node};
+use crate::common::{Words, append, open_each};
+use conflux::{Container, Context, FileDisk, MemoryChannel, Never, Node, Status};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longer than the ten seconds that the answer to a piece may take.
@@ -58,21 +58,18 @@ impl Container for List {
 async fn a_state_that_takes_long_to_read_is_sent_once() {
     let directory = tempfile::tempdir().expect("there is a place for temporary files");
     let channel = MemoryChannel::new();
-    let open = async |name: &str, path: &str| {
+    let builder = |name: &str, path: &str| {
         let builder = Node::builder(List, name).cluster_size(3).channel(channel.clone()).compaction(16, 1 << 20);
-        builder.disk(FileDisk::new(directory.path().join(path))).open().await.expect("the options are good")
+        builder.disk(FileDisk::new(directory.path().join(path)))
     };
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c"] {
-        nodes.push(open(name, name).await);
-    }
+    let nodes = open_each(&["a", "b", "c"], |name| builder(name, name)).await;
     for n in 0..100 {
         nodes[0].perform(n).await.expect("the cluster serves");
     }
     nodes[2].close().await;
     SLOW.store(true, Ordering::Relaxed);
     // On an empty disk, so that it needs a snapshot.
-    let wiped = open("c", "another").await;
+    let wiped = builder("c", "another").open().await.expect("the options are good");
     let mut watch = wiped.watch_status();
     let caught_up = watch.find(|status| (status.index.0 >= 100).then_some(()));
     tokio::time::timeout(LONG * 4, caught_up).await.expect("it is not sent for ever").expect("it is open");
@@ -117,10 +114,7 @@ async fn messages_are_taken_in_while_a_disk_does_not_let_a_snapshot_begin() {
     let channel = MemoryChannel::new();
     let builder = |name: &str| Node::builder(Words, name).cluster_size(3).channel(channel.clone());
     let disk = |path: &str| FileDisk::new(directory.path().join(path));
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c"] {
-        nodes.push(builder(name).compaction(16, 1 << 20).disk(disk(name)).open().await.expect("the options are good"));
-    }
+    let nodes = open_each(&["a", "b", "c"], |name| builder(name).compaction(16, 1 << 20).disk(disk(name))).await;
     for n in 0..100 {
         nodes[0].perform(append(&n.to_string())).await.expect("the cluster serves");
     }
@@ -136,7 +130,7 @@ async fn messages_are_taken_in_while_a_disk_does_not_let_a_snapshot_begin() {
     assert_eq!(asked.ok().and_then(Result::ok), Some(leader), "nothing is taken in");
     assert_eq!(slow.state().len(), 0);
     gate.open();
-    let caught_up = |status: &conflux::Status| (status.index.0 >= 100).then_some(());
+    let caught_up = |status: &Status| (status.index.0 >= 100).then_some(());
     slow.watch_status().find(caught_up).await.expect("it is open");
     for node in [&nodes[0], &nodes[1], &slow] {
         node.close().await;
@@ -187,21 +181,48 @@ impl Container for Slow {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_new_leader_that_has_still_to_apply_what_it_holds_judges_once_it_has() {
+/// Three that a leads; b waits for the gate, which is shut.
+async fn three_of_which_one_is_slow(gate: &Arc<Gate>) -> Vec<Node<Slow>> {
     let channel = MemoryChannel::new();
-    let gate: Arc<Gate> = Arc::default();
     gate.open();
-    let mut nodes = Vec::new();
-    for name in ["a", "b", "c"] {
-        let container = Slow((name == "b").then(|| gate.clone()));
-        let builder = Node::builder(container, name).cluster_size(3).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let slow = |name: &str| Slow((name == "b").then(|| gate.clone()));
+    let builder = |name: &str| Node::builder(slow(name), name).cluster_size(3).channel(channel.clone());
+    let nodes = open_each(&["a", "b", "c"], builder).await;
     nodes[0].linearizable_state().await.expect("they serve");
     nodes[0].transfer_leadership(Some("a")).await.expect("it has caught up");
     nodes[0].perform(0).await.expect("they serve");
     gate.shut();
+    nodes
+}
+
+/// Nothing may stop it, for then the nodes would differ.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reducer_that_does_not_come_back_is_told_of() {
+    let gate: Arc<Gate> = Arc::default();
+    let nodes = three_of_which_one_is_slow(&gate).await;
+    // A test that fails must not wait for it.
+    let _opened = Opened(gate.clone());
+    nodes[0].perform(1).await.expect("two of three serve");
+    let mut watch = nodes[1].watch_status();
+    let notice = watch.find(|status| status.notice.clone());
+    let notice = tokio::time::timeout(Duration::from_secs(60), notice).await.expect("it is told").expect("it is open");
+    assert!(notice.contains("has been applied for more than 5s"), "{notice}");
+    nodes[0].perform(2).await.expect("two of three serve");
+    gate.open();
+    let goes_on = |status: &Status| (status.notice.is_none() && status.index.0 == 3).then_some(());
+    watch.find(goes_on).await.expect("it is open");
+    for node in &nodes {
+        assert_eq!(*node.linearizable_state().await.expect("they serve"), [0, 1, 2]);
+    }
+    for node in &nodes {
+        node.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_leader_that_has_still_to_apply_what_it_holds_judges_once_it_has() {
+    let gate: Arc<Gate> = Arc::default();
+    let nodes = three_of_which_one_is_slow(&gate).await;
     // A test that fails must not wait for it.
     let _opened = Opened(gate.clone());
     for n in 1..10 {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::common::{Words, append, serving};
-use conflux::{MemoryChannel, Node};
+use crate::common::{append, open, serving};
+use conflux::MemoryChannel;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -76,11 +76,7 @@ async fn one_id_goes_through_all_of_them() {
     let recorder = Recorder::default();
     let _here = tracing::subscriber::set_default(recorder.clone());
     let channel = MemoryChannel::new();
-    let mut nodes = Vec::new();
-    for id in ["a", "b", "c"] {
-        let builder = Node::builder(Words, id).cluster_size(3).channel(channel.clone());
-        nodes.push(builder.open().await.expect("the options are good"));
-    }
+    let nodes = open(&channel, &["a", "b", "c"]).await;
     serving(&nodes).await;
     let leader = nodes[0].status().leader.expect("one leads");
     let origin = nodes.iter().find(|node| *node.id() != leader).expect("two follow");

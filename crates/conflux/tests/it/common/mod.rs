@@ -1,15 +1,13 @@
 //! The container and the clusters that the tests share.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+pub(crate) mod wrapped;
 
-pub mod wrapped;
-
-use conflux::{Container, Context, MemoryChannel, MemoryDisk, Node, Reject};
+use conflux::{Container, Context, Disk, MemoryChannel, Node, NodeBuilder, Reject};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Method {
+pub(crate) enum Method {
     Append(String),
     Panic,
     PanicInReducer,
@@ -18,13 +16,13 @@ pub enum Method {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Action {
+pub(crate) enum Action {
     Appended(String),
     Bad,
 }
 
 // Not `Debug`: what nodes give back is printable all the same.
-pub struct Words;
+pub(crate) struct Words;
 
 impl Container for Words {
     type State = Vec<String>;
@@ -58,25 +56,33 @@ impl Container for Words {
     }
 }
 
-pub fn append(word: &str) -> Method {
+pub(crate) fn append(word: &str) -> Method {
     Method::Append(word.into())
 }
 
-pub async fn open_one(channel: &MemoryChannel, name: &str, disk: MemoryDisk) -> Node<Words> {
+pub(crate) async fn open_one(channel: &MemoryChannel, name: &str, disk: impl Disk) -> Node<Words> {
     let node = Node::builder(Words, name).cluster_size(3).channel(channel.clone()).disk(disk).open().await;
     node.expect("the options are good")
 }
 
-pub async fn open(channel: &MemoryChannel, names: &[&str]) -> Vec<Node<Words>> {
+pub(crate) async fn open(channel: &MemoryChannel, names: &[&str]) -> Vec<Node<Words>> {
+    open_each(names, |name| Node::builder(Words, name).cluster_size(3).channel(channel.clone())).await
+}
+
+/// One of each name, as it is described.
+pub(crate) async fn open_each<C: Container>(
+    names: &[&str],
+    described: impl Fn(&str) -> NodeBuilder<C>,
+) -> Vec<Node<C>> {
     let mut nodes = Vec::new();
     for name in names {
-        nodes.push(open_one(channel, name, MemoryDisk::new()).await);
+        nodes.push(described(name).open().await.expect("the options are good"));
     }
     nodes
 }
 
 /// Waits until every node can serve a read.
-pub async fn serving(nodes: &[Node<Words>]) {
+pub(crate) async fn serving<C: Container>(nodes: &[Node<C>]) {
     for node in nodes {
         node.linearizable_state().await.expect("a majority is there");
     }

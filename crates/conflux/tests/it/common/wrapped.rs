@@ -6,7 +6,7 @@ use conflux::Disk;
 use conflux::disk::{Change, DiskError, Done, Draft, Incidents, Journal, KeptSnapshot, Opened, SnapshotHead};
 
 /// What is done on the way.
-pub trait Meddler: Send + Sync + 'static {
+pub(crate) trait Meddler: Send + Sync + 'static {
     /// With what is told of a change.
     fn done(&self, done: Done) -> Done {
         done
@@ -17,13 +17,13 @@ pub trait Meddler: Send + Sync + 'static {
 }
 
 /// The disk.
-pub struct Wrapped<D, M> {
+pub(crate) struct Wrapped<D, M> {
     inner: D,
     meddler: Arc<M>,
 }
 
 impl<D, M> Wrapped<D, M> {
-    pub fn new(inner: D, meddler: &Arc<M>) -> Self {
+    pub(crate) fn new(inner: D, meddler: &Arc<M>) -> Self {
         Wrapped { inner, meddler: meddler.clone() }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use conflux::{Container, Context, Reject};
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 /// What can be asked for. What comes of it is the same, with what its method was told.
@@ -17,6 +18,8 @@ pub(crate) enum Method {
     Free(String),
     /// Its reducer breaks, halfway.
     Break,
+    /// Its reducer takes so many milliseconds, in which its thread does nothing else.
+    Toil(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +87,11 @@ impl Container for Board {
             Method::Break => {
                 state.words.clear();
                 panic!("it breaks, as planned");
+            }
+            Method::Toil(ms) => {
+                // The clock is set on at once; what would be waited for afterwards is the thread's next turn.
+                let _ = tokio::time::advance(Duration::from_millis(*ms)).now_or_never();
+                format!("toil {ms}")
             }
         });
         state.told.push((action.told, Told::by(context)));

@@ -94,27 +94,73 @@ async fn who_is_heard_by_two_is_a_founder_of_one() {
     }
 }
 
-/// b has pledged itself to a, which founds with it and is not heard again. Freed by time, b would found another with c.
+/// Fewer than twice as many as found a cluster are there, parted in all sorts of ways: one cluster at most comes of them.
+/// From twice as many on two may, and then they say so.
+#[tokio::test(start_paused = true)]
+async fn fewer_than_twice_as_many_as_found_a_cluster_found_one() {
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let parted: [(&[&[&str]], usize, usize); 8] = [
+        (&[&["a", "b", "c"], &["d", "e"]], 5, 1),
+        (&[&["a", "b"], &["c", "d", "e"]], 5, 1),
+        (&[&["a", "c", "e"], &["b", "d"]], 5, 1),
+        // Who is in two groups hears both.
+        (&[&["a", "b", "c"], &["c", "d", "e"]], 5, 1),
+        (&[&["b", "c", "a"], &["a", "d", "e"]], 5, 1),
+        (&[&["a", "b", "e"], &["c", "d", "e"]], 5, 1),
+        (&[&["a", "b"], &["c", "d"]], 5, 0),
+        (&[&["a", "b", "c"], &["d", "e", "f"]], 6, 2),
+    ];
+    for (seed, (groups, count, formed)) in (1..).zip(parted) {
+        let mut cluster = Cluster::empty(seed, |_, builder| builder.cluster_size(3));
+        cluster.channel.partition(groups);
+        for name in &NAMES[..count] {
+            cluster.open(name).await;
+        }
+        pass_ms(10_000).await;
+        let clusters =
+            |cluster: &Cluster| -> BTreeSet<_> { cluster.nodes().filter_map(|node| node.status().cluster).collect() };
+        assert_eq!(clusters(&cluster).len(), formed, "{groups:?}");
+        cluster.channel.heal();
+        if formed < 2 {
+            for name in &NAMES[..count] {
+                cluster.node(name).perform(say(name)).timeout(LONG).await.expect("it is let in");
+            }
+            assert_eq!((clusters(&cluster).len(), cluster.words().await.len()), (1, count), "{groups:?}");
+        } else {
+            let said = until(cluster.node("a"), |status| status.notice.clone()).await;
+            assert!(said.contains("two clusters cannot share a channel"), "{said}");
+        }
+    }
+}
+
+/// b has pledged itself to a, which founds with it and is not heard again. Freed by time, or by its own end where it has a
+/// disk, b would found another with c.
 #[tokio::test(start_paused = true)]
 async fn a_pledge_binds_however_long_its_proposer_is_silent() {
-    let mut cluster = Cluster::empty(1, |_, builder| builder.cluster_size(2));
-    // Whatever a says after it has founded is lost on the way.
-    cluster.channel.slow("a", "b", Duration::from_millis(20));
-    cluster.open("a").await;
-    cluster.open("b").await;
-    until(cluster.node("a"), |status| status.cluster).await;
-    cluster.channel.partition(&[&["a"]]);
-    cluster.open("c").await;
-    for _ in 0..30 {
-        pass_ms(1_000).await;
-        assert_eq!(["b", "c"].map(|name| cluster.node(name).status().cluster), [None; 2]);
+    for ends in [false, true] {
+        let mut cluster = Cluster::empty(1, |_, builder| builder.cluster_size(2));
+        // Whatever a says after it has founded is lost on the way.
+        cluster.channel.slow("a", "b", Duration::from_millis(20));
+        cluster.open("a").await;
+        cluster.open("b").await;
+        until(cluster.node("a"), |status| status.cluster).await;
+        cluster.channel.partition(&[&["a"]]);
+        if ends {
+            cluster.kill("b").await;
+            cluster.open("b").await;
+        }
+        cluster.open("c").await;
+        for _ in 0..30 {
+            pass_ms(1_000).await;
+            assert_eq!(["b", "c"].map(|name| cluster.node(name).status().cluster), [None; 2]);
+        }
+        cluster.channel.heal();
+        for name in ["a", "b", "c"] {
+            cluster.node(name).perform(say(name)).timeout(LONG).await.expect("it is let in");
+        }
+        let clusters: BTreeSet<_> = cluster.nodes().map(|node| node.status().cluster).collect();
+        assert_eq!((clusters.len(), cluster.words().await.len()), (1, 3));
     }
-    cluster.channel.heal();
-    for name in ["a", "b", "c"] {
-        cluster.node(name).perform(say(name)).timeout(LONG).await.expect("it is let in");
-    }
-    let clusters: BTreeSet<_> = cluster.nodes().map(|node| node.status().cluster).collect();
-    assert_eq!((clusters.len(), cluster.words().await.len()), (1, 3));
 }
 
 /// Its proposer is killed before it has heard of the pledge, and comes back with nothing.

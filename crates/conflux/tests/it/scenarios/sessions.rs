@@ -36,6 +36,26 @@ async fn a_late_copy_of_a_call_does_not_open_its_session_again() {
     assert_eq!(b.perform(say("again")).await.expect("they serve").index, Index(2));
 }
 
+/// Its outcome is dropped once its origin says that it has it, and its session lives on: nothing but the floor tells that
+/// a copy which comes later was decided.
+#[tokio::test(start_paused = true)]
+async fn a_late_copy_of_a_call_below_its_floor_is_not_done_again() {
+    let cluster = Cluster::of(&["a", "b", "c"]).await;
+    let b = cluster.node("b");
+    cluster.post.order("b", "a", CALLS, Order::Copy);
+    let once = b.perform(say("once")).start();
+    let id = once.request_id().expect("it has its place").clone();
+    once.await.expect("they serve");
+    cluster.post.pass();
+    b.perform(say("next")).await.expect("they serve");
+    let asked = cluster.node("c").outcome(&id).await.expect("they serve");
+    assert!(matches!(asked, Asked::Forgotten), "{asked:?}");
+    cluster.post.deliver();
+    pass_ms(1_000).await;
+    assert_eq!(cluster.words().await, ["once", "next"]);
+    assert_eq!(b.perform(say("again")).await.expect("they serve").index, Index(3));
+}
+
 /// A number that was taken by a perform that nobody polls would be a gap that all others wait behind.
 #[tokio::test(start_paused = true)]
 async fn a_perform_has_its_place_from_the_first_poll_on_and_keeps_it_when_it_is_dropped() {
@@ -75,6 +95,41 @@ async fn a_full_node_says_so_and_takes_no_number_for_it() {
     assert!(matches!(four.request_id(), Some(RequestId::Call(_, CallNumber(3)))));
     four.await.expect("they serve");
     assert_eq!(cluster.words().await, ["one", "two", "four"]);
+}
+
+/// Those that hold all places are given up, so nobody waits for them any more; one of them was decided and one was not,
+/// which this node does not know. Had they made room, more and more could be on their way whose outcome nobody has.
+#[tokio::test(start_paused = true)]
+async fn a_window_stays_full_until_it_is_known_what_became_of_what_is_in_it() {
+    let cluster = Cluster::with(&["a", "b", "c"], |_, builder| builder.in_flight_max(2)).await;
+    let b = cluster.node("b");
+    let before = b.perform(say("before")).await.expect("they serve").index;
+    // What b sends comes; it hears nothing.
+    cluster.channel.cut("a", "b");
+    cluster.channel.cut("c", "b");
+    let one = b.perform(say("one")).timeout(SECOND).start();
+    pass_ms(10).await;
+    cluster.post.order("b", "a", CALLS, Order::Lose);
+    let two = b.perform(say("two")).timeout(SECOND).start();
+    let mut unknown = Vec::new();
+    for told in [one.await, two.await] {
+        let Err(PerformError::Unknown { request_id }) = told else { panic!("{told:?}") };
+        unknown.push(request_id);
+    }
+    for _ in 0..3 {
+        let refused = b.perform(say("too many")).now_or_never().expect("it is told at once");
+        assert!(matches!(refused, Err(PerformError::NeverProposed { .. })), "{refused:?}");
+        pass_ms(1_000).await;
+    }
+    cluster.post.pass();
+    cluster.channel.heal();
+    let asked = b.outcome(&unknown[0]).await.expect("they serve");
+    assert!(matches!(asked, Asked::Decided(Ok(Done { index, .. })) if index == before.next()), "{asked:?}");
+    let asked = b.outcome(&unknown[1]).await.expect("they serve");
+    assert!(matches!(asked, Asked::Decided(Err(PerformError::NeverProposed { .. }))), "{asked:?}");
+    // There is room again, and nothing was done twice.
+    assert_eq!(b.perform(say("after")).await.expect("they serve").index, Index(3));
+    assert_eq!(cluster.words().await, ["before", "one", "after"]);
 }
 
 /// The message with one is lost, that with two comes.
