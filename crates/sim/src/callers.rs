@@ -146,7 +146,10 @@ impl<C: Container> Call<C> {
             patience: self.patience,
             chosen: self.chosen.is_some(),
             sessions_expire: settings.short_sessions,
-            node_ended: dead || of_opening.is_none_or(|node| node.status().role == Role::Stopped),
+            // It tells its callers that it stops before it shows so itself.
+            node_ended: dead
+                || !slot.excuses.is_empty()
+                || of_opening.is_none_or(|node| node.status().role == Role::Stopped),
         }
     }
 
