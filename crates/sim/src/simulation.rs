@@ -247,8 +247,7 @@ impl<C: Container> Simulation<C> {
     /// # Errors
     /// When there is nothing to simulate.
     pub fn run_one(&self, seed: u64, kept: &Kept, looked: Looked) -> Result<Run, String> {
-        let schedule = Schedule::draw(seed, &self.wanted).keep(kept);
-        on_its_own_thread(|| run(&schedule, &self.subject, looked))
+        run(&Schedule::draw(seed, &self.wanted).keep(kept), &self.subject, looked)
     }
 
     /// Runs what a failure named, with all that happens.
@@ -257,7 +256,8 @@ impl<C: Container> Simulation<C> {
         let unusable = |why: String| Failed::Unusable(format!("{AGAIN} is SEED or SEED;PART, not {again:?}: {why}"));
         let seed = seed.parse().map_err(|error| unusable(format!("{error}")))?;
         let kept: Kept = kept.parse().map_err(unusable)?;
-        let run = self.run_one(seed, &kept, Looked { full: true, print: true }).map_err(Failed::Unusable)?;
+        let looked = Looked { full: true, print: true };
+        let run = on_its_own_thread(|| self.run_one(seed, &kept, looked)).map_err(Failed::Unusable)?;
         match run.wrong.clone() {
             None => {
                 let Run { tally, actions, simulated, .. } = run;
