@@ -172,10 +172,19 @@ fn a_container_that_is_shared_is_the_same_one() {
     assert_eq!(origins, Origins { version: 4, code: Digest(5), index: Index(1) });
     assert_eq!(Store::restore(shared.clone(), &saved).expect("it is read").state(), store.state());
 
-    assert!(shared.may_take_long());
+    let origin = Origin { node: "a".into(), session: common::session("a", 1), number: CallNumber::FIRST };
+    let context = Context::new(Index(1), Stamps::default(), &origin, 0);
+    let mut state = shared.initial();
+    assert_eq!(shared.decide(&state, 1, &context), Err("not one".into()));
+    assert_eq!(shared.decide(&state, 6, &context), Ok(Some(6)));
+    shared.reduce(&mut state, &6, &context);
+    assert_eq!(state, Handle(106));
+
+    assert!(shared.may_take_long() && !Arc::new(Board).may_take_long());
     assert_eq!(shared.methods(), ["add", "take"]);
     assert_eq!(shared.method("add", vec![json!(1), json!(2)]), Ok(2));
-    assert_eq!(sampled(&*shared, &mut Random::new(3)), sampled(&Engine, &mut Random::new(3)));
+    let drawn = Random::new(3).next_u64() | 1 << 63;
+    assert_eq!(sampled(&*shared, &mut Random::new(3)), Ok(Some(drawn)));
     assert_eq!(holds(&*shared, &Handle(8)), Ok(()));
     assert_eq!(holds(&*shared, &Handle(7)), Err("7 is odd".into()));
     assert_eq!(holds(&*shared, &Handle(1000)), Err("the invariant panicked: planned: too much".into()));
