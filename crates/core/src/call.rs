@@ -271,6 +271,31 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_near_are_offered() {
+        for (a, b, apart) in [
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+            ("Ab", "aB", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("ab", "ba", 2),
+        ] {
+            assert_eq!(edits(a, b), apart, "{a} {b}");
+        }
+        let methods = || ["append", "prepend", "swap", "swat", "swan", "swam"].map(str::to_owned).to_vec();
+        let near = |name| match CallError::unknown_method(name, methods()) {
+            CallError::UnknownMethod { near, .. } => near.join(" "),
+            other => panic!("{other}"),
+        };
+        // One slip in any name, and one more for each three letters; or a part of a name, however short.
+        assert_eq!(near("apnd"), "append");
+        assert_eq!(near("xxxend"), "append");
+        assert_eq!(near("xxxxnd"), "");
+        assert_eq!(near("pen"), "append prepend");
+        assert_eq!(near("sway"), "swam swan swap", "three at most");
+    }
+
+    #[test]
     fn errors_name_what_was_wrong() {
         let text = |name, arguments| call(name, arguments).unwrap_err().to_string();
         assert_eq!(text("apend", json!([])), "there is no method \"apend\"; did you mean append?");

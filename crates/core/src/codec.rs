@@ -321,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn an_integer_of_more_than_64_bits_is_none() {
+        let varint = |last: u8| Reader::new(&[&[0x80; 9][..], &[last]].concat()).varint("it");
+        assert_eq!((varint(0), varint(1)), (Ok(0), Ok(1 << 63)));
+        // Bits that fall out of it, and one byte more.
+        for last in [2, 0x7f, 0x80, 0x81] {
+            assert!(matches!(varint(last), Err(CodecError::Invalid { .. })), "{last:x}");
+        }
+    }
+
+    #[test]
     fn a_huge_count_is_refused_before_it_is_believed() {
         let mut bytes = Vec::new();
         bytes.put_varint(u64::MAX);

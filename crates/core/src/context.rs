@@ -137,6 +137,9 @@ mod tests {
         let mut random = Random::new(1_234_567);
         assert_eq!(random.next_u64(), 6_457_827_717_110_365_317);
         assert_eq!(random.next_u64(), 3_203_168_211_198_807_973);
+        // The third is 9,817,491,932,198,370,423, and what is made of it is fixed with it.
+        assert_eq!(random.clone().below(1000), 532);
+        assert_eq!(random.unit().to_bits(), 0.532_207_304_062_419_2_f64.to_bits());
     }
 
     #[test]

@@ -147,8 +147,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_no_name_stands_in_brackets() {
+        for name in ["a", "_a", "$a", "a1", "a_", "a$", "_", "$", "Ab9"] {
+            assert_eq!(lines(&json!({name: 1}), &json!({name: 2})), [format!(".{name}: 1 | 2")]);
+        }
+        for text in ["", "1", "1a", "a-b", "a b", "ä", "aä", "a.b"] {
+            assert_eq!(lines(&json!({text: 1}), &json!({text: 2})), [format!("[{text:?}]: 1 | 2")]);
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_shortened() {
+        let differ = |text: String| lines(&Value::from(text), &json!(0)).remove(0);
+        // With its two quotes it has 120 characters.
+        let fits = "ä".repeat(118);
+        assert_eq!(differ(fits.clone()), format!("the whole value: \"{fits}\" | 0"));
+        assert_eq!(differ(fits.clone() + "ä"), format!("the whole value: \"{fits}ä… | 0"));
+    }
+
+    #[test]
     fn the_list_is_bounded() {
         let numbers = |from: u32| Value::from((from..from + 10_000).collect::<Vec<_>>());
         assert_eq!(paths_that_differ(&numbers(0), &numbers(1)).len(), LISTED_MAX);
+        let members = |from: u32| (from..from + 80).map(|n| (format!("n{n}"), json!(n))).collect::<Value>();
+        assert_eq!(paths_that_differ(&members(0), &members(80)).len(), LISTED_MAX);
     }
 }

@@ -41,6 +41,13 @@ mod tests {
     use super::Digest;
 
     #[test]
+    fn people_compare_all_of_its_digits() {
+        let digest = Digest(0xfe << 64);
+        assert_eq!(digest.to_string(), "00000000000000fe0000000000000000");
+        assert_eq!(format!("{digest:?}"), "Digest(00000000000000fe0000000000000000)");
+    }
+
+    #[test]
     fn pieces_are_read_in_a_row() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         for (first, second) in [(0, 0), (1, 300), (256, 999)] {

@@ -166,4 +166,10 @@ mod tests {
             assert_eq!(RequestId::parse(text), RequestId::Chosen(text.into()));
         }
     }
+
+    #[test]
+    fn a_batch_is_named_in_messages() {
+        let id = BatchId { term: 3, incarnation: Incarnation(0xfe), counter: 12 };
+        assert_eq!(crate::Corrupt::OwnPredecessor(id).to_string(), "batch 3.fe.12 names itself as its predecessor");
+    }
 }

@@ -404,6 +404,33 @@ mod tests {
     }
 
     #[test]
+    fn values_that_are_larger_than_any_drawn_have_the_digest_of_the_tree() {
+        let nils = |count| std::iter::repeat_n(Value::Nil, count);
+        for value in [
+            Value::from("x".repeat(70_000)),
+            Value::Binary(vec![1; 70_000]),
+            Value::Ext(5, vec![2; 300]),
+            Value::Ext(5, vec![3; 70_000]),
+            Value::Array(nils(70_000).collect()),
+            Value::Map((0..70_000).map(Value::from).zip(nils(70_000)).collect()),
+        ] {
+            let mut bytes = Vec::new();
+            rmpv::encode::write_value(&mut bytes, &value).expect("memory takes it");
+            assert_eq!(digest(&bytes), Ok(of_tree(&value)));
+            assert_eq!(check_nesting(&bytes), Ok(()));
+            digest(&bytes[..bytes.len() - 1]).expect_err("it is cut");
+        }
+    }
+
+    #[test]
+    fn what_is_wide_is_not_deep() {
+        let wide = vec![vec![vec![1u8, 2]; 2]; NESTING_MAX + 1];
+        let mut bytes = Vec::new();
+        wide.encode(&mut bytes).expect("it is written");
+        assert_eq!(Payload::decode(&bytes), Ok(wide));
+    }
+
+    #[test]
     fn hostile_nesting_is_an_error() {
         assert!(digest(&[0x91; 100_000]).is_err() && check_nesting(&[0x91; 100_000]).is_err());
         assert!(digest(&[0xdf, 0xff, 0xff, 0xff, 0xff]).is_err());

@@ -58,3 +58,16 @@ impl fmt::Display for Never {
 }
 
 impl std::error::Error for Never {}
+
+#[cfg(test)]
+mod tests {
+    use super::Reject;
+
+    #[test]
+    fn people_are_told_the_message_alone() {
+        let with_data = Reject { data: Some(7.into()), ..Reject::new("too long") };
+        for reject in [Reject::from("too long"), Reject::from("too long".to_owned()), with_data] {
+            assert_eq!(reject.to_string(), "too long");
+        }
+    }
+}

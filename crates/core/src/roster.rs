@@ -219,6 +219,7 @@ mod tests {
         assert_eq!(roster.seats(), Some(&names(&["b", "c"])));
         assert!(roster.is_removed(&"a".into(), Incarnation(2)));
         assert!(!roster.is_removed(&"b".into(), Incarnation(2)) && !roster.is_removed(&"a".into(), Incarnation(3)));
+        assert!(roster.has_removed(&"a".into()) && !roster.has_removed(&"b".into()));
         assert_eq!(roster.after(&remove, &founders).as_ref(), Ok(&roster), "removed twice is removed once");
         let roster = roster.after(&RosterChange::Unseat("b".into()), &founders).expect("one is left");
         let last = roster.after(&RosterChange::Unseat("c".into()), &founders);
@@ -229,6 +230,9 @@ mod tests {
     fn there_are_bounds() {
         let many: BTreeSet<NodeName> = (0..SEATS_MAX).map(|n| format!("n{n}").into()).collect();
         assert_eq!(Roster::default().after(&RosterChange::Seat("more".into()), &many), Err(RosterError::Full));
+        let fewer = many.iter().skip(1).cloned().collect();
+        let full = Roster::default().after(&RosterChange::Seat("more".into()), &fewer).expect("there is room for one");
+        assert_eq!(full.seats().map(BTreeSet::len), Some(SEATS_MAX));
         let incarnations = (0..TOMBSTONES_MAX as u64 + 1).map(Incarnation).collect();
         let remove = RosterChange::Remove { name: "z".into(), incarnations };
         let roster = Roster::default().after(&remove, &many).expect("others are left");
@@ -248,5 +252,27 @@ mod tests {
             assert_eq!(Roster::decode(&mut reader), Ok(roster));
             assert_eq!(reader.end(), Ok(()));
         }
+        let more = [remove.encode(), vec![0]].concat();
+        assert_eq!(RosterChange::decode(&more), Err(CodecError::Trailing(1)));
+    }
+
+    #[test]
+    fn a_roster_that_no_change_makes_is_not_read() {
+        let read = |seats: Option<usize>, removed: usize| {
+            let named = |count| (0..count).map(|n| NodeName::from(format!("n{n}")));
+            let tombstones = named(removed).map(|name| (name, Incarnation(1))).collect();
+            let mut bytes = Vec::new();
+            Roster { seats: seats.map(|count| named(count).collect()), tombstones }.encode(&mut bytes);
+            Roster::decode(&mut Reader::new(&bytes)).is_ok()
+        };
+        assert!(read(None, 0) && read(Some(1), TOMBSTONES_MAX) && read(Some(SEATS_MAX), 1));
+        assert!(!read(Some(0), 0) && !read(Some(SEATS_MAX + 1), 0) && !read(Some(1), TOMBSTONES_MAX + 1));
+    }
+
+    #[test]
+    fn a_change_says_what_is_to_be() {
+        let remove = RosterChange::Remove { name: "a".into(), incarnations: BTreeSet::new() };
+        let said = [RosterChange::Seat("a".into()), RosterChange::Unseat("a".into()), remove].map(|it| it.to_string());
+        assert_eq!(said, ["a is to vote", "a is not to vote", "a is to leave"]);
     }
 }

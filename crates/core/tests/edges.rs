@@ -73,25 +73,59 @@ fn a_batch_can_be_gone_through_action_by_action() {
     let mut store = opened(Board);
     let methods = [Method::Claim(1), Method::Claim(1), Method::Panic, Method::Claim(2), Method::Release(1)];
     let calls = (1..).zip(methods).map(|(number, method)| call(number, 1, None, method)).collect();
-    let batch = fork(&store, Retention::default()).batch(2, at(Duration::ZERO), 5, calls, false);
+    let stamps = Stamps { time_ms: 5, elapsed: Duration::from_secs(1) };
+    let batch = fork(&store, Retention::default()).batch(2, stamps, 5, calls, false);
     let batch = batch.expect("sound").expect("something to log");
+    assert_eq!(batch.actions(), 3);
 
     let before = (store.index(), store.head(), bytes_of(&**store.state()));
     let actions = store.actions_in(&batch).expect("it fits");
     assert_eq!((store.index(), store.head(), bytes_of(&**store.state())), before);
     assert_eq!(actions.iter().map(|action| action.index.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(actions.iter().all(|action| action.stamps() == stamps));
     let mut state = (**store.state()).clone();
     for action in &actions {
         action.reduce(&Board, &mut state).expect("it passed on the leader");
     }
-    let Ok(Applied::Changes(changes)) = store.apply(&batch, |_, _, _| {}) else { panic!("it fits") };
+    let mut places = Vec::new();
+    let heard = |_, _, outcome: &Outcome<Board>| places.push(outcome.index());
+    let Ok(Applied::Changes(changes)) = store.apply(&batch, heard) else { panic!("it fits") };
     assert_eq!((&state, changes.len()), (&**store.state(), 3));
+    assert_eq!(
+        places,
+        [1, 1, 1, 2, 3].map(|index| Some(Index(index))),
+        "what made no action was judged at a place, too"
+    );
 
     // Now it follows on something else, as any other does that is to be skipped.
     assert!(store.actions_in(&batch).expect("it is skipped").is_empty());
     let mut misplaced = self::batch(&store, 9, vec![]);
     misplaced.header.base = Index(7);
     assert!(matches!(store.actions_in(&misplaced), Err(Corrupt::Place { came: Index(7), is: Index(3) })));
+}
+
+#[test]
+fn a_state_that_somebody_holds_is_not_touched() {
+    let mut store = opened(Counter);
+    let add = |store: &mut Store<Counter>, number| {
+        let made = fork(store, Retention::default()).batch(
+            1 + number,
+            store.stamps(),
+            0,
+            vec![call(number, 1, None, 5)],
+            false,
+        );
+        store.apply(&made.expect("sound").expect("something to log"), |_, _, _| {}).expect("it fits");
+    };
+    add(&mut store, 1);
+    let (index, held) = (store.index(), store.state().clone());
+    store.unshare();
+    assert!(**store.state() == *held && !Arc::ptr_eq(store.state(), &held), "it is copied when it is asked for");
+    add(&mut store, 2);
+    assert_eq!((*held, **store.state()), (5, 10));
+    // As a node does whose reducer broke halfway: its readers see the last state that was whole.
+    store.put_back(index, held);
+    assert_eq!((store.index(), **store.state()), (Index(1), 5));
 }
 
 #[test]
@@ -150,6 +184,26 @@ fn a_session_that_goes_on_is_not_swept_when_one_that_was_idle_is() {
 }
 
 #[test]
+fn an_idle_leader_is_asked_whether_something_is_due() {
+    let mut store = opened(Counter);
+    let made = fork(&store, Retention::default()).batch(2, at(HOUR), 0, vec![call(1, 1, chosen("x"), 5)], false);
+    store.apply(&made.expect("sound").expect("something to log"), |_, _, _| {}).expect("it fits");
+    let mut leader = Fork::new(store, 3, Incarnation(1), Retention::default());
+    assert_eq!(leader.term(), 3);
+    let forgets = |leader: &mut Fork<Counter>, counter, elapsed| {
+        let due = leader.is_due(elapsed);
+        let made = leader.batch(counter, at(elapsed), 0, vec![], false).expect("sound");
+        assert_eq!(made.is_some(), due, "{elapsed:?}");
+        due
+    };
+    // An instant later than it is kept: first the chosen id, then the session.
+    for (counter, kept) in [(3, HOUR + Duration::from_secs(300)), (5, HOUR * 2)] {
+        assert!(!forgets(&mut leader, counter, kept), "{kept:?}");
+        assert!(forgets(&mut leader, counter + 1, kept + Duration::from_nanos(1)), "{kept:?}");
+    }
+}
+
+#[test]
 fn an_origin_that_never_says_what_it_has_is_not_served_for_ever() {
     let mut store = opened(Counter);
     let mut leader = fork(&store, Retention::default());
@@ -179,6 +233,9 @@ fn a_store_that_is_taken_up_again_is_the_next_generation() {
     assert_eq!((again.generation(), again.head(), again.index()), (2, store.head(), store.index()));
     assert_eq!(again.roster(), &roster);
     assert!(again.sessions().key(&session("a", 1)).is_some(), "retries of before must find what became of them");
+    // A name that was drawn is one that JavaScript holds exactly, and never that of the founded one.
+    let name = |drawn| opened(Counter).reborn(drawn, Roster::default()).generation();
+    assert_eq!((name(0), name(u64::MAX)), (1, 9_007_199_254_740_991));
 }
 
 #[test]
@@ -237,6 +294,7 @@ fn what_stands_behind_a_broken_reducer_is_told_or_left_out() {
     let mut told = Vec::new();
     store.apply(&made, |_, number, outcome| told.push((number.0, outcome.clone()))).expect("it fits");
     assert!(matches!(&*told, [(1, Outcome::Failed { .. }), (2, Outcome::Failed { .. }), (3, Outcome::Void)]));
+    assert_eq!(told[2].1.index(), None);
     assert_eq!(**store.state(), Board.initial());
 }
 
@@ -329,6 +387,11 @@ fn a_batch_of_other_code_stops_the_node() {
         change(&mut batch.header);
         store.clone().apply(&batch, |_, _, _| {}).expect_err("it is refused")
     };
+    // For these alone somebody is told to start the node with the right code.
+    assert!(
+        refuse(|header| header.version = 2).is_other_code() && refuse(|header| header.code = Digest(1)).is_other_code()
+    );
+    assert!(!refuse(|header| header.base = Index(7)).is_other_code());
     assert!(matches!(refuse(|header| header.version = 2), Halt::Version { came: 2, is: 1 }));
     assert!(matches!(refuse(|header| header.code = Digest(1)), Halt::Code { .. }));
 }
@@ -396,6 +459,7 @@ fn the_clock_stops_at_its_end() {
 /// Fields of a snapshot of a [`Counter`], to be made wrong.
 #[derive(Clone)]
 struct Snapshot {
+    generation: u64,
     index: u64,
     opened: u64,
     /// Keys, numbers and floors.
@@ -432,7 +496,7 @@ impl Snapshot {
         let table = std::mem::replace(&mut bytes, vec![3]);
         bytes.put_u32(1);
         bytes.put_digest(Digest::default());
-        bytes.put_u64(0);
+        bytes.put_u64(self.generation);
         bytes.put_u64(self.index);
         bytes.put_u64(table.len() as u64);
         bytes.put(&table);
@@ -444,16 +508,18 @@ impl Snapshot {
 
 #[test]
 fn a_snapshot_that_contradicts_itself_is_refused() {
-    let good = Snapshot { index: 0, opened: 2, sessions: vec![(1, 1, 1), (2, 2, 1)], chosen: vec!["x", "y"] };
+    let (generation, sessions) = ((1 << 53) - 1, vec![(1, 1, 1), (2, 2, 1)]);
+    let good = Snapshot { generation, index: 0, opened: 2, sessions, chosen: vec!["x", "y"] };
     let store = good.restore().expect("it is sound");
     assert!(matches!(store.sessions().find(&session("a", 2), CallNumber(1)), Found::Decided(Outcome::Void)));
-    let wrong: [fn(&mut Snapshot); 8] = [
+    let wrong: [fn(&mut Snapshot); 9] = [
         |it| it.sessions[1].0 = 1,
         |it| it.sessions[0].0 = 3,
         |it| it.sessions[1].1 = 1,
         |it| it.opened = 1,
         |it| it.chosen[1] = "x",
         |it| it.index = u64::MAX,
+        |it| it.generation += 1,
         |it| it.opened = u64::MAX,
         |it| it.sessions[0].2 = u64::MAX - 1,
     ];
@@ -541,6 +607,33 @@ fn a_history_keeps_what_it_says() {
 }
 
 #[test]
+fn a_subscriber_at_the_edge_of_the_past_misses_nothing() {
+    let mut store = opened(Counter);
+    // A reset for each snapshot that was installed.
+    let mut history = History::new(Index(7), Arc::new(0), 8, usize::MAX);
+    assert_eq!(history.resets(), 0);
+    for resets in 1..4 {
+        history.reset(store.index(), store.state().clone());
+        assert_eq!(history.resets(), resets);
+        let number = store.index().0 + 1;
+        let made = fork(&store, Retention::default()).batch(
+            1 + number,
+            store.stamps(),
+            0,
+            vec![call(number, 1, None, 1)],
+            false,
+        );
+        let made = made.expect("sound").expect("a call");
+        let Applied::Changes(changes) = store.apply(&made, |_, _, _| {}).expect("it fits") else { panic!("it fits") };
+        history.extend(changes, 1, store.state());
+        assert_eq!((history.first(), history.last()), (Index(number - 1), Index(number)));
+        assert!(matches!(history.since(Index(number - 1), 9), Owed::Changes(changes) if changes.len() == 1));
+        assert!(matches!(history.since(Index(number), 9), Owed::Nothing));
+        assert!(number == 1 || matches!(history.since(Index(number - 2), 9), Owed::Reset));
+    }
+}
+
+#[test]
 fn a_history_of_large_actions_holds_fewer() {
     let mut store = opened(Counter);
     let mut history = History::new(store.index(), store.state().clone(), 1_000_000, 1000);
@@ -599,4 +692,47 @@ fn an_action_that_cannot_be_written_fails_its_call_alone() {
     let verdicts: Vec<_> = made.records.iter().map(|record| format!("{record:?}")).collect();
     assert!(verdicts[0].contains("the action cannot be written"), "{verdicts:?}");
     assert_eq!((made.actions(), **leader.store().state()), (1, 1));
+}
+
+/// Makes a text of so many bytes; with the five in front of it that say how long it is.
+#[derive(Debug)]
+struct Large;
+
+impl Container for Large {
+    type State = u64;
+    type Method = usize;
+    type Action = String;
+    type Rejection = Reject;
+
+    fn initial(&self) -> u64 {
+        0
+    }
+
+    fn decide(&self, _: &u64, bytes: usize, _: &Context<'_>) -> Result<Option<String>, Reject> {
+        Ok(Some("x".repeat(bytes - 5)))
+    }
+
+    fn reduce(&self, state: &mut u64, action: &String, _: &Context<'_>) {
+        *state += action.len() as u64;
+    }
+}
+
+#[test]
+fn a_batch_stays_small_enough_for_a_heartbeat_to_pass() {
+    const MAX: usize = 4 << 20;
+    let store = opened(Large);
+    let decide = |sizes: &[usize]| {
+        let calls = (1..).zip(sizes).map(|(number, size)| call(number, 1, None, *size)).collect();
+        let made = fork(&store, Retention::default()).batch(2, store.stamps(), 0, calls, false);
+        let records = made.expect("sound").expect("something to log").records;
+        let verdict = |record| if let Record::Call { verdict, .. } = record { verdict } else { panic!("it is a call") };
+        records.into_iter().map(verdict).collect::<Vec<Verdict<Large>>>()
+    };
+    // What goes over the bound ends the batch, and what is behind it is for the next one.
+    let decided = decide(&[MAX, 70_000, 70_000]);
+    assert!(matches!(&*decided, [Verdict::Action(_), Verdict::Action(_)]));
+    assert_eq!(decide(&[MAX / 2, MAX / 2, 70_000, 70_000]).len(), 3);
+    let decided = decide(&[MAX + 1, 70_000]);
+    let [Verdict::Failed(failure)] = &*decided else { panic!("it is too large") };
+    assert!(failure.message.contains("4194305 bytes, more than the 4194304 allowed"), "{failure}");
 }

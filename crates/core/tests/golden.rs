@@ -127,6 +127,21 @@ fn a_snapshot() {
     assert!(matches!(read.sessions().find_chosen("id"), Some(Outcome::Committed { index: Index(1), .. })));
 }
 
+#[test]
+fn a_verdict_alone() {
+    let [_, batch] = batches();
+    let mut kinds = 0;
+    for record in &batch.records {
+        let Record::Call { verdict, .. } = record else { continue };
+        let bytes = verdict.to_bytes().expect("it is written");
+        let read = Verdict::<Board>::from_bytes(&bytes).expect("it is read");
+        assert_eq!(format!("{read:?}"), format!("{verdict:?}"));
+        Verdict::<Board>::from_bytes(&[&*bytes, &[0]].concat()).expect_err("something follows");
+        kinds += 1;
+    }
+    assert_eq!(kinds, 6);
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

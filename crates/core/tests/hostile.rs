@@ -235,6 +235,10 @@ fn every_cut_and_every_byte() {
     for cut in 0..snapshot.len() {
         assert!(Store::restore(Arc::new(Board), &snapshot[..cut]).is_err());
     }
+    let more = |bytes: &[u8]| [bytes, &[0]].concat();
+    assert!(
+        Batch::<Board>::decode(&more(&batch)).is_err() && Store::restore(Arc::new(Board), &more(&snapshot)).is_err()
+    );
     for bytes in [batch, snapshot] {
         for at in 0..bytes.len() {
             for to in [0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ 0x40, bytes[at].wrapping_add(1)] {
