@@ -1,5 +1,7 @@
 //! Measures deciding and applying: `cargo run --release -p conflux-script --example speed`.
 
+#![expect(clippy::disallowed_methods, reason = "it measures")]
+
 use std::time::{Duration, Instant};
 
 use conflux_core::{
