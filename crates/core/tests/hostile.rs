@@ -251,6 +251,15 @@ fn every_cut_and_every_byte() {
 }
 
 #[test]
+fn a_large_state_is_written_a_piece_at_a_time() {
+    let state = [vec!["x".repeat(100_000)], vec!["y".repeat(100); 100_000]].concat();
+    let most = most_held(|| {
+        state.write(&mut std::io::sink()).expect("it is written");
+    });
+    assert!(most < 1 << 20, "{most} bytes were held");
+}
+
+#[test]
 fn large_counts_are_not_believed() {
     let (_, batch) = sample(0);
     let header = Batch { records: Vec::new(), ..batch }.encode().expect("it is written");

@@ -92,8 +92,17 @@ fn words_and_numbers_meet_and_are_odd_now_and_then() {
     let numbers = check::<u64>();
     assert!(numbers.iter().filter(|number| **number < 10).count() > 200);
     assert!(numbers.contains(&0) && numbers.contains(&1) && numbers.contains(&u64::MAX));
+    assert!(numbers.iter().any(|number| (10..u64::MAX).contains(number)));
+    assert!(check::<u8>().iter().any(|number| (10..u8::MAX).contains(number)));
+    assert!(check::<u128>().iter().any(|number| (1 << 64..u128::MAX).contains(number)));
     let signed = check::<i8>();
     assert!(signed.contains(&i8::MIN) && signed.contains(&i8::MAX) && signed.contains(&-1));
+    let floats = check::<f64>();
+    for odd in [-1.0, 1e9, 1e-9, -0.5, 0.0, 0.5, 9.5] {
+        assert!(floats.contains(&odd), "{odd}");
+    }
+    assert!(floats.iter().any(|float| (float * 2.0).fract() != 0.0 && *float > 0.001), "it has many digits");
+    assert!(floats.iter().all(|float| *float == 1e9 || (-1.0..=9.5).contains(float)));
 }
 
 #[test]
