@@ -194,7 +194,7 @@ impl<C: Container> Container for Guarded<C> {
                     .action
                     .to_json()
                     .map_or_else(|_| format!("{:?}", reduction.action), |action| action.to_string()),
-                origin: reduction.origin.node.clone(),
+                origin: reduction.session.node.clone(),
             });
         }
         Ok(())
@@ -205,7 +205,7 @@ impl<C: Container> Container for Guarded<C> {
 mod tests {
     use super::*;
     use crate::factory::SharedFactory;
-    use conflux_core::{CallNumber, Incarnation, Never, Origin, SessionId, Stamps};
+    use conflux_core::{CallNumber, Incarnation, Never, SessionId, Stamps};
 
     struct Counter;
 
@@ -235,11 +235,16 @@ mod tests {
 
     fn take(container: &impl Container<State = u64, Action = u64>, state: &mut u64, actions: &[u64]) {
         let session = SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 };
-        let origin = Origin { node: "a".into(), session, number: CallNumber::FIRST };
         let batch = BatchContext { base: Index(0), stamps: Stamps::default(), seed: 1 };
         let reductions: Vec<_> = (0..)
             .zip(actions)
-            .map(|(nth, action)| Reduction { action, index: Index(nth as u64 + 1), nth, origin: &origin })
+            .map(|(nth, action)| Reduction {
+                action,
+                index: Index(nth as u64 + 1),
+                nth,
+                session: &session,
+                number: CallNumber::FIRST,
+            })
             .collect();
         container.reduce_batch(state, &batch, &reductions).expect("it is reduced");
     }

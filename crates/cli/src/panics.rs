@@ -45,7 +45,7 @@ mod tests {
     fn a_failure_has_its_place() {
         place();
         let session = SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 };
-        let call = Call { method: 1, origin: Origin { node: "a".into(), session, number: CallNumber::FIRST } };
+        let call = Call { method: 1, origin: Origin { session, number: CallNumber::FIRST } };
         let batch = BatchContext { base: Index(0), stamps: Stamps::default(), seed: 1 };
         let decided = Fragile.decide_batch(&mut 0, &batch, vec![call]).decisions.remove(0);
         let Decision::Failed(failure) = decided else { panic!("it does not fail") };

@@ -62,7 +62,7 @@ impl JsonChange {
         JsonChange {
             index: committed.index,
             action: json(&*committed.action),
-            origin: committed.origin.node.to_string(),
+            origin: committed.node().to_string(),
             time_ms: committed.stamps().time_ms,
         }
     }

@@ -295,11 +295,7 @@ impl<C: Container> Local<C> {
                 store.unshare();
                 self.tell_of_copy(copying.elapsed());
             }
-            let applied = store.apply(batch, |session, number, outcome| {
-                if Some(session) == mine {
-                    resolved.push((number, outcome.clone()));
-                }
-            });
+            let applied = store.apply_for(batch, mine, |number, outcome| resolved.push((number, outcome)));
             let applied = applied.inspect_err(|_| {
                 self.put_back(&mut store);
             })?;

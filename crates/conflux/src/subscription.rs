@@ -201,8 +201,8 @@ impl<C: Container> Subscription<C> {
             previous,
             index: action.index,
             stamps: action.stamps(),
+            origin: action.origin(),
             action: action.action,
-            origin: action.origin,
         })
     }
 }

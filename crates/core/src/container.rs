@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use crate::call::CallError;
 use crate::context::{Context, Origin, Random, Stamps, Stream, stream_seed};
 use crate::digest::Digest;
-use crate::ids::Index;
+use crate::ids::{CallNumber, Index, SessionId};
 use crate::panics;
 use crate::payload::{Payload, PayloadError};
 
@@ -162,7 +162,7 @@ pub trait Container: Send + Sync + 'static {
         let mut index = batch.base;
         let (mut bytes, mut written) = (Vec::new(), 0);
         for (nth, Call { method, origin }) in calls.into_iter().enumerate() {
-            let context = batch.context(Stream::Decide, nth, index.next(), &origin);
+            let context = batch.deciding(nth, index.next(), &origin);
             let said = match panics::caught("the method", || self.decide(state, method, &context)) {
                 Ok(Ok(Some(action))) => {
                     // What followers will read is what is reduced here too: a field that serde skips cannot differ.
@@ -184,7 +184,7 @@ pub trait Container: Send + Sync + 'static {
             };
             let decision = match said {
                 Ok(Ok(Some(action))) => {
-                    let context = batch.context(Stream::Reduce, nth, index.next(), &origin);
+                    let context = batch.reducing(nth, index.next(), &origin);
                     let reduced = panics::caught("the reducer", || self.reduce(state, &action, &context));
                     match reduced {
                         Ok(()) => {
@@ -222,7 +222,7 @@ pub trait Container: Send + Sync + 'static {
     ) -> Result<(), Failure> {
         panics::caught("the reducer", || {
             for reduction in actions {
-                let context = batch.context(Stream::Reduce, reduction.nth, reduction.index, reduction.origin);
+                let context = reduction.context(batch);
                 self.reduce(state, reduction.action, &context);
             }
         })
@@ -288,8 +288,19 @@ pub struct Reduction<'a, A> {
     pub index: Index,
     /// The how-many-th decided call of its batch, from 0: chooses its random stream.
     pub nth: usize,
-    /// Who asked for it.
-    pub origin: &'a Origin,
+    /// The session of the node that asked for it.
+    pub session: &'a SessionId,
+    /// The call in that session.
+    pub number: CallNumber,
+}
+
+impl<'a, A> Reduction<'a, A> {
+    /// The context in which it is reduced.
+    #[must_use]
+    pub fn context(&self, batch: &BatchContext) -> Context<'a> {
+        let seed = stream_seed(batch.seed, self.nth as u64, Stream::Reduce);
+        Context::of(self.index, batch.stamps, (self.session, self.number), seed)
+    }
 }
 
 /// What the calls of one batch share.
@@ -307,17 +318,13 @@ impl BatchContext {
     /// The context in which the `nth` call of the batch is decided.
     #[must_use]
     pub fn deciding<'a>(&self, nth: usize, index: Index, origin: &'a Origin) -> Context<'a> {
-        self.context(Stream::Decide, nth, index, origin)
+        Context::new(index, self.stamps, origin, stream_seed(self.seed, nth as u64, Stream::Decide))
     }
 
     /// The context in which the action of the `nth` call of the batch is reduced.
     #[must_use]
     pub fn reducing<'a>(&self, nth: usize, index: Index, origin: &'a Origin) -> Context<'a> {
-        self.context(Stream::Reduce, nth, index, origin)
-    }
-
-    fn context<'a>(&self, stream: Stream, nth: usize, index: Index, origin: &'a Origin) -> Context<'a> {
-        Context::new(index, self.stamps, origin, stream_seed(self.seed, nth as u64, stream))
+        Context::new(index, self.stamps, origin, stream_seed(self.seed, nth as u64, Stream::Reduce))
     }
 }
 

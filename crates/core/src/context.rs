@@ -17,12 +17,18 @@ pub struct Stamps {
 /// Who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The node on which the method was performed.
-    pub node: NodeName,
-    /// The session of that node.
+    /// The session of the node on which the method was performed.
     pub session: SessionId,
     /// The call in that session.
     pub number: CallNumber,
+}
+
+impl Origin {
+    /// The node on which the method was performed.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.session.node
+    }
 }
 
 /// Given to every method and reducer. Neither may read a clock or a random source of its own.
@@ -30,7 +36,8 @@ pub struct Origin {
 pub struct Context<'a> {
     index: Index,
     stamps: Stamps,
-    origin: &'a Origin,
+    session: &'a SessionId,
+    number: CallNumber,
     seed: u64,
 }
 
@@ -38,7 +45,11 @@ impl<'a> Context<'a> {
     /// A context as a store or a fork makes it; users need this in unit tests of their containers.
     #[must_use]
     pub fn new(index: Index, stamps: Stamps, origin: &'a Origin, seed: u64) -> Self {
-        Context { index, stamps, origin, seed }
+        Context::of(index, stamps, (&origin.session, origin.number), seed)
+    }
+
+    pub(crate) fn of(index: Index, stamps: Stamps, (session, number): (&'a SessionId, CallNumber), seed: u64) -> Self {
+        Context { index, stamps, session, number, seed }
     }
 
     /// The place this call's action takes, if it makes one. In a reducer: the place of the action.
@@ -59,10 +70,16 @@ impl<'a> Context<'a> {
         self.stamps.elapsed
     }
 
+    /// The node on which the method was performed.
+    #[must_use]
+    pub fn node(&self) -> &'a NodeName {
+        &self.session.node
+    }
+
     /// Who asked.
     #[must_use]
-    pub fn origin(&self) -> &'a Origin {
-        self.origin
+    pub fn origin(&self) -> Origin {
+        Origin { session: self.session.clone(), number: self.number }
     }
 
     /// Randomness that is the same on every node. Each call starts the same stream; methods and reducers have

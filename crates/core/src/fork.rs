@@ -215,7 +215,7 @@ impl<C: Container> Fork<C> {
             compare,
         };
         let batch = Batch { header, records };
-        self.store.advance(&batch, &mut |_, _, _| {})?;
+        self.store.advance(&batch, None, |_, _, _| {})?;
         Ok(Some(batch))
     }
 

@@ -177,18 +177,17 @@ impl<C: Container> Session<C> {
         floor: CallNumber,
         now: Duration,
         outcome: Outcome<C>,
-    ) -> Result<(), Corrupt> {
+    ) -> Result<&Outcome<C>, Corrupt> {
         if number != self.next {
             return Err(Corrupt::NotNext { session: self.id.clone(), came: number.0, next: self.next.0 });
         }
-        self.outcomes.push_back(outcome);
-        self.next = number.next();
-        self.last_seen = now;
         // A floor from a message that was overtaken may be older than one seen before.
         let forgotten = floor.0.saturating_sub(self.floor.0).min(self.outcomes.len() as u64);
         self.outcomes.drain(..forgotten as usize);
         self.floor = CallNumber(self.floor.0 + forgotten);
-        Ok(())
+        self.next = number.next();
+        self.last_seen = now;
+        Ok(self.outcomes.push_back_mut(outcome))
     }
 }
 
@@ -313,13 +312,14 @@ impl<C: Container> Sessions<C> {
         due.then_some(Record::Sweep { sessions_before, ids_before })
     }
 
-    /// Takes the table through one record; `index` is the place after it. Forks and stores run this same function.
+    /// Takes the table through one record; `index` is the place after it. What became of a call is handed back as it is
+    /// held. Forks and stores run this same function.
     pub(crate) fn record(
         &mut self,
         record: &Record<C>,
         now: Duration,
         index: Index,
-    ) -> Result<Option<Outcome<C>>, Corrupt> {
+    ) -> Result<Option<&Outcome<C>>, Corrupt> {
         match record {
             // Not of this table.
             Record::Roster(_) => Ok(None),
@@ -338,12 +338,12 @@ impl<C: Container> Sessions<C> {
                 Ok(None)
             }
             Record::Void { session, number, floor } => {
-                self.session(*session)?.decide(*number, *floor, now, Outcome::Void)?;
-                Ok(Some(Outcome::Void))
+                self.session(*session)?.decide(*number, *floor, now, Outcome::Void).map(Some)
             }
             Record::Call { session, number, floor, chosen, verdict, .. } => {
                 let outcome = self.outcome(verdict, chosen.as_ref(), index)?;
-                self.session(*session)?.decide(*number, *floor, now, outcome.clone())?;
+                let session = self.open.get_mut(session).ok_or(Corrupt::UnknownSession(*session))?;
+                let outcome = session.decide(*number, *floor, now, outcome)?;
                 if let Some(ChosenId { id, call }) = chosen
                     && !matches!(verdict, Verdict::Repeated | Verdict::Conflict)
                 {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Record, Verdict};
+use crate::batch::{Batch, Header, Record, Verdict};
 use crate::bugs::{self, Bug};
 use crate::container::{BatchContext, Container, Failure, Reduction};
 use crate::context::{Origin, Stamps};
 use crate::digest::Digest;
-use crate::ids::{BatchId, CallNumber, Index, SessionKey};
+use crate::ids::{BatchId, CallNumber, Index, NodeName, SessionId, SessionKey};
 use crate::payload::{Payload, PayloadError};
 use crate::roster::Roster;
 use crate::session::{Corrupt, Outcome, Sessions};
@@ -60,23 +60,46 @@ pub struct Committed<C: Container> {
     pub index: Index,
     /// The action.
     pub action: Arc<C::Action>,
-    /// Who asked for it.
-    pub origin: Origin,
+    number: CallNumber,
+    nth: u32,
+    shared: Arc<Shared>,
+}
+
+/// What the actions of one session in a batch have in common.
+#[derive(Debug)]
+struct Shared {
+    session: SessionId,
     batch: BatchContext,
-    nth: usize,
 }
 
 impl<C: Container> Clone for Committed<C> {
     fn clone(&self) -> Self {
-        Committed { action: self.action.clone(), origin: self.origin.clone(), ..*self }
+        Committed { action: self.action.clone(), shared: self.shared.clone(), ..*self }
     }
 }
 
 impl<C: Container> Committed<C> {
+    /// Who asked for it.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin { session: self.shared.session.clone(), number: self.number }
+    }
+
+    /// The node on which its method was performed.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.shared.session.node
+    }
+
     /// The clocks of its batch.
     #[must_use]
     pub fn stamps(&self) -> Stamps {
-        self.batch.stamps
+        self.shared.batch.stamps
+    }
+
+    fn reduction(&self) -> Reduction<'_, C::Action> {
+        let Committed { index, action, number, nth, shared } = self;
+        Reduction { action, index: *index, nth: *nth as usize, session: &shared.session, number: *number }
     }
 
     /// Takes a state through it, as the store did.
@@ -84,8 +107,7 @@ impl<C: Container> Committed<C> {
     /// # Errors
     /// When the reducer breaks, which it did not in the store: it is not deterministic.
     pub fn reduce(&self, container: &C, state: &mut C::State) -> Result<(), Failure> {
-        let reduction = Reduction { action: &*self.action, index: self.index, nth: self.nth, origin: &self.origin };
-        container.reduce_batch(state, &self.batch, &[reduction])
+        container.reduce_batch(state, &self.shared.batch, &[self.reduction()])
     }
 }
 
@@ -191,6 +213,30 @@ impl Halt {
     }
 }
 
+/// What became of calls, in order.
+type Decisions<C> = Vec<(SessionKey, CallNumber, Outcome<C>)>;
+
+/// The actions of a batch that is being applied.
+pub(crate) struct Changes<C: Container> {
+    committed: Vec<Committed<C>>,
+    /// Of the last one: most are of the same session as the one before.
+    shared: Option<(SessionKey, Arc<Shared>)>,
+}
+
+impl<C: Container> Changes<C> {
+    fn shared(&mut self, key: SessionKey, sessions: &Sessions<C>, header: &Header) -> Result<Arc<Shared>, Corrupt> {
+        match &self.shared {
+            Some((last, shared)) if *last == key => Ok(shared.clone()),
+            _ => {
+                let session = sessions.get(key).ok_or(Corrupt::UnknownSession(key))?.id().clone();
+                let shared = Arc::new(Shared { session, batch: header.context() });
+                self.shared = Some((key, shared.clone()));
+                Ok(shared)
+            }
+        }
+    }
+}
+
 impl<C: Container> Store<C> {
     /// The initial state, at index 0.
     #[must_use]
@@ -287,6 +333,21 @@ impl<C: Container> Store<C> {
         self.apply_by(batch, Code::Same, decided)
     }
 
+    /// The same for who wants to hear of the calls of one session only.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_for(
+        &mut self,
+        batch: &Batch<C>,
+        session: Option<SessionKey>,
+        mut decided: impl FnMut(CallNumber, Outcome<C>),
+    ) -> Result<Applied<C>, Halt> {
+        let (applied, outcomes) = self.take(batch, Code::Same, |key| Some(key) == session)?;
+        outcomes.into_iter().for_each(|(_, number, outcome)| decided(number, outcome));
+        Ok(applied)
+    }
+
     /// The same for a batch that other code may have made. Its place in the chain, its sessions and its clocks are checked
     /// as ever.
     ///
@@ -298,9 +359,22 @@ impl<C: Container> Store<C> {
         code: Code,
         mut decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
     ) -> Result<Applied<C>, Halt> {
+        let (applied, outcomes) = self.take(batch, code, |_| true)?;
+        outcomes.iter().for_each(|(session, number, outcome)| decided(*session, *number, outcome));
+        Ok(applied)
+    }
+
+    /// Takes the store through a batch; beside what it did, what became of the calls of the sessions that are `wanted`.
+    fn take(
+        &mut self,
+        batch: &Batch<C>,
+        code: Code,
+        wanted: impl Fn(SessionKey) -> bool,
+    ) -> Result<(Applied<C>, Decisions<C>), Halt> {
         let header = &batch.header;
+        let mut outcomes = Vec::new();
         if header.prev != self.head && !bugs::is(Bug::NoChainCheck) {
-            return Ok(Applied::Skipped);
+            return Ok((Applied::Skipped, outcomes));
         }
         if code == Code::Same {
             Halt::check_code(&*self.container, header.version, header.code)?;
@@ -308,29 +382,20 @@ impl<C: Container> Store<C> {
         if header.base != self.index && !bugs::is(Bug::NoChainCheck) {
             return Err(Corrupt::Place { came: header.base, is: self.index }.into());
         }
-        let context = header.context();
-        let mut outcomes = Vec::with_capacity(batch.records.len());
-        let hear = &mut |session, number, outcome: &Outcome<C>| outcomes.push((session, number, outcome.clone()));
-        let changes = self.advance(batch, hear)?;
-        let reductions: Vec<_> = changes
-            .iter()
-            .map(|change| Reduction {
-                action: &*change.action,
-                index: change.index,
-                nth: change.nth,
-                origin: &change.origin,
-            })
-            .collect();
+        let mut changes = Changes { committed: Vec::with_capacity(batch.records.len()), shared: None };
+        self.advance(batch, Some(&mut changes), |session, number, outcome| {
+            if wanted(session) {
+                outcomes.push((session, number, outcome.clone()));
+            }
+        })?;
+        let reductions: Vec<_> = changes.committed.iter().map(Committed::reduction).collect();
         if !reductions.is_empty() {
             let state = Arc::make_mut(&mut self.state);
             self.container
-                .reduce_batch(state, &context, &reductions)
+                .reduce_batch(state, &header.context(), &reductions)
                 .map_err(|failure| Halt::Reducer { index: header.base, failure })?;
         }
-        for (session, number, outcome) in &outcomes {
-            decided(*session, *number, outcome);
-        }
-        Ok(Applied::Changes(changes))
+        Ok((Applied::Changes(changes.committed), outcomes))
     }
 
     /// The actions that a batch would take this store through, in order, without doing so; none if it would be skipped. By
@@ -346,7 +411,9 @@ impl<C: Container> Store<C> {
         if batch.header.base != self.index {
             return Err(Corrupt::Place { came: batch.header.base, is: self.index });
         }
-        self.clone().advance(batch, &mut |_, _, _| {})
+        let mut changes = Changes { committed: Vec::new(), shared: None };
+        self.clone().advance(batch, Some(&mut changes), |_, _, _| {})?;
+        Ok(changes.committed)
     }
 
     /// Copies the state where somebody else holds it, as applying an action would have to. For who wants to know how long the
@@ -355,12 +422,14 @@ impl<C: Container> Store<C> {
         Arc::make_mut(&mut self.state);
     }
 
-    /// Takes everything but the state through a batch: the part that a store and a fork do alike.
+    /// Takes everything but the state through a batch: the part that a store and a fork do alike. Its actions are added to
+    /// `changes`.
     pub(crate) fn advance(
         &mut self,
         batch: &Batch<C>,
-        decided: &mut impl FnMut(SessionKey, CallNumber, &Outcome<C>),
-    ) -> Result<Vec<Committed<C>>, Corrupt> {
+        mut changes: Option<&mut Changes<C>>,
+        mut decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
+    ) -> Result<(), Corrupt> {
         let header = &batch.header;
         if header.id == header.prev {
             return Err(Corrupt::OwnPredecessor(header.id));
@@ -368,18 +437,18 @@ impl<C: Container> Store<C> {
         if header.stamps.elapsed < self.stamps.elapsed {
             return Err(Corrupt::Clock { came: header.stamps.elapsed, is: self.stamps.elapsed });
         }
-        let context = header.context();
-        let mut changes = Vec::new();
-        let mut nth = 0;
+        let mut nth: u32 = 0;
         for record in &batch.records {
             if let Record::Call { session, number, verdict, .. } = record {
                 if let Verdict::Action(action) = verdict {
                     self.index = self.index.next();
-                    let origin = self.origin(*session, *number).ok_or(Corrupt::UnknownSession(*session))?;
-                    let action = action.clone();
-                    changes.push(Committed { index: self.index, action, origin, batch: context, nth });
+                    if let Some(changes) = &mut changes {
+                        let shared = changes.shared(*session, &self.sessions, header)?;
+                        let action = action.clone();
+                        changes.committed.push(Committed { index: self.index, action, number: *number, nth, shared });
+                    }
                 }
-                nth += usize::from(!matches!(verdict, Verdict::Repeated | Verdict::Conflict));
+                nth += u32::from(!matches!(verdict, Verdict::Repeated | Verdict::Conflict));
             }
             if let Record::Roster(roster) = record {
                 self.roster = roster.clone();
@@ -388,17 +457,16 @@ impl<C: Container> Store<C> {
             if let (Some(outcome), Record::Call { session, number, .. } | Record::Void { session, number, .. }) =
                 (outcome, record)
             {
-                decided(*session, *number, &outcome);
+                decided(*session, *number, outcome);
             }
         }
         self.stamps = header.stamps;
         self.head = header.id;
-        Ok(changes)
+        Ok(())
     }
 
     pub(crate) fn origin(&self, session: SessionKey, number: CallNumber) -> Option<Origin> {
-        let id = self.sessions.get(session)?.id();
-        Some(Origin { node: id.node.clone(), session: id.clone(), number })
+        Some(Origin { session: self.sessions.get(session)?.id().clone(), number })
     }
 
     /// Forgets sessions that were not seen since then, on this node alone.

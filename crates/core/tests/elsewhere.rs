@@ -172,7 +172,7 @@ fn a_container_that_is_shared_is_the_same_one() {
     assert_eq!(origins, Origins { version: 4, code: Digest(5), index: Index(1) });
     assert_eq!(Store::restore(shared.clone(), &saved).expect("it is read").state(), store.state());
 
-    let origin = Origin { node: "a".into(), session: common::session("a", 1), number: CallNumber::FIRST };
+    let origin = Origin { session: common::session("a", 1), number: CallNumber::FIRST };
     let context = Context::new(Index(1), Stamps::default(), &origin, 0);
     let mut state = shared.initial();
     assert_eq!(shared.decide(&state, 1, &context), Err("not one".into()));

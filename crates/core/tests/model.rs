@@ -607,7 +607,7 @@ impl Model {
         method: Method,
     ) -> String {
         let id = &self.sessions[session.0 as usize - 1].id;
-        let origin = Origin { node: id.node.clone(), session: id.clone(), number };
+        let origin = Origin { session: id.clone(), number };
         let context = |stream: u64| {
             let seed = mixed(seed ^ (nth * 2 + stream).wrapping_mul(0xd6e8_feb8_6659_fd93));
             Context::new(Index(self.index + 1), *stamps, &origin, seed)

@@ -49,7 +49,7 @@ fn a_failure_tells_its_place_and_other_panics_stay_loud() {
         }
     }));
     let session = SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 };
-    let origin = Origin { node: "a".into(), session, number: CallNumber::FIRST };
+    let origin = Origin { session, number: CallNumber::FIRST };
     let batch = BatchContext { base: Index(0), stamps: Stamps::default(), seed: 1 };
     let decide = |method| {
         let call = Call { method, origin: origin.clone() };
@@ -61,7 +61,8 @@ fn a_failure_tells_its_place_and_other_panics_stay_loud() {
     let at = |line| Some(format!("{}:{line}", file!()));
     let broken = decide(Method::Break);
     let poisoned = decide(Method::Poison);
-    let reduction = Reduction { action: &Poisoned, index: Index(1), nth: 0, origin: &origin };
+    let reduction =
+        Reduction { action: &Poisoned, index: Index(1), nth: 0, session: &origin.session, number: origin.number };
     let reduced = Fragile.reduce_batch(&mut 0, &batch, &[reduction]).expect_err("it fails");
     let quiet = LOUD.load(Ordering::Relaxed);
     let _ = panic::catch_unwind(|| panic!("elsewhere"));

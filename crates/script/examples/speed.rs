@@ -37,7 +37,7 @@ fn main() {
 
 fn measure(name: &str, method: &str, container: &ScriptContainer, batches: u64) {
     let session = SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 };
-    let origin = Origin { node: "a".into(), session, number: CallNumber(1) };
+    let origin = Origin { session, number: CallNumber(1) };
     let batch =
         |base| BatchContext { base: Index(base), stamps: Stamps { time_ms: 1, elapsed: Duration::ZERO }, seed: 1 };
     let follower = container.another().expect("it loaded before");
@@ -62,7 +62,13 @@ fn measure(name: &str, method: &str, container: &ScriptContainer, batches: u64) 
         let reductions: Vec<_> = actions
             .iter()
             .enumerate()
-            .map(|(k, action)| Reduction { action, index: batch.base.plus(k as u64 + 1), nth: k, origin: &origin })
+            .map(|(k, action)| Reduction {
+                action,
+                index: batch.base.plus(k as u64 + 1),
+                nth: k,
+                session: &origin.session,
+                number: origin.number,
+            })
             .collect();
         let started = Instant::now();
         follower.reduce_batch(&mut state, &batch, &reductions).expect("it passed on the leader");

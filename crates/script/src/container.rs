@@ -153,7 +153,7 @@ impl Container for ScriptContainer {
     fn decide(&self, state: &ScriptState, method: Method, context: &Context<'_>) -> Result<Option<Action>, Reject> {
         let state = self.state_here(state).unwrap_or_else(|error| panic!("{error}"));
         let batch = batch_of(context);
-        let call = HeapCall { method: &method, node: &context.origin().node };
+        let call = HeapCall { method: &method, node: context.node() };
         match self.engine.judge(self.slot(&state), &batch, Streams::One(context.random()), context.index(), &call) {
             Decision::Action(action) => Ok(Some(action)),
             Decision::Nothing => Ok(None),
@@ -166,7 +166,7 @@ impl Container for ScriptContainer {
     /// When the reducer breaks; [`reduce_batch`](Container::reduce_batch) tells it as a failure.
     fn reduce(&self, state: &mut ScriptState, action: &Action, context: &Context<'_>) {
         let here = self.state_here(state).unwrap_or_else(|error| panic!("{error}"));
-        let action = HeapAction { index: context.index(), node: &context.origin().node, json: action.json() };
+        let action = HeapAction { index: context.index(), node: context.node(), json: action.json() };
         let streams = Streams::One(context.random());
         match self.engine.reduce(self.slot(&here), &batch_of(context), streams, &[action]) {
             Ok(slot) => *state = self.kept(slot),
@@ -249,7 +249,7 @@ impl Container for ScriptContainer {
             .iter()
             .map(|reduction| HeapAction {
                 index: reduction.index,
-                node: &reduction.origin.node,
+                node: &reduction.session.node,
                 json: reduction.action.json(),
             })
             .collect();

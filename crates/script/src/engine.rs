@@ -120,7 +120,7 @@ impl Engine {
             let alone = is_retried || singly || calls.len() - done == 1;
             let taken = if alone { &calls[done..=done] } else { &calls[done..] };
             let taken: Vec<_> =
-                taken.iter().map(|call| HeapCall { method: &call.method, node: &call.origin.node }).collect();
+                taken.iter().map(|call| HeapCall { method: &call.method, node: call.origin.node() }).collect();
             let to = heap.reserve();
             let used = heap.used();
             let time = if alone { pace.alone } else { left };

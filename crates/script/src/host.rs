@@ -43,7 +43,6 @@ impl Chance {
         let mut chance = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A stream depends on the batch and the call only, not on who asks or at which place.
         let nobody = Origin {
-            node: "".into(),
             session: SessionId { node: "".into(), incarnation: Incarnation(0), number: 0 },
             number: CallNumber::FIRST,
         };

@@ -140,7 +140,7 @@ impl<C: Container> History<C> {
                 return Err(Wrong::new(Promise::ExactValidation, what));
             };
             what_was_asked(method.tag, self.asked.get(&method.tag).copied(), method.value.digest().ok())?;
-            let origin = Origin { node: session.node.clone(), session: session.clone(), number: *number };
+            let origin = Origin { session: session.clone(), number: *number };
             calls.push(Call { method, origin });
             judged.push(Judged { session, number: *number, verdict });
         }

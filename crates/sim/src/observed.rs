@@ -203,7 +203,6 @@ impl<C: Container> Calls<C> {
 
 impl<C: Container> Observed<C> {
     fn follow(&self, trail: Trail, batch: &BatchContext, reduction: &Reduction<'_, Tagged<C::Action>>) -> Trail {
-        let origin = reduction.origin;
         let told = [
             batch.base.0,
             batch.stamps.time_ms,
@@ -211,10 +210,10 @@ impl<C: Container> Observed<C> {
             batch.seed,
             reduction.nth as u64,
             reduction.index.0,
-            origin.session.incarnation.0,
-            origin.session.number,
-            origin.number.0,
-            fnv(origin.node.as_bytes()),
+            reduction.session.incarnation.0,
+            reduction.session.number,
+            reduction.number.0,
+            fnv(reduction.session.node.as_bytes()),
         ];
         let mut bytes = Vec::new();
         // What could not be written would have failed its call.
@@ -311,7 +310,8 @@ impl<C: Container> Container for Observed<C> {
                 Decision::Action(value) => {
                     index = index.next();
                     let action = Tagged { tag, seen, value, padding };
-                    let reduction = Reduction { action: &action, index, nth, origin: &origin };
+                    let (session, number) = (&origin.session, origin.number);
+                    let reduction = Reduction { action: &action, index, nth, session, number };
                     state.trail = self.follow(state.trail, batch, &reduction);
                     Decision::Action(action)
                 }
@@ -335,7 +335,8 @@ impl<C: Container> Container for Observed<C> {
                 action: &reduction.action.value,
                 index: reduction.index,
                 nth: reduction.nth,
-                origin: reduction.origin,
+                session: reduction.session,
+                number: reduction.number,
             })
             .collect();
         self.inner.reduce_batch(&mut state.state, batch, &inner)?;

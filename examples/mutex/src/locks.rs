@@ -173,7 +173,7 @@ mod tests {
     impl Bench {
         fn perform(&mut self, method: Method) -> Result<Option<Action>, Refusal> {
             let session = SessionId { node: "a".into(), incarnation: Incarnation(1), number: 1 };
-            let origin = Origin { node: "a".into(), session, number: CallNumber::FIRST };
+            let origin = Origin { session, number: CallNumber::FIRST };
             let stamps =
                 Stamps { time_ms: 1_000_000 - self.elapsed_ms, elapsed: Duration::from_millis(self.elapsed_ms) };
             let context = Context::new(Index(self.index + 1), stamps, &origin, 7);

@@ -4,8 +4,8 @@ use std::fmt;
 
 use conflux_core::container::holds;
 use conflux_core::{
-    BatchContext, Call, CallError, CallNumber, Container, Decision, Digest, Failure, Incarnation, Index, NodeName,
-    Origin, Payload, PayloadError, Reduction, SessionId, Stamps,
+    BatchContext, Call, CallError, CallNumber, Container, Decision, Digest, Failure, Incarnation, Index, Origin,
+    Payload, PayloadError, Reduction, SessionId, Stamps,
 };
 use conflux_script::paths_that_differ;
 use serde_json::Value;
@@ -106,15 +106,14 @@ impl Difference {
 
 impl<'a, F: Factory> Trial<'a, F> {
     pub(crate) fn new(factory: &'a F, container: F::Container) -> Result<Self, Refusal> {
-        let node: NodeName = "check".into();
-        let session = SessionId { node: node.clone(), incarnation: Incarnation(1), number: 1 };
+        let session = SessionId { node: "check".into(), incarnation: Incarnation(1), number: 1 };
         let state = container.initial();
         let mut saved = Vec::new();
         container.save(&state, &mut saved).map_err(|error| unusable("the initial state", &error))?;
         let mut trial = Trial {
             factory,
             container,
-            origin: Origin { node, session, number: CallNumber::FIRST },
+            origin: Origin { session, number: CallNumber::FIRST },
             stamps: Stamps::default(),
             index: Index(0),
             calls: 0,
@@ -239,7 +238,8 @@ impl<'a, F: Factory> Trial<'a, F> {
         let mut bytes = Vec::new();
         action.encode(&mut bytes).map_err(|error| unusable("the action", &error))?;
         let action = <Action<F>>::decode(&bytes).map_err(|error| unusable("the action", &error))?;
-        let reduction = Reduction { action: &action, index: batch.base.next(), nth: 0, origin: &self.origin };
+        let Origin { session, number } = &self.origin;
+        let reduction = Reduction { action: &action, index: batch.base.next(), nth: 0, session, number: *number };
         if let Err(failure) = fresh.reduce_batch(state, batch, &[reduction]) {
             return Ok(Some(Parted::Failed(failure)));
         }

@@ -98,7 +98,7 @@ async fn subscribers_hear_every_action_in_order_with_its_state() {
         let Some(Event::Change(change)) = changes.next().await else { panic!("the log is whole") };
         assert_eq!((change.previous, change.index), (Index(n), Index(n + 1)));
         assert_eq!(change.state.len() as u64, n + 1, "the state is that after this action, not a later one");
-        assert_eq!(&*change.origin.node, "a");
+        assert_eq!(&**change.origin.node(), "a");
     }
     let mut late = nodes[1].subscribe_from(Index(40));
     let Some(Event::Change(change)) = late.next().await else { panic!("40 actions are held") };

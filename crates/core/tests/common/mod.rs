@@ -77,7 +77,7 @@ impl Container for Board {
         );
         state.trace = Digest::of_bytes(what.as_bytes()).0 as u64;
         match action {
-            Action::Claimed { slot, .. } => drop(state.slots.insert(*slot, origin.node.to_string())),
+            Action::Claimed { slot, .. } => drop(state.slots.insert(*slot, origin.node().to_string())),
             Action::Released { slot, .. } => drop(state.slots.remove(slot)),
             Action::Poison => panic!("planned, halfway"),
         }

@@ -15,7 +15,7 @@ pub(crate) type ScriptDecision = Decision<Action, Reject>;
 
 pub(crate) fn origin() -> Origin {
     let session = SessionId { node: "n1".into(), incarnation: Incarnation(1), number: 1 };
-    Origin { node: "n1".into(), session, number: CallNumber(1) }
+    Origin { session, number: CallNumber(1) }
 }
 
 pub(crate) fn batch(base: u64) -> BatchContext {
@@ -91,7 +91,13 @@ pub(crate) fn apply(
         .iter()
         .zip(base + 1..)
         .enumerate()
-        .map(|(nth, (action, index))| Reduction { action, index: Index(index), nth, origin: &origin })
+        .map(|(nth, (action, index))| Reduction {
+            action,
+            index: Index(index),
+            nth,
+            session: &origin.session,
+            number: origin.number,
+        })
         .collect();
     container.reduce_batch(state, &batch(base), &reductions)
 }
