@@ -73,18 +73,22 @@ impl Head {
     }
 }
 
-/// Refuses what nests deeper than [`NESTING_MAX`]. What else may be wrong with it is left to its reader.
-pub(crate) fn check_nesting(bytes: &[u8]) -> Result<(), PayloadError> {
-    // Each level takes a byte at least, so small values need no look.
+/// How many bytes the value takes that these begin with; `None` where they end before it does. What else may be wrong with
+/// it is left to its reader.
+///
+/// # Errors
+/// When it nests deeper than [`NESTING_MAX`].
+pub(crate) fn measure(bytes: &[u8]) -> Result<Option<usize>, PayloadError> {
+    // Each level takes a byte at least, so the levels of small values need not be counted.
     if bytes.len() <= NESTING_MAX {
-        return Ok(());
+        return Ok(measure_small(bytes));
     }
     // How many values are still to come on each level.
     let mut levels: Vec<u64> = Vec::new();
     let mut rest = bytes;
     while let Some((&marker, after)) = rest.split_first() {
         let Head { skip, values, .. } = Head::read(marker, after);
-        let Some(next) = usize::try_from(skip).ok().and_then(|skip| after.get(skip..)) else { return Ok(()) };
+        let Some(next) = usize::try_from(skip).ok().and_then(|skip| after.get(skip..)) else { return Ok(None) };
         rest = next;
         if values > 0 {
             levels.push(values);
@@ -101,10 +105,22 @@ pub(crate) fn check_nesting(bytes: &[u8]) -> Result<(), PayloadError> {
             levels.pop();
         }
         if levels.is_empty() {
-            return Ok(());
+            return Ok(Some(bytes.len() - rest.len()));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+fn measure_small(bytes: &[u8]) -> Option<usize> {
+    let (mut rest, mut values) = (bytes, 1_u64);
+    while values > 0 {
+        let (&marker, after) = rest.split_first()?;
+        let head = Head::read(marker, after);
+        rest = after.get(usize::try_from(head.skip).ok()?..)?;
+        // What says that it holds more than there can be ends before that.
+        values = (values - 1).saturating_add(head.values);
+    }
+    Some(bytes.len() - rest.len())
 }
 
 /// Follows a value that is written or read piece by piece: how deep it nests, and its digest. In that the order of a map's
@@ -392,14 +408,19 @@ mod tests {
             }
             for end in 0..bytes.len() {
                 prop_assert!(digest(&bytes[..end]).is_err());
+                prop_assert_eq!(measure(&bytes[..end]), Ok(None));
             }
+            let length = bytes.len();
             bytes.push(0xc0);
             prop_assert!(digest(&bytes).is_err());
+            prop_assert_eq!(measure(&bytes), Ok(Some(length)));
+            bytes.resize(length + NESTING_MAX, 0xc0);
+            prop_assert_eq!(measure(&bytes), Ok(Some(length)), "however it is counted");
         }
 
         #[test]
         fn hostile_bytes_are_errors(bytes: Vec<u8>) {
-            let _ = (digest(&bytes), check_nesting(&bytes));
+            let _ = (digest(&bytes), measure(&bytes));
         }
     }
 
@@ -417,7 +438,7 @@ mod tests {
             let mut bytes = Vec::new();
             rmpv::encode::write_value(&mut bytes, &value).expect("memory takes it");
             assert_eq!(digest(&bytes), Ok(of_tree(&value)));
-            assert_eq!(check_nesting(&bytes), Ok(()));
+            assert_eq!(measure(&bytes), Ok(Some(bytes.len())));
             digest(&bytes[..bytes.len() - 1]).expect_err("it is cut");
         }
     }
@@ -432,7 +453,7 @@ mod tests {
 
     #[test]
     fn hostile_nesting_is_an_error() {
-        assert!(digest(&[0x91; 100_000]).is_err() && check_nesting(&[0x91; 100_000]).is_err());
+        assert!(digest(&[0x91; 100_000]).is_err() && measure(&[0x91; 100_000]).is_err());
         assert!(digest(&[0xdf, 0xff, 0xff, 0xff, 0xff]).is_err());
     }
 }

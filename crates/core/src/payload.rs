@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::call::{self, CallError};
 use crate::context::Random;
 use crate::digest::Digest;
-use crate::message_pack::{NESTING_MAX, check_nesting};
+use crate::message_pack::{NESTING_MAX, measure};
 use crate::outlined::{OutlinedReader, OutlinedWriter};
 use crate::release::release;
 use crate::sample;
@@ -146,7 +146,7 @@ where
         let from = bytes.len();
         let mut serializer = rmp_serde::Serializer::new(&mut *bytes).with_struct_map();
         self.serialize(&mut serializer).map_err(PayloadError::new)?;
-        check_nesting(&bytes[from..])
+        measure(&bytes[from..]).map(drop)
     }
 
     fn write(&self, output: &mut dyn Write) -> Result<Digest, PayloadError> {
@@ -164,11 +164,12 @@ where
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, PayloadError> {
-        check_nesting(bytes)?;
-        let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
+        // Read where it lies, which is twice as fast as a piece at a time. That reader does not say where it came to an end.
+        let length = measure(bytes)?;
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
         deserializer.set_max_depth(DEPTH_MAX);
         let value = T::deserialize(&mut deserializer).map_err(PayloadError::new)?;
-        match bytes.len() as u64 - deserializer.position() {
+        match bytes.len() - length.unwrap_or(bytes.len()) {
             0 => Ok(value),
             left => Err(PayloadError(format!("{left} bytes are left over after the value"))),
         }
