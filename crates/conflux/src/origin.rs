@@ -84,7 +84,17 @@ fn tell<C: Container>(
     sender: oneshot::Sender<Performed<C>>,
     performed: Performed<C>,
 ) {
-    let (count, word) = match &performed {
+    count::<C>(answers, span, &performed);
+    send::<C>(sender, performed);
+}
+
+fn send<C: Container>(sender: oneshot::Sender<Performed<C>>, performed: Performed<C>) {
+    // The listener may be gone: what became of the call is so all the same.
+    let _ = sender.send(performed);
+}
+
+fn count<C: Container>(answers: &mut Answers, span: Option<Box<Span>>, performed: &Performed<C>) {
+    let (count, word) = match performed {
         Ok(done) if done.action.is_some() => (&mut answers.committed, "committed"),
         Ok(_) => (&mut answers.nothing, "nothing"),
         Err(PerformError::Rejected { .. }) => (&mut answers.rejected, "rejected"),
@@ -97,9 +107,10 @@ fn tell<C: Container>(
     };
     *count += 1;
     trace::answered(span, word);
-    // The listener may be gone: what became of the call is so all the same.
-    let _ = sender.send(performed);
 }
+
+/// Whom to tell of a call, and what.
+type Told<C> = (oneshot::Sender<Performed<C>>, Performed<C>);
 
 impl<C: Container> Line<C> {
     fn end(&self) -> CallNumber {
@@ -118,13 +129,14 @@ impl<C: Container> Line<C> {
         }
     }
 
-    fn resolve(&mut self, number: CallNumber, outcome: Outcome<C>) {
+    /// The next call is decided. Whom to tell of it, and what.
+    fn resolve(&mut self, number: CallNumber, outcome: Outcome<C>) -> Option<Told<C>> {
         if number != self.first {
             // Below: it was told from a snapshot before. Above cannot be: the log decides in order.
             debug_assert!(number < self.first, "call {number:?} was decided before {:?}", self.first);
-            return;
+            return None;
         }
-        let Some(pending) = self.pending.pop_front() else { return };
+        let pending = self.pending.pop_front()?;
         self.first = number.next();
         self.cursor = self.cursor.max(self.first);
         match pending.answer {
@@ -134,13 +146,15 @@ impl<C: Container> Line<C> {
                     (Outcome::Void, Some(_)) => Err(PerformError::NeverProposed { reason: NO_ROOM_FOR_IDS.into() }),
                     (outcome, chosen) => answer(outcome, || self.request_id(number, chosen.as_ref())),
                 };
-                tell::<C>(&mut self.answers, pending.span, sender, performed);
+                count::<C>(&mut self.answers, pending.span, &performed);
+                Some((sender, performed))
             }
             None => {
                 self.late.insert(number, outcome);
                 if self.late.len() > LATE_MAX {
                     self.late.pop_first();
                 }
+                None
             }
         }
     }
@@ -317,15 +331,20 @@ impl<C: Container> Origin<C> {
     }
 
     /// The log says what became of calls of this session, in order.
-    pub(crate) fn resolve(&self, outcomes: impl IntoIterator<Item = (CallNumber, Outcome<C>)>) {
+    pub(crate) fn resolve(&self, outcomes: Vec<(CallNumber, Outcome<C>)>) {
+        if outcomes.is_empty() {
+            return;
+        }
         let mut line = self.lock();
         // Those who waited were told that the node is closed; the log may go on for a moment.
         if line.closed {
             return;
         }
-        for (number, outcome) in outcomes {
-            line.resolve(number, outcome);
-        }
+        let mut told = Vec::with_capacity(outcomes.len());
+        told.extend(outcomes.into_iter().filter_map(|(number, outcome)| line.resolve(number, outcome)));
+        // Whoever is woken performs again, which takes the line.
+        drop(line);
+        told.into_iter().for_each(|(sender, performed)| send::<C>(sender, performed));
     }
 
     /// Looks what the store says of this session: after a batch that opened it or let it expire, and after a
@@ -349,7 +368,11 @@ impl<C: Container> Origin<C> {
         while line.first < session.next() && !line.pending.is_empty() {
             let number = line.first;
             match session.find(number) {
-                Found::Decided(outcome) => line.resolve(number, outcome),
+                Found::Decided(outcome) => {
+                    if let Some((sender, performed)) = line.resolve(number, outcome) {
+                        send::<C>(sender, performed);
+                    }
+                }
                 // Its outcome was forgotten because a later call of ours said that we have it; so this cannot be.
                 Found::Forgotten | Found::Undecided => break,
             }

@@ -3,7 +3,7 @@
 //! It keeps nothing that matters. Every call is held by its origin until the log says what became of it; so when
 //! anything but success comes back, the fork is thrown away, all origins are told where to go on, and they send again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -349,6 +349,7 @@ impl<C: Container> Leadership<'_, C> {
             return self.expect(&taken.session, next);
         }
         let mut number = taken.first;
+        requests.reserve(taken.calls.len());
         for (method, chosen, predict) in taken.calls {
             if number >= next {
                 if predict {
@@ -456,7 +457,7 @@ impl<C: Container> Leadership<'_, C> {
     }
 
     /// A container may stop before the end of a batch: the origins of the calls behind send them again.
-    fn call_back(&self, asked: &BTreeMap<SessionKey, CallNumber>) {
+    fn call_back(&self, asked: &[(SessionKey, CallNumber)]) {
         if self.fork.is_damaged() {
             // All of them will, at the next fork.
             return;
@@ -550,13 +551,17 @@ impl<C: Container> Leadership<'_, C> {
     }
 }
 
-/// The last call of each session among requests.
-fn asked<C: Container>(requests: &[Request<C>]) -> BTreeMap<SessionKey, CallNumber> {
-    let calls = requests.iter().filter_map(|request| match request {
-        Request::Call { session, number, .. } | Request::Void { session, number, .. } => Some((*session, *number)),
-        Request::Open { .. } | Request::Roster { .. } => None,
-    });
-    calls.collect()
+/// The last call of each run of calls of one session.
+fn asked<C: Container>(requests: &[Request<C>]) -> Vec<(SessionKey, CallNumber)> {
+    let mut runs: Vec<(SessionKey, CallNumber)> = Vec::new();
+    for request in requests {
+        let (Request::Call { session, number, .. } | Request::Void { session, number, .. }) = request else { continue };
+        match runs.last_mut() {
+            Some((last, latest)) if last == session => *latest = *number,
+            _ => runs.push((*session, *number)),
+        }
+    }
+    runs
 }
 
 fn number_in<C: Container>(request: &Request<C>, key: SessionKey) -> Option<CallNumber> {

@@ -1,10 +1,9 @@
 //! A value that can be waited on. Wakes its waiters in the order in which they came into being, so that one seed gives
 //! one history: tokio's own watch wakes them at random.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll, Waker};
 
 /// Makes a watched value.
@@ -33,13 +32,40 @@ struct Shared<T> {
 struct Waiters {
     /// The id of the next receiver: waking goes by it.
     next: u64,
-    wakers: BTreeMap<u64, Waker>,
+    /// By those ids, ascending. Few, or in that order already, since they are woken and wait again in it.
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl Waiters {
+    fn place(&self, id: u64) -> Result<usize, usize> {
+        match self.wakers.last() {
+            Some((last, _)) if *last < id => Err(self.wakers.len()),
+            _ => self.wakers.binary_search_by_key(&id, |(id, _)| *id),
+        }
+    }
+
+    fn wait(&mut self, id: u64, waker: &Waker) {
+        match self.place(id) {
+            Ok(at) => self.wakers[at].1.clone_from(waker),
+            Err(at) => self.wakers.insert(at, (id, waker.clone())),
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Ok(at) = self.place(id) {
+            self.wakers.remove(at);
+        }
+    }
 }
 
 impl<T> Shared<T> {
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
-        let wakers = std::mem::take(&mut self.waiters.lock().unwrap_or_else(PoisonError::into_inner).wakers);
-        for waker in wakers.into_values() {
+        let wakers = std::mem::take(&mut self.waiters().wakers);
+        for (_, waker) in wakers {
             waker.wake();
         }
     }
@@ -138,7 +164,7 @@ impl<T> Clone for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.shared.receivers.fetch_sub(1, Ordering::AcqRel);
-        self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner).wakers.remove(&self.id);
+        self.shared.waiters().forget(self.id);
     }
 }
 
@@ -147,7 +173,7 @@ impl<T> Receiver<T> {
         shared.receivers.fetch_add(1, Ordering::AcqRel);
         let seen = shared.version.load(Ordering::Acquire);
         let id = {
-            let mut waiters = shared.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiters = shared.waiters();
             waiters.next += 1;
             waiters.next
         };
@@ -166,7 +192,7 @@ impl<T> Receiver<T> {
     }
 
     pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let mut waiters = self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.shared.waiters();
         let version = self.shared.version.load(Ordering::Acquire);
         if version != self.seen {
             self.seen = version;
@@ -176,7 +202,7 @@ impl<T> Receiver<T> {
             return Poll::Ready(Err(Gone));
         }
         // Registered under the lock that waking takes, so no change falls between the look and the wait.
-        waiters.wakers.insert(self.id, context.waker().clone());
+        waiters.wait(self.id, context.waker());
         Poll::Pending
     }
 
@@ -200,6 +226,29 @@ impl<T> Receiver<T> {
 #[expect(clippy::disallowed_methods, reason = "tests begin tasks of no node")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiters_are_woken_in_the_order_in_which_they_came_into_being() {
+        struct Note(u64, Arc<Mutex<Vec<u64>>>);
+        impl std::task::Wake for Note {
+            fn wake(self: Arc<Self>) {
+                self.1.lock().expect("nobody panicked").push(self.0);
+            }
+        }
+        let (sender, first) = channel(0);
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let mut receivers: Vec<_> = std::iter::once(first).chain((1..9).map(|_| sender.subscribe())).collect();
+        // In another order, one of them twice, and one that goes.
+        for at in [7, 2, 5, 0, 8, 5, 3, 1, 6, 4] {
+            let waker = Waker::from(Arc::new(Note(at as u64, woken.clone())));
+            assert_eq!(receivers[at].poll_changed(&mut Context::from_waker(&waker)), Poll::Pending);
+        }
+        receivers.remove(3);
+        sender.send(1);
+        assert_eq!(*woken.lock().expect("nobody panicked"), [0, 1, 2, 4, 5, 6, 7, 8]);
+        sender.send(2);
+        assert_eq!(woken.lock().expect("nobody panicked").len(), 8, "nobody waits any more");
+    }
 
     #[tokio::test]
     async fn waits_for_what_it_looks_for_and_for_the_end() {
