@@ -477,8 +477,9 @@ pub(crate) struct BenchOptions {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = nodes)]
     pub(crate) nodes: usize,
-    /// How the nodes talk
-    #[arg(long, value_enum, default_value_t = BenchChannel::Memory)]
+    /// How the nodes talk: `memory`, all in this process; `tcp`, by loopback, each in a process of its own and with a disk,
+    /// the callers in the first; redis://HOST/?channel=NAME, the same by a Redis server
+    #[arg(long, value_name = "CHANNEL", default_value = "memory", value_parser = bench_channel)]
     pub(crate) channel: BenchChannel,
     /// How many callers perform at once, each awaiting its answer; a row for each number
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 64, 256, 1024], allow_negative_numbers = true, value_parser = callers)]
@@ -513,21 +514,33 @@ pub(crate) struct BenchOptions {
 }
 
 /// How the nodes of a benchmark talk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BenchChannel {
-    /// In this process
+    /// In this process.
     Memory,
-    /// By TCP on loopback, each node in a process of its own and with a disk; the callers are in the first one
+    /// By TCP on loopback.
     Tcp,
+    /// By the Redis server at this address.
+    Redis(String),
 }
 
 impl BenchChannel {
-    /// As it is written.
-    pub(crate) fn word(self) -> &'static str {
+    /// Its name, without an address: there may be a password in it.
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             BenchChannel::Memory => "memory",
             BenchChannel::Tcp => "tcp",
+            BenchChannel::Redis(_) => "redis",
         }
+    }
+}
+
+fn bench_channel(word: &str) -> Result<BenchChannel, String> {
+    match word {
+        "memory" => Ok(BenchChannel::Memory),
+        "tcp" => Ok(BenchChannel::Tcp),
+        _ if word.starts_with("redis://") => Ok(BenchChannel::Redis(word.to_owned())),
+        _ => Err("it is memory, tcp or redis://HOST/?channel=NAME".to_owned()),
     }
 }
 

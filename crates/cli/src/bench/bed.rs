@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conflux::channel::tcp::{TcpChannel, TcpOptions};
 use conflux::{FileDisk, Node, Status};
 use conflux_core::{Container, NodeName};
 use futures_util::future;
 use tokio::time::{sleep, timeout};
 
+use super::between::Between;
 use super::members::Member;
 use crate::arguments::{BenchAt, BenchChannel, BenchOptions};
 use crate::cluster::name_of;
@@ -34,7 +34,7 @@ pub(super) struct Bed<C: Container> {
     at: Option<Node<C>>,
     /// The others, and the channel to them.
     members: Vec<Member>,
-    channel: Option<TcpChannel>,
+    channel: Option<Between>,
 }
 
 impl<C: Container> Bed<C> {
@@ -51,14 +51,17 @@ impl<C: Container> Bed<C> {
         // All callers may perform at one node.
         let in_flight_max = callers.max(IN_FLIGHT_MIN);
         let names: Vec<NodeName> = (0..options.nodes).map(name_of).collect();
-        let mut bed = match (options.channel, data) {
-            (BenchChannel::Tcp, Some(data)) => Bed::processes(&factory, &names, in_flight_max, data).await?,
-            (_, data) => {
+        let mut bed = match (&options.channel, data) {
+            (BenchChannel::Memory, data) => {
                 let data = data.map(Path::to_owned);
                 let node_options = NodeOptions { in_flight_max: Some(in_flight_max), data, ..NodeOptions::default() };
                 let ground = MemoryGround::new(factory, options.nodes, node_options);
                 let nodes = future::try_join_all(names.iter().map(|name| ground.open_typed(name))).await?;
                 Bed { nodes, at: None, members: Vec::new(), channel: None }
+            }
+            (channel, data) => {
+                let data = data.expect("there is a directory for nodes of several processes");
+                Bed::processes(&factory, &names, in_flight_max, channel, data).await?
             }
         };
         let late = |_| Refusal::new(format!("no leader was elected within {} s", LEADER_WAIT.as_secs()));
@@ -71,20 +74,20 @@ impl<C: Container> Bed<C> {
         factory: &F,
         names: &[NodeName],
         in_flight_max: usize,
+        channel: &BenchChannel,
         data: &Path,
     ) -> Result<Bed<C>, Refusal> {
-        let channel = TcpChannel::bind(TcpOptions::new("127.0.0.1:0")).await.map_err(Refusal::new)?;
+        let channel = Between::open(channel).await?;
         let mut members = Vec::new();
         for name in &names[1..] {
             let (name, directory) = (name.clone(), data.join(&**name));
             let started = tokio::task::spawn_blocking(move || Member::start(name, &directory)).await;
             members.push(started.expect("it does not panic")?);
         }
-        let own = channel.local_address().to_string();
-        let mut addresses = vec![(names[0].clone(), own)];
+        let mut addresses = vec![(names[0].clone(), channel.address())];
         addresses.extend(members.iter().map(|member| (member.name.clone(), member.address.clone())));
         for (name, address) in &addresses[1..] {
-            channel.set_peer(name, address).map_err(Refusal::new)?;
+            channel.dial(name, address)?;
         }
         for member in &mut members {
             for (name, address) in &addresses {
@@ -95,7 +98,7 @@ impl<C: Container> Bed<C> {
         }
         let founders = names.iter().map(|name| name.to_string());
         let builder = Node::builder(factory.make()?, &*names[0]).founders(founders).in_flight_max(in_flight_max);
-        let builder = builder.disk(FileDisk::new(data.join(&*names[0]))).channel(channel.clone());
+        let builder = channel.give(builder.disk(FileDisk::new(data.join(&*names[0]))));
         let node = builder.open().await.map_err(Refusal::in_flags)?;
         Ok(Bed { nodes: vec![node], at: None, members, channel: Some(channel) })
     }

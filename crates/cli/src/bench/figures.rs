@@ -76,6 +76,10 @@ impl Figures {
             let [p50, p99, p999] = quantiles(times).map(time);
             say!("{what:<36}  {p50:>10}  {p99:>10}  {p999:>10}")?;
         }
+        say!("{:<36}  {:>10}", "memory copied, a second", memory(Some(limits.copied_per_second())))?;
+        let each = |times: &Histogram<u64>| format!("{} ns", times.value_at_quantile(0.5) / Limits::TIMES);
+        let [encode, decode] = [each(&limits.encode), each(&limits.decode)];
+        say!("{:<36}  {encode:>10}  {decode:>10}", "the method encoded, and decoded")?;
         let Some(row) = self.rows.iter().find(|row| row.callers == 1) else { return Ok(()) };
         let [p50, ..] = quantiles(&row.latency);
         let floor = limits.floor();
@@ -105,6 +109,9 @@ fn limits_value(limits: &Limits) -> Value {
         "append_fdatasync_4k": value(&limits.append),
         "loopback_round_trip": value(&limits.round_trip),
         "append_and_two_round_trips_us": micros(limits.floor()),
+        "memory_copied_bytes_per_second": limits.copied_per_second(),
+        "encode_ns": limits.encode.value_at_quantile(0.5) / Limits::TIMES,
+        "decode_ns": limits.decode.value_at_quantile(0.5) / Limits::TIMES,
     })
 }
 
@@ -114,14 +121,18 @@ fn ratio(one: u64, other: u64) -> String {
 }
 
 fn header() -> String {
-    format!("{:>8}  {:>12}  {:>10}  {:>10}  {:>10}  {:>10}", "callers", "performs/s", "p50", "p99", "p999", "memory")
+    format!(
+        "{:>8}  {:>12}  {:>10}  {:>10}  {:>10}  {:>6}  {:>10}",
+        "callers", "performs/s", "p50", "p99", "p999", "cores", "memory"
+    )
 }
 
 fn text(row: &Row) -> String {
     let [p50, p99, p999] = quantiles(&row.latency).map(time);
     let rate = format!("{:.0}", rate(row));
+    let cores = cores(row).map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}"));
     let memory = memory(row.memory);
-    format!("{:>8}  {rate:>12}  {p50:>10}  {p99:>10}  {p999:>10}  {memory:>10}", row.callers)
+    format!("{:>8}  {rate:>12}  {p50:>10}  {p99:>10}  {p999:>10}  {cores:>6}  {memory:>10}", row.callers)
 }
 
 fn row_value(row: &Row) -> Value {
@@ -135,6 +146,7 @@ fn row_value(row: &Row) -> Value {
         "p50_us": p50,
         "p99_us": p99,
         "p999_us": p999,
+        "cores": cores(row),
         "memory_bytes": row.memory,
     });
     if !row.points.is_empty() {
@@ -151,6 +163,11 @@ fn quantiles(times: &Histogram<u64>) -> [u64; 3] {
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn rate(row: &Row) -> f64 {
     row.latency.len() as f64 / row.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+/// How many cores the processes kept busy.
+fn cores(row: &Row) -> Option<f64> {
+    Some(row.busy?.as_secs_f64() / row.elapsed.as_secs_f64().max(f64::MIN_POSITIVE))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "three digits of it are meant")]
@@ -186,6 +203,7 @@ mod tests {
             latency,
             failed: 0,
             failure: None,
+            busy: Some(Duration::from_millis(750)),
             memory: Some(30 << 20),
             points: vec![(1_000, None)],
         }
@@ -197,7 +215,7 @@ mod tests {
         assert_eq!(text.len(), header().len());
         assert_eq!(
             text.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>(),
-            ["64", "2000", "71.0 us", "71.0 us", "2.50 ms", "30.0 MiB"]
+            ["64", "2000", "71.0 us", "71.0 us", "2.50 ms", "1.50", "30.0 MiB"]
         );
     }
 

@@ -1,10 +1,12 @@
 //! What the machine itself can do, measured beside the performs: no synced perform is faster.
 
+use std::hint::black_box;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use conflux_core::Payload;
 use hdrhistogram::Histogram;
 
 use super::run::NANOS_MAX;
@@ -14,6 +16,9 @@ const BLOCK: usize = 4096;
 
 /// How much goes each way of a round trip, in bytes: a small batch and its frame.
 const MESSAGE: usize = 128;
+
+/// How much memory is copied at once, in bytes: more than caches hold.
+const COPIED: usize = 64 << 20;
 
 /// How long each limit is measured, each time.
 const TIME: Duration = Duration::from_millis(300);
@@ -27,19 +32,36 @@ pub(crate) struct Limits {
     pub(crate) append: Histogram<u64>,
     /// There and back by TCP on loopback, between two threads that block.
     pub(crate) round_trip: Histogram<u64>,
+    /// [`COPIED`] bytes copied from one place in memory to another.
+    pub(crate) copy: Histogram<u64>,
+    /// What is performed, encoded [`TIMES`](Self::TIMES) times, and decoded as often.
+    pub(crate) encode: Histogram<u64>,
+    pub(crate) decode: Histogram<u64>,
 }
 
 impl Limits {
+    /// What takes nanoseconds is measured so many times at once.
+    pub(crate) const TIMES: u64 = 1000;
+
     pub(crate) fn new() -> Limits {
         let empty = || Histogram::new_with_bounds(1, NANOS_MAX, 3).expect("the bounds are in order");
-        Limits { overwrite: empty(), append: empty(), round_trip: empty() }
+        let [overwrite, append, round_trip, copy, encode, decode] = std::array::from_fn(|_| empty());
+        Limits { overwrite, append, round_trip, copy, encode, decode }
     }
 
-    /// Measures all of them once more, the disk's in `directory`. Blocks.
-    pub(crate) fn measure(&mut self, directory: &Path) -> io::Result<()> {
+    /// Measures all of them once more, the disk's in `directory`, encoding with `method`. Blocks.
+    pub(crate) fn measure<M: Payload>(&mut self, directory: &Path, method: &M) -> io::Result<()> {
         sync(&mut self.overwrite, directory, true)?;
         sync(&mut self.append, directory, false)?;
-        round_trip(&mut self.round_trip)
+        round_trip(&mut self.round_trip)?;
+        copy(&mut self.copy)?;
+        code(&mut self.encode, &mut self.decode, method)
+    }
+
+    /// How many bytes of memory are copied in a second.
+    pub(crate) fn copied_per_second(&self) -> u64 {
+        let nanos = u128::from(self.copy.value_at_quantile(0.5).max(1));
+        u64::try_from(COPIED as u128 * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
     }
 
     /// The least that a synced perform on another node's disk takes, in nanoseconds: an append that is synced, and two
@@ -86,6 +108,34 @@ fn round_trip(times: &mut Histogram<u64>) -> io::Result<()> {
     })
 }
 
+fn copy(times: &mut Histogram<u64>) -> io::Result<()> {
+    let from = vec![0x5a_u8; COPIED];
+    // Pages are there before it is timed.
+    let mut to = vec![0xa5_u8; COPIED];
+    repeat(times, || {
+        to.copy_from_slice(black_box(&from));
+        black_box(&mut to);
+        Ok(())
+    })
+}
+
+fn code<M: Payload>(encode: &mut Histogram<u64>, decode: &mut Histogram<u64>, method: &M) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    repeat(encode, || {
+        for _ in 0..Limits::TIMES {
+            bytes.clear();
+            black_box(method).encode(&mut bytes).map_err(io::Error::other)?;
+        }
+        Ok(())
+    })?;
+    repeat(decode, || {
+        for _ in 0..Limits::TIMES {
+            black_box(M::decode(black_box(&bytes)).map_err(io::Error::other)?);
+        }
+        Ok(())
+    })
+}
+
 fn repeat(times: &mut Histogram<u64>, mut once: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let begun = Instant::now();
     let mut last = begun;
@@ -106,10 +156,12 @@ mod tests {
     fn each_is_measured_and_none_is_free() {
         let directory = tempfile::tempdir().expect("there is a directory for temporary files");
         let mut limits = Limits::new();
-        limits.measure(directory.path()).expect("files and loopback work");
-        for times in [&limits.overwrite, &limits.append, &limits.round_trip] {
+        limits.measure(directory.path(), &7_u64).expect("files and loopback work");
+        let Limits { overwrite, append, round_trip, copy, encode, decode } = &limits;
+        for times in [overwrite, append, round_trip, copy, encode, decode] {
             assert!(!times.is_empty() && times.value_at_quantile(0.5) > 0);
         }
+        assert!(limits.copied_per_second() > 1 << 20);
         assert!(limits.floor() >= 2 * limits.round_trip.value_at_quantile(0.5));
         let left = std::fs::read_dir(directory.path()).expect("it is there").count();
         assert_eq!(left, 0, "the files are gone");

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use conflux::channel::tcp::{TcpChannel, TcpOptions};
 use conflux::{FileDisk, Node};
 use conflux_core::NodeName;
 use tokio::sync::mpsc;
 
+use super::between::Between;
+use crate::arguments::BenchOptions;
 use crate::cluster::name_of;
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
@@ -92,18 +93,23 @@ impl Drop for Member {
 }
 
 /// Is a member: runs the node `name` until its input ends.
-pub(super) async fn run<F: Factory>(factory: F, name: &str, nodes: usize, data: &Path) -> Result<Exit, Refusal> {
-    let channel = TcpChannel::bind(TcpOptions::new("127.0.0.1:0")).await.map_err(Refusal::new)?;
-    say!("{LISTENS}{}", channel.local_address())?;
-    let founders = (0..nodes).map(|nth| name_of(nth).to_string());
+pub(super) async fn run<F: Factory>(
+    factory: F,
+    name: &str,
+    options: &BenchOptions,
+    data: &Path,
+) -> Result<Exit, Refusal> {
+    let channel = Between::open(&options.channel).await?;
+    say!("{LISTENS}{}", channel.address())?;
+    let founders = (0..options.nodes).map(|nth| name_of(nth).to_string());
     let builder = Node::builder(factory.make()?, name).founders(founders).disk(FileDisk::new(data));
-    let node = builder.channel(channel.clone()).open().await.map_err(Refusal::in_flags)?;
+    let node = channel.give(builder).open().await.map_err(Refusal::in_flags)?;
     let mut lines = lines();
     while let Some(line) = lines.recv().await {
         let Some((name, address)) = line.split_once('=') else {
             return Err(Refusal::new(format!("{line:?} is no NAME=ADDRESS: --member is for `bench` itself")));
         };
-        channel.set_peer(name, address).map_err(Refusal::new)?;
+        channel.dial(name, address)?;
     }
     node.close().await;
     channel.close().await;

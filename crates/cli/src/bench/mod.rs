@@ -1,12 +1,13 @@
 //! `conflux bench`: performs a second, how long one takes, memory.
 
 mod bed;
+mod between;
 mod counter;
 mod figures;
 mod limits;
 mod members;
-mod memory;
 mod run;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,11 +52,11 @@ pub(crate) async fn run<F: Factory>(
     options: BenchOptions,
 ) -> Result<Exit, Refusal> {
     if let (Some(name), Some(data)) = (&options.member, &options.member_data) {
-        return members::run(factory, name, options.nodes, data).await;
+        return members::run(factory, name, &options, data).await;
     }
-    if options.channel == BenchChannel::Tcp && options.at == BenchAt::All {
+    if options.channel != BenchChannel::Memory && options.at == BenchAt::All {
         return Err(Refusal::new(
-            "--at all needs nodes that are all in this process; with --channel tcp, it is leader or follower",
+            "--at all needs nodes that are all in this process; with another --channel than memory, it is leader or follower",
         ));
     }
     if options.at == BenchAt::Follower && options.nodes == 1 {
@@ -85,7 +86,7 @@ async fn rows<F: Factory>(
     let mut limits = options.limits.then(Limits::new);
     let mut failed = false;
     for (nth, &callers) in options.callers.iter().enumerate() {
-        limits = measure(limits, data.as_ref().map(TempDir::path)).await?;
+        limits = measure::<F::Container>(limits, data.as_ref().map(TempDir::path), &method).await?;
         let disks = data.as_ref().map(|data| data.path().join(nth.to_string()));
         let bed = Bed::make(factory.clone(), callers, &options, disks.as_deref()).await?;
         let row = run::run(bed.at(), &method, callers, length, bed.processes_of_members()).await;
@@ -99,10 +100,10 @@ async fn rows<F: Factory>(
 
 /// A directory for the disks, which goes when all is measured; none where disks are in memory.
 fn directory(options: &BenchOptions) -> Result<Option<TempDir>, Refusal> {
-    let parent = match (&options.data, options.channel) {
+    let parent = match (&options.data, &options.channel) {
         (Some(data), _) => data.clone(),
-        (None, BenchChannel::Tcp) => std::env::temp_dir(),
         (None, BenchChannel::Memory) => return Ok(None),
+        (None, _) => std::env::temp_dir(),
     };
     let made = std::fs::create_dir_all(&parent)
         .and_then(|()| tempfile::Builder::new().prefix("conflux-bench-").tempdir_in(&parent));
@@ -110,10 +111,14 @@ fn directory(options: &BenchOptions) -> Result<Option<TempDir>, Refusal> {
 }
 
 /// Measures the limits once more, where the disks are or would be.
-async fn measure(limits: Option<Limits>, directory: Option<&Path>) -> Result<Option<Limits>, Refusal> {
+async fn measure<C: Container>(
+    limits: Option<Limits>,
+    directory: Option<&Path>,
+    method: &C::Method,
+) -> Result<Option<Limits>, Refusal> {
     let Some(mut limits) = limits else { return Ok(None) };
-    let directory = directory.map_or_else(std::env::temp_dir, Path::to_owned);
-    let measured = tokio::task::spawn_blocking(move || limits.measure(&directory).map(|()| limits)).await;
+    let (directory, method) = (directory.map_or_else(std::env::temp_dir, Path::to_owned), method.clone());
+    let measured = tokio::task::spawn_blocking(move || limits.measure(&directory, &method).map(|()| limits)).await;
     let measured = measured.expect("it does not panic");
     measured.map(Some).map_err(|error| Refusal::new(format!("the limits cannot be measured: {error}")))
 }

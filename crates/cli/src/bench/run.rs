@@ -9,7 +9,7 @@ use conflux_core::Container;
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
-use super::memory::resident_bytes;
+use super::usage::{busy, resident_bytes};
 
 /// How many histograms the callers share: few enough to keep them out of the memory figure.
 const SHARDS: usize = 16;
@@ -39,6 +39,8 @@ pub(crate) struct Row {
     /// Performs that got no answer, and what the first of them was told.
     pub(crate) failed: u64,
     pub(crate) failure: Option<String>,
+    /// How long the processes ran on a core meanwhile.
+    pub(crate) busy: Option<Duration>,
     pub(crate) memory: Option<u64>,
     /// Resident memory after so many performs, along the way.
     pub(crate) points: Vec<(u64, Option<u64>)>,
@@ -55,29 +57,29 @@ pub(crate) async fn run<C: Container>(
 ) -> Row {
     let run = Arc::new(Run::new(length, others));
     let mut tasks = JoinSet::new();
-    let mut begun = Instant::now();
+    let mut begun = (Instant::now(), busy(&run.others));
     for (nth, node) in (0..callers).zip(nodes.iter().cycle()) {
         tasks.spawn(call(node.clone(), method.clone(), run.clone(), nth));
     }
     if let Length::Time { warm_up, measured } = length {
         tokio::time::sleep(warm_up).await;
-        begun = Instant::now();
+        begun = (Instant::now(), busy(&run.others));
         run.enter(Phase::Measuring);
         tokio::time::sleep(measured).await;
         run.enter(Phase::Over);
     }
-    let over = Instant::now();
+    let mut over = (Instant::now(), busy(&run.others));
     // The answers that are still under way are not measured, but awaited: the next row starts with idle nodes.
     while let Some(ended) = tasks.join_next().await {
         if let Err(panic) = ended.map_err(tokio::task::JoinError::try_into_panic) {
             std::panic::resume_unwind(panic.expect("no caller is cancelled"));
         }
     }
-    let elapsed = match length {
-        Length::Time { .. } => over - begun,
-        Length::Performs(_) => begun.elapsed(),
-    };
-    run.row(callers, elapsed)
+    if let Length::Performs(_) = length {
+        over = (Instant::now(), busy(&run.others));
+    }
+    let busy = over.1.zip(begun.1).map(|(after, before)| after.saturating_sub(before));
+    run.row(callers, over.0 - begun.0, busy)
 }
 
 async fn call<C: Container>(node: Node<C>, method: C::Method, run: Arc<Run>, nth: usize) {
@@ -182,7 +184,7 @@ impl Run {
         }
     }
 
-    fn row(&self, callers: usize, elapsed: Duration) -> Row {
+    fn row(&self, callers: usize, elapsed: Duration, busy: Option<Duration>) -> Row {
         let mut all = Shard::new();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +200,7 @@ impl Run {
             latency: all.latency,
             failed: all.failed,
             failure: all.failure,
+            busy,
             memory: resident_bytes(&self.others),
             points,
         }
@@ -217,7 +220,7 @@ mod tests {
                 run.record(performs, Duration::from_micros(5), None);
                 performs += 1;
             }
-            let row = run.row(1, Duration::from_secs(1));
+            let row = run.row(1, Duration::from_secs(1), None);
             assert_eq!(row.latency.len(), limit);
             assert_eq!(row.points.len() as u64, limit.min(POINTS));
             assert_eq!(row.points.last().map(|point| point.0), Some(limit));
@@ -234,7 +237,7 @@ mod tests {
         run.enter(Phase::Over);
         run.record(3, Duration::from_micros(3), None);
         assert!(!run.goes_on());
-        let row = run.row(4, Duration::from_secs(1));
+        let row = run.row(4, Duration::from_secs(1), None);
         assert_eq!((row.latency.len(), row.failed, row.failure.as_deref()), (1, 1, Some("no leader")));
     }
 }
