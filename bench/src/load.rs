@@ -9,6 +9,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::usage::Processes;
+
 /// How long a row is run.
 #[derive(Clone, Copy)]
 pub(crate) struct Length {
@@ -22,6 +24,9 @@ pub(crate) struct Row {
     elapsed: Duration,
     latency: Histogram<u64>,
     failed: u64,
+    /// How long the processes ran on a core.
+    cpu: Option<Duration>,
+    memory: Option<u64>,
 }
 
 impl Row {
@@ -35,6 +40,8 @@ impl Row {
             "p99_us": micros(0.99),
             "p999_us": micros(0.999),
             "failed": self.failed,
+            "cores": self.cpu.map(|cpu| cpu.as_secs_f64() / self.elapsed.as_secs_f64()),
+            "memory_bytes": self.memory,
         })
     }
 }
@@ -43,8 +50,8 @@ const WARM_UP: u8 = 0;
 const MEASURING: u8 = 1;
 const OVER: u8 = 2;
 
-/// Lets `callers` tasks ask, each awaiting its answer before it asks again.
-pub(crate) async fn load<F, A>(callers: usize, length: Length, ask: impl Fn(usize) -> F) -> Row
+/// Lets `callers` tasks ask, each awaiting its answer before it asks again. `processes` are those that work for it.
+pub(crate) async fn load<F, A>(callers: usize, length: Length, processes: Processes, ask: impl Fn(usize) -> F) -> Row
 where
     F: FnMut() -> A + Send + 'static,
     A: Future<Output = bool> + Send,
@@ -75,16 +82,18 @@ where
         });
     }
     tokio::time::sleep(length.warm_up).await;
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), processes.cpu());
     phase.store(MEASURING, Ordering::Relaxed);
     tokio::time::sleep(length.measured).await;
     phase.store(OVER, Ordering::Relaxed);
     let elapsed = begun.elapsed();
+    let cpu = processes.cpu().zip(cpu).map(|(after, before)| after.saturating_sub(before));
+    let memory = processes.memory();
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no caller panics");
     }
     let all = std::mem::replace(&mut *all.lock().expect("no caller panicked"), (fresh(), 0));
-    Row { callers, elapsed, latency: all.0, failed: all.1 }
+    Row { callers, elapsed, latency: all.0, failed: all.1, cpu, memory }
 }
 
 fn fresh() -> Histogram<u64> {

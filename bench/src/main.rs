@@ -1,76 +1,97 @@
-//! Measures one peer of conflux and prints what `conflux bench --json` prints, so that both can be put side by side.
+//! Measures conflux beside its peers. `cargo xtask bench` builds and runs it.
 
+mod compare;
+mod figures;
 mod load;
-mod openraft_alone;
+mod peer;
+mod plot;
+mod subject;
+mod usage;
 
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use load::Length;
+use clap::{Args, Parser, Subcommand};
 
-const HELP: &str = "\
-Measures a peer of conflux. Prints one line of JSON for each number of callers.
+use self::load::Length;
+use self::peer::Peer;
 
-Usage: peers SUBJECT [--callers N,...] [--seconds S]
-
-Subjects:
-  openraft   three nodes of openraft in this process, with a minimal store in memory";
-
-fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let options = match Options::parse(&words) {
-        Ok(options) => options,
-        Err(wrong) => {
-            eprintln!("peers: {wrong}\n\n{HELP}");
-            std::process::exit(2);
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives threads");
-    runtime.block_on(async {
-        for callers in options.callers {
-            let row = match options.subject {
-                Subject::Openraft => openraft_alone::measure(callers, options.length).await,
-            };
-            println!("{}", row.json());
-        }
-    });
+/// Measures conflux beside its peers, in one go on one machine
+#[derive(Parser)]
+#[command(name = "conflux-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
 }
 
-enum Subject {
-    Openraft,
+#[derive(Subcommand)]
+enum Command {
+    /// All subjects in turns, and the results as a page with a plot
+    Compare(CompareOptions),
+    /// One peer: a line of JSON for each number of callers
+    Peer {
+        #[arg(value_enum)]
+        peer: Peer,
+        #[command(flatten)]
+        load: LoadOptions,
+    },
 }
 
-struct Options {
-    subject: Subject,
+#[derive(Args)]
+struct CompareOptions {
+    /// The program `conflux`, as it is released
+    #[arg(long, value_name = "FILE")]
+    conflux: PathBuf,
+    /// Where the page and the plot are written
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How often each row is measured: ratios are medians over rounds
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    #[command(flatten)]
+    load: LoadOptions,
+}
+
+#[derive(Args, Clone)]
+struct LoadOptions {
+    /// How many callers ask at once, each awaiting its answer; a row for each number
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 16, 64, 256, 1024, 4096])]
     callers: Vec<usize>,
-    length: Length,
+    /// How long each row is measured
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    seconds: Duration,
 }
 
-impl Options {
-    fn parse(words: &[String]) -> Result<Options, String> {
-        let mut words = words.iter();
-        let subject = match words.next().map(String::as_str) {
-            Some("openraft") => Subject::Openraft,
-            Some(other) => return Err(format!("there is no subject {other:?}")),
-            None => return Err("a subject is wanted".into()),
-        };
-        let (mut callers, mut seconds) = (vec![1, 16, 64, 256, 1024], 2.0);
-        while let Some(word) = words.next() {
-            let value = words.next().ok_or_else(|| format!("{word} wants a value"))?;
-            match word.as_str() {
-                "--callers" => {
-                    let all: Result<Vec<usize>, _> = value.split(',').map(str::parse).collect();
-                    callers = all.map_err(|_| format!("--callers is a list of numbers, not {value:?}"))?;
-                }
-                "--seconds" => {
-                    let parsed: Option<f64> = value.parse().ok();
-                    seconds = parsed
-                        .filter(|seconds| *seconds > 0.0 && *seconds <= 3600.0)
-                        .ok_or_else(|| format!("--seconds is a number above 0, not {value:?}"))?;
-                }
-                other => return Err(format!("there is no option {other:?}")),
-            }
+fn seconds(word: &str) -> Result<Duration, String> {
+    let parsed: Option<f64> = word.parse().ok();
+    let sound = parsed.filter(|seconds| *seconds > 0.0 && *seconds <= 3600.0);
+    sound.map(Duration::from_secs_f64).ok_or_else(|| "it is a number above 0, and 3600 at most".to_owned())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Compare(options) => compare::compare(&options),
+        Command::Peer { peer, load } => measure(peer, &load),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("conflux-bench: {failure}");
+            ExitCode::FAILURE
         }
-        let measured = Duration::from_secs_f64(seconds);
-        Ok(Options { subject, callers, length: Length { warm_up: measured / 4, measured } })
     }
+}
+
+fn measure(peer: Peer, options: &LoadOptions) -> Result<(), String> {
+    let length = Length { warm_up: options.seconds / 4, measured: options.seconds };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    for callers in &options.callers {
+        let row = runtime.block_on(peer.measure(*callers, length))?;
+        println!("{}", row.json());
+    }
+    // What a peer cannot end in order ends here.
+    runtime.shutdown_background();
+    Ok(())
 }

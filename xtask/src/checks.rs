@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 
 use crate::examples::{self, Compare};
 use crate::steps::{Failure, Steps, run};
-use crate::{readme, selects, tools, words};
+use crate::{instructions, readme, selects, tools, words};
 
 /// Everything; the quick form leaves out documentation, examples and chaos.
 pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
-    let mut steps = Steps::new(root, if quick { 6 } else { 16 }, keep_going);
+    let mut steps = Steps::new(root, if quick { 6 } else { 17 }, keep_going);
     steps.step("set-up", set_up);
     steps.cargo("format", "cargo fmt --all --check", &[]);
     steps.step("select!", selects::check);
@@ -24,6 +24,7 @@ pub(crate) fn test(root: &Path, quick: bool, keep_going: bool) -> bool {
         steps.step("README", readme::check);
         steps.step("the words of 2016", words::check);
         steps.step("seeds of this commit", seeds_of_this_commit);
+        steps.step("instructions", |root| instructions::check(root, false));
         // Built apart: nothing else may have bugs planted in it.
         steps.cargo("planted bugs", PLANTED, &[]);
         steps.cargo("chaos", "cargo xtask chaos --minutes 1 --seed 1 --network proxies", &[]);

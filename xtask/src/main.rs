@@ -2,10 +2,12 @@
 //!
 //! Little but the standard library, so that it is built in a moment.
 
+mod bench;
 #[cfg(unix)]
 mod chaos;
 mod checks;
 mod examples;
+mod instructions;
 mod readme;
 mod selects;
 mod soak;
@@ -31,6 +33,11 @@ Commands:
           `cargo xtask chaos --help` says more
   soak [--minutes N] [--from SEED]
           seeds of the simulation, for as long as one likes
+  bench [--rounds N] [--seconds S] [--callers N,...]
+          conflux beside its peers and the limits of the machine: `cargo xtask bench --help` says more
+  instructions [--bless]
+          count the instructions of the core's hot paths, against those that are known
+          --bless         what is counted is what is known from now on
   bless   run the examples, and write what they print as what is expected of them
   help    this text";
 
@@ -44,7 +51,14 @@ fn main() -> ExitCode {
         ["bless"] => checks::bless(&root()),
         ["chaos", words @ ..] => return chaos(words),
         ["soak", words @ ..] => return soak(words),
-        ["help" | "--help" | "-h"] | ["test" | "bless", "--help" | "-h"] => {
+        ["instructions"] => told(instructions::check(&root(), false)),
+        ["instructions", "--bless"] => told(instructions::check(&root(), true)),
+        ["bench", "--help" | "-h"] => {
+            println!("{}", bench::HELP);
+            return ExitCode::SUCCESS;
+        }
+        ["bench", words @ ..] => told(bench::bench(&root(), words)),
+        ["help" | "--help" | "-h"] | ["test" | "bless" | "instructions", "--help" | "-h"] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
         }
@@ -58,6 +72,11 @@ fn main() -> ExitCode {
         }
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether it went well; says why not.
+fn told(done: Result<(), steps::Failure>) -> bool {
+    done.inspect_err(|failure| eprintln!("\n{failure}")).is_ok()
 }
 
 #[cfg(unix)]

@@ -28,7 +28,7 @@ pub(crate) fn set_up(root: &Path) -> Result<(), Failure> {
 }
 
 /// Installs a package of Debian's if what is in it is not there.
-fn package(root: &Path, name: &str, there: bool, hint: &str) -> Result<(), Failure> {
+pub(crate) fn package(root: &Path, name: &str, there: bool, hint: &str) -> Result<(), Failure> {
     if there {
         println!("     {name} is there");
         return Ok(());

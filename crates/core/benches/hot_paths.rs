@@ -1,5 +1,7 @@
 //! What a batch costs the core, on the leader and on every node: `cargo bench -p conflux-core [part of a name]`.
 //!
+//! `--count NAME` runs what has that name once, for `cargo xtask instructions`: it counts what [`measured`] does.
+//!
 //! Its own small harness: criterion would bring some forty crates for a table of a dozen medians.
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -17,10 +19,16 @@ const SAMPLES: usize = 31;
 const SAMPLE_AT_LEAST: Duration = Duration::from_millis(10);
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let count = arguments.iter().any(|argument| argument == "--count");
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
     let measure = |name: &str, each: u64, setup: &mut dyn FnMut() -> Box<dyn FnMut()>| {
-        if wanted(name) {
+        if count && filter.is_some_and(|filter| name == filter) {
+            // Once before, so that what is made on first use is made.
+            setup()();
+            measured(&mut *setup());
+        } else if !count && wanted(name) {
             report(name, each, setup);
         }
     };
@@ -34,7 +42,7 @@ fn main() {
             Box::new(move || drop(black_box(fork.batch(2, STAMPS, 7, requests.take().expect("run once"), false))))
         });
         let bytes = batch.encode().expect("it is written");
-        measure(&format!("batch.encode of {calls} ({} bytes)", bytes.len()), calls, &mut || {
+        measure(&format!("batch.encode of {calls}"), calls, &mut || {
             let batch = batch.clone();
             Box::new(move || drop(black_box(batch.encode())))
         });
@@ -73,6 +81,12 @@ fn main() {
             Box::new(move || drop(black_box(Store::restore(Arc::new(Board), &bytes))))
         });
     }
+}
+
+/// By its name, and so that there is one, instructions are counted.
+#[inline(never)]
+fn measured(run: &mut dyn FnMut()) {
+    run();
 }
 
 const STAMPS: Stamps = Stamps { time_ms: 1, elapsed: Duration::from_secs(1) };

@@ -19,6 +19,7 @@ use openraft::storage::{
 use openraft::{Config, EmptyNode, EntryPayload, LogIdOptionExt, Raft, SnapshotPolicy};
 
 use crate::load::{Length, Row, load};
+use crate::usage::Processes;
 
 openraft::declare_raft_types!(
     pub(crate) Types: D = Add, R = u64, Node = EmptyNode, AsyncRuntime = openraft_rt_tokio::TokioRuntime,
@@ -63,7 +64,7 @@ pub(crate) async fn measure(callers: usize, length: Length) -> Row {
         }
     };
     let leader = nodes[leader as usize].clone();
-    let row = load(callers, length, |_| {
+    let row = load(callers, length, Processes::own(), |_| {
         let leader = leader.clone();
         move || {
             let leader = leader.clone();
