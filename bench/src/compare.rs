@@ -55,7 +55,10 @@ pub(crate) fn compare(options: &CompareOptions) -> Result<(), String> {
             }
             done += 1;
             let minutes = begun.elapsed().as_secs_f64() / 60.0;
-            println!("-- {done} of {all} after {minutes:.1} min, some {:.1} min to go", minutes / done as f64 * (all - done) as f64);
+            println!(
+                "-- {done} of {all} after {minutes:.1} min, some {:.1} min to go",
+                minutes / done as f64 * (all - done) as f64
+            );
         }
     }
     let page = figures::page(&figures, &lost, options);

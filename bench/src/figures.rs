@@ -74,6 +74,10 @@ impl Figures {
         (!pairs.is_empty()).then_some(pairs)
     }
 
+    fn median_p50(&self, subject: Subject, callers: usize) -> Option<f64> {
+        Some(median(self.rows.get(&subject)?.get(&callers)?.values().map(|row| row.quantiles[0])))
+    }
+
     fn limit(&self, name: &str) -> Option<f64> {
         self.limits.get(name).map(|all| median(all.iter().copied()))
     }
@@ -109,14 +113,16 @@ pub(crate) fn page(figures: &Figures, lost: &BTreeMap<Subject, String>, options:
         let _ = writeln!(page, "\n{} was left out: {why}", subject.title());
     }
     page.push_str("\n## Limits of the machine, measured beside\n\n| | median |\n|-|-|\n");
-    for (name, title, unit) in LIMITS {
+    for (name, title, divisor, unit) in LIMITS {
         if let Some(value) = figures.limit(name) {
-            let _ = writeln!(page, "| {title} | {} {unit} |", rounded(value));
+            let _ = writeln!(page, "| {title} | {} {unit} |", rounded(value / divisor));
         }
     }
     page.push_str("\n## Ratios\n\n| | callers | ratio | least | greatest |\n|-|-|-|-|-|\n");
     ratios(&mut page, figures);
-    page.push_str("\n## All figures\n\n| | callers | a second | p50 | p99 | p999 | cores | memory |\n|-|-|-|-|-|-|-|-|\n");
+    page.push_str(
+        "\n## All figures\n\n| | callers | a second | p50 | p99 | p999 | cores | memory |\n|-|-|-|-|-|-|-|-|\n",
+    );
     for subject in Subject::ALL {
         for (callers, rounds) in figures.rows.get(&subject).into_iter().flatten() {
             let of = |of: &dyn Fn(&Measured) -> f64| median(rounds.values().map(of));
@@ -126,7 +132,8 @@ pub(crate) fn page(figures: &Figures, lost: &BTreeMap<Subject, String>, options:
                 (!all.is_empty()).then(|| median(all))
             };
             let cores = some(&|row| row.cores).map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}"));
-            let memory = some(&|row| row.memory).map_or_else(|| "-".to_owned(), |bytes| format!("{:.0} MiB", bytes / f64::from(1 << 20)));
+            let memory = some(&|row| row.memory)
+                .map_or_else(|| "-".to_owned(), |bytes| format!("{:.0} MiB", bytes / f64::from(1 << 20)));
             let _ = writeln!(
                 page,
                 "| {} | {callers} | {} | {} | {} | {} | {cores} | {memory} |",
@@ -147,26 +154,37 @@ pub(crate) fn page(figures: &Figures, lost: &BTreeMap<Subject, String>, options:
     page
 }
 
-/// What `conflux bench --limits` calls them, and what they are.
-const LIMITS: [(&str, &str, &str); 7] = [
-    ("overwrite_fdatasync_4k", "4 KiB written over others, fdatasync", "us"),
-    ("append_fdatasync_4k", "4 KiB appended, fdatasync", "us"),
-    ("loopback_round_trip", "round trip on loopback", "us"),
-    ("append_and_two_round_trips_us", "an append that is synced and two round trips", "us"),
-    ("memory_copy_gb_per_second", "memory copy", "GB/s"),
-    ("encode_ns", "encode an action", "ns"),
-    ("decode_ns", "decode an action", "ns"),
+/// What `conflux bench --limits` calls them, what they are, and in which unit they are shown.
+const LIMITS: [(&str, &str, f64, &str); 7] = [
+    ("overwrite_fdatasync_4k", "4 KiB written over others, fdatasync", 1.0, "us"),
+    ("append_fdatasync_4k", "4 KiB appended, fdatasync", 1.0, "us"),
+    ("loopback_round_trip", "round trip on loopback", 1.0, "us"),
+    ("append_and_two_round_trips_us", "an append that is synced and two round trips", 1.0, "us"),
+    ("memory_copied_bytes_per_second", "memory copied, a second", 1e9, "GB"),
+    ("encode_ns", "a call's method encoded", 1.0, "ns"),
+    ("decode_ns", "a call's method decoded", 1.0, "ns"),
 ];
 
 fn ratios(page: &mut String, figures: &Figures) {
     let rate = |one: &Measured, other: &Measured| one.rate / other.rate;
     let p50 = |one: &Measured, other: &Measured| one.quantiles[0] / other.quantiles[0];
-    let mut line = |title: &str, one: Subject, other: Subject, callers: usize, of: &dyn Fn(&Measured, &Measured) -> f64| {
-        let Some(all) = figures.paired(one, other, callers, of) else { return };
-        let (least, greatest) = all.iter().fold((f64::MAX, 0f64), |(least, greatest), one| (least.min(*one), greatest.max(*one)));
-        let _ = writeln!(page, "| {title} | {callers} | {:.2} | {least:.2} | {greatest:.2} |", median(all));
-    };
-    use Subject::{ConfluxMemory, ConfluxTcp, ConfluxRedis, Etcd, HiqliteCache, HiqliteSql, Openraft};
+    if let (Some(one), Some(floor)) =
+        (figures.median_p50(ConfluxTcp, 1), figures.limit("append_and_two_round_trips_us"))
+    {
+        let _ = writeln!(
+            page,
+            "| p50 synced, conflux to an append that is synced and two round trips | 1 | {:.2} | | |",
+            one / floor
+        );
+    }
+    let mut line =
+        |title: &str, one: Subject, other: Subject, callers: usize, of: &dyn Fn(&Measured, &Measured) -> f64| {
+            let Some(all) = figures.paired(one, other, callers, of) else { return };
+            let (least, greatest) =
+                all.iter().fold((f64::MAX, 0f64), |(least, greatest), one| (least.min(*one), greatest.max(*one)));
+            let _ = writeln!(page, "| {title} | {callers} | {:.2} | {least:.2} | {greatest:.2} |", median(all));
+        };
+    use Subject::{ConfluxMemory, ConfluxRedis, ConfluxTcp, Etcd, HiqliteCache, HiqliteSql, Openraft};
     line("p50 in one process, conflux to openraft alone", ConfluxMemory, Openraft, 1, &p50);
     for callers in [16, 64, 256, 1024, 4096] {
         line("a second in one process, conflux to openraft alone", ConfluxMemory, Openraft, callers, &rate);
@@ -211,7 +229,10 @@ fn time(micros: f64) -> String {
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
     let kernel = read("/proc/sys/kernel/osrelease");
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!("The machine: {cores} cores ({cpu}), Linux {}.", kernel.trim())

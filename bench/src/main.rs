@@ -86,7 +86,8 @@ fn main() -> ExitCode {
 
 fn measure(peer: Peer, options: &LoadOptions) -> Result<(), String> {
     let length = Length { warm_up: options.seconds / 4, measured: options.seconds };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
     for callers in &options.callers {
         let row = runtime.block_on(peer.measure(*callers, length))?;
         println!("{}", row.json());

@@ -19,7 +19,8 @@ fn draw(svg: &mut String, figures: &Figures) -> Result<(), Box<dyn std::error::E
         Subject::ALL.into_iter().filter_map(|subject| Some((subject, figures.of(subject)?))).collect();
     let points = || lines.iter().flat_map(|(_, line)| line.iter().copied());
     let callers = points().map(|(callers, _)| callers as f64).fold(1.0, f64::max);
-    let (least, greatest) = points().fold((f64::MAX, 1.0), |(least, greatest), (_, rate)| (rate.min(least), rate.max(greatest)));
+    let (least, greatest) =
+        points().fold((f64::MAX, 1.0), |(least, greatest), (_, rate)| (rate.min(least), rate.max(greatest)));
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)

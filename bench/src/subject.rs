@@ -58,7 +58,9 @@ impl Subject {
             Subject::Etcd => {
                 "three processes, synced; callers put 16 bytes at keys of their own at the leader, by gRPC from another process"
             }
-            Subject::HiqliteCache => "three nodes in one process that talk by loopback, log in memory, as its example `bench`",
+            Subject::HiqliteCache => {
+                "three nodes in one process that talk by loopback, log in memory, as its example `bench`"
+            }
             Subject::HiqliteSql => {
                 "the same with its SQL: INSERTs of a row; its log is handed to the system and not synced before the answer"
             }
@@ -88,7 +90,8 @@ pub(crate) fn measure(
         Subject::ConfluxMemory => command.args(["bench", "--json", "--channel", "memory"]),
         Subject::ConfluxTcp => command.args(["bench", "--json", "--limits", "--channel", "tcp"]),
         Subject::ConfluxRedis => {
-            let server = programs.redis.as_ref().ok_or("there is no redis-server: `sudo apt-get install redis-server`")?;
+            let server =
+                programs.redis.as_ref().ok_or("there is no redis-server: `sudo apt-get install redis-server`")?;
             command.args(["bench", "--json", "--channel", &format!("{server}/?channel=bench")])
         }
         Subject::Openraft => command.args(["peer", "openraft"]),

@@ -67,7 +67,11 @@ pub(crate) async fn measure(path: Path, callers: usize, length: Length) -> Resul
 
 async fn start(data: &std::path::Path) -> Result<Client, String> {
     let nodes: Vec<Node> = (1..=3)
-        .map(|id| Node { id, addr_api: format!("127.0.0.1:{}", 48_100 + id), addr_raft: format!("127.0.0.1:{}", 48_200 + id) })
+        .map(|id| Node {
+            id,
+            addr_api: format!("127.0.0.1:{}", 48_100 + id),
+            addr_raft: format!("127.0.0.1:{}", 48_200 + id),
+        })
         .collect();
     let mut clients = Vec::new();
     for node in &nodes {

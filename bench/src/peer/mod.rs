@@ -30,7 +30,9 @@ impl Peer {
             #[cfg(feature = "etcd")]
             Peer::Etcd => etcd::measure(callers, length).await,
             #[cfg(not(feature = "etcd"))]
-            Peer::Etcd => Err("its client was not built: `sudo apt-get install protobuf-compiler libprotobuf-dev`".to_owned()),
+            Peer::Etcd => {
+                Err("its client was not built: `sudo apt-get install protobuf-compiler libprotobuf-dev`".to_owned())
+            }
             Peer::HiqliteCache => hiqlite::measure(hiqlite::Path::Cache, callers, length).await,
             Peer::HiqliteSql => hiqlite::measure(hiqlite::Path::Sql, callers, length).await,
         }

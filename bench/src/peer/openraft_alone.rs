@@ -127,7 +127,11 @@ impl RaftNetworkV2<Types> for Link {
         self.node()?.append_entries(request).await.map_err(failed)
     }
 
-    async fn vote(&mut self, request: VoteRequest<Types>, _: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         self.node()?.vote(request).await.map_err(failed)
     }
 

@@ -196,6 +196,7 @@ impl<C: Container> Fork<C> {
             decided.decisions
         };
         let mut decisions = decided.into_iter();
+        records.reserve(swept.slots.len());
         for slot in swept.slots {
             let Some(record) = slot.record(&mut decisions) else { break };
             records.push(record);
@@ -222,7 +223,8 @@ impl<C: Container> Fork<C> {
     /// Sorts out which requests fit.
     fn admit(&self, requests: Vec<Request<C>>) -> Admitted<C> {
         let sessions = &self.store.sessions;
-        let mut admitted = Admitted { roster: None, opens: Vec::new(), calls: Vec::new(), slots: Vec::new() };
+        let (calls, slots) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        let mut admitted = Admitted { roster: None, opens: Vec::new(), calls, slots };
         // The next call of each session that has one in this batch, and the chosen ids of this batch.
         let mut nexts: BTreeMap<SessionKey, CallNumber> = BTreeMap::new();
         let mut chosen_here: BTreeMap<Arc<str>, crate::Digest> = BTreeMap::new();

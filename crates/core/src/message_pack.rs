@@ -111,14 +111,28 @@ pub(crate) fn measure(bytes: &[u8]) -> Result<Option<usize>, PayloadError> {
     Ok(None)
 }
 
+/// Refuses what nests deeper than [`NESTING_MAX`]. What else may be wrong with it is left to its reader.
+pub(crate) fn check_nesting(bytes: &[u8]) -> Result<(), PayloadError> {
+    if bytes.len() <= NESTING_MAX { Ok(()) } else { measure(bytes).map(drop) }
+}
+
 fn measure_small(bytes: &[u8]) -> Option<usize> {
     let (mut rest, mut values) = (bytes, 1_u64);
     while values > 0 {
         let (&marker, after) = rest.split_first()?;
-        let head = Head::read(marker, after);
-        rest = after.get(usize::try_from(head.skip).ok()?..)?;
+        let (skip, holds) = match marker {
+            // Most of what actions are made of, without a call.
+            0x00..=0x7f | 0xe0..=0xff => (0, 0),
+            0x80..=0x8f => (0, u64::from(marker & 0x0f) * 2),
+            0xa0..=0xbf => (usize::from(marker & 0x1f), 0),
+            _ => {
+                let Head { skip, values, .. } = Head::read(marker, after);
+                (usize::try_from(skip).ok()?, values)
+            }
+        };
+        rest = after.get(skip..)?;
         // What says that it holds more than there can be ends before that.
-        values = (values - 1).saturating_add(head.values);
+        values = (values - 1).saturating_add(holds);
     }
     Some(bytes.len() - rest.len())
 }

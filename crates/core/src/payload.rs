@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::call::{self, CallError};
 use crate::context::Random;
 use crate::digest::Digest;
-use crate::message_pack::{NESTING_MAX, measure};
+use crate::message_pack::{NESTING_MAX, check_nesting, measure};
 use crate::outlined::{OutlinedReader, OutlinedWriter};
 use crate::release::release;
 use crate::sample;
@@ -146,7 +146,7 @@ where
         let from = bytes.len();
         let mut serializer = rmp_serde::Serializer::new(&mut *bytes).with_struct_map();
         self.serialize(&mut serializer).map_err(PayloadError::new)?;
-        measure(&bytes[from..]).map(drop)
+        check_nesting(&bytes[from..])
     }
 
     fn write(&self, output: &mut dyn Write) -> Result<Digest, PayloadError> {
