@@ -101,7 +101,7 @@ impl Engine {
         calls: &[Call<Method>],
         pace: Pace,
     ) -> Judged {
-        let started = Instant::now();
+        let (started, mut counted) = (Instant::now(), Duration::ZERO);
         let mut heap = self.enter();
         heap.draw_from(Streams::Deciding(*batch));
         let mut decisions: Vec<ScriptDecision> = Vec::with_capacity(calls.len());
@@ -113,7 +113,8 @@ impl Engine {
         let mut is_swept = false;
         while decisions.len() < calls.len() && !late {
             let done = decisions.len();
-            let left = pace.together.saturating_sub(started.elapsed());
+            let spent = if self.options.count_steps { counted } else { started.elapsed() };
+            let left = pace.together.saturating_sub(spent);
             if done > 0 && left.is_zero() && !is_retried {
                 break;
             }
@@ -125,6 +126,7 @@ impl Engine {
             let used = heap.used();
             let time = if alone { pace.alone } else { left };
             let ended = heap.decide((slot, to), batch, (place, first + done), &taken, true, time);
+            counted += heap.counted();
             let (outcomes, cut) = match ended {
                 Ended::Whole(outcomes) => (outcomes, None),
                 Ended::Short { outcomes, cut, turn } => (outcomes, Some((cut, turn))),

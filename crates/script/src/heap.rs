@@ -36,6 +36,8 @@ pub(crate) struct Heap {
     free: Vec<Slot>,
     mode: Mode,
     purpose: Purpose,
+    /// How long the calls that were decided last took by their steps.
+    counted: Duration,
 }
 
 /// What binds while code runs.
@@ -130,7 +132,7 @@ impl Heap {
         let runtime = Runtime::new_with_alloc(Counting(memory.clone())).map_err(engine)?;
         runtime.set_max_stack_size(options.stack_bytes);
         runtime.set_loader(Files(sources.clone()), Files(sources.clone()));
-        let watch = Arc::new(Watch::new(memory.clone()));
+        let watch = Arc::new(Watch::new(memory.clone(), options.count_steps));
         let watching = watch.clone();
         runtime.set_interrupt_handler(Some(Box::new(move || watching.stops())));
         let context = Context::full(&runtime).map_err(engine)?;
@@ -150,8 +152,10 @@ impl Heap {
         }
         runtime.set_max_stack_size(options.stack_bytes * 2);
         let options = options.clone();
-        let (slots, free, mode) = (1, Vec::new(), Mode::Unlimited);
-        Ok((Heap { context, runtime, options, watch, memory, chance, script, slots, free, mode, purpose }, 0))
+        let (slots, free, mode, counted) = (1, Vec::new(), Mode::Unlimited, Duration::ZERO);
+        let heap =
+            Heap { context, runtime, options, watch, memory, chance, script, slots, free, mode, purpose, counted };
+        Ok((heap, 0))
     }
 
     /// What was loaded.
@@ -228,6 +232,7 @@ impl Heap {
             run().catch(&ctx).map_err(|error| cut(&error))
         });
         let hit = self.watch.hit();
+        self.counted = self.watch.counted();
         match (done, hit) {
             (Ok(outcomes), None) => Ended::Whole(outcomes),
             // It broke because of the limit, and says where.
@@ -368,6 +373,11 @@ impl Heap {
         }
     }
 
+    /// How long the calls that were decided last took by their steps.
+    pub(crate) fn counted(&self) -> Duration {
+        self.counted
+    }
+
     /// How many bytes are in use, after a sweep of what no one can reach.
     pub(crate) fn swept(&mut self) -> usize {
         self.enter(Mode::Unlimited);
@@ -450,10 +460,19 @@ impl Script {
     }
 }
 
+/// What is told of code that was stopped by its limit of time.
+const RAN_LONGER: &str = "ran longer than";
+
+/// Whether a call failed because it came to no end in its time.
+#[must_use]
+pub fn ran_too_long(failure: &Failure) -> bool {
+    failure.message.contains(RAN_LONGER) && failure.message.ends_with("and was stopped")
+}
+
 /// What code did that hit a limit.
 pub(crate) fn over(limit: Limit, options: &Options, time: Duration) -> String {
     match limit {
-        Limit::Time => format!("ran longer than {time:?} and was stopped"),
+        Limit::Time => format!("{RAN_LONGER} {time:?} and was stopped"),
         Limit::Memory => format!("needed more than {} MiB of memory and was stopped", options.memory_bytes >> 20),
         Limit::Stack => format!(
             "recursed deeper than its {} KiB of stack; how deep it gets differs between machines, so catching the \

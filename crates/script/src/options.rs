@@ -22,6 +22,10 @@ pub struct Options {
     /// fits into a fourth of the time. A call that comes out otherwise fails; where actions are applied, a difference is
     /// only [reported](crate::ScriptContainer::reports).
     pub check: bool,
+    /// Whether a call's time is counted in the engine's steps, of which some thousands are taken for 20 µs, and not by the
+    /// clock: for simulations, in which what comes of a call must not hang on how fast the machine is. Off. After 20 s by
+    /// the clock a call is stopped all the same.
+    pub count_steps: bool,
 }
 
 impl Default for Options {
@@ -33,6 +37,7 @@ impl Default for Options {
             stack_bytes: 512 << 10,
             action_length_max: 1 << 20,
             check: false,
+            count_steps: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a call has a limit of real time")]
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,13 @@ use crate::memory::Memory;
 
 /// How long applying one batch may take before that is reported.
 const APPLY_REPORT: Duration = Duration::from_secs(5);
+
+/// What counts as so long where steps are counted: from one time that the engine asks to the next. The shortest steps take
+/// about as much, and others more: nothing is stopped by it that the clock would let go on.
+const COUNTED: Duration = Duration::from_micros(20);
+
+/// Where steps are counted, code is stopped after so long by the clock all the same: some steps are long.
+const COUNTED_REAL_MAX: Duration = Duration::from_secs(20);
 
 /// What the engine asks while it runs code: the interrupt handler, some thousands of steps apart; the hook on errors.
 ///
@@ -19,6 +26,10 @@ const APPLY_REPORT: Duration = Duration::from_secs(5);
 pub(crate) struct Watch {
     memory: Arc<Memory>,
     task: Mutex<Task>,
+    /// Time is counted in steps: see [`Options::count_steps`](crate::Options::count_steps).
+    counts: bool,
+    /// How often the engine asked since the code started.
+    asked: AtomicU64,
     /// How often the code was told to stop. More than once: something swallowed it.
     stops: AtomicU32,
     time: AtomicBool,
@@ -68,10 +79,12 @@ pub(crate) struct Hit {
 }
 
 impl Watch {
-    pub(crate) fn new(memory: Arc<Memory>) -> Watch {
+    pub(crate) fn new(memory: Arc<Memory>, counts: bool) -> Watch {
         Watch {
             memory,
             task: Mutex::new(Task::Nothing),
+            counts,
+            asked: AtomicU64::new(0),
             stops: AtomicU32::new(0),
             time: AtomicBool::new(false),
             stack: AtomicBool::new(false),
@@ -91,11 +104,15 @@ impl Watch {
 
     /// Whether the code that runs is to be stopped.
     pub(crate) fn stops(&self) -> bool {
+        self.asked.fetch_add(1, Relaxed);
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         let stops = match *task {
             Task::Nothing => false,
             Task::StopAfter { started, limit } => {
-                let late = started.elapsed() >= limit;
+                let late = match self.counts {
+                    false => started.elapsed() >= limit,
+                    true => self.counted() >= limit || started.elapsed() >= COUNTED_REAL_MAX,
+                };
                 if late {
                     self.time.store(true, Relaxed);
                 }
@@ -113,6 +130,11 @@ impl Watch {
             self.stops.fetch_add(1, Relaxed);
         }
         stops
+    }
+
+    /// How long the code has run by its steps.
+    pub(crate) fn counted(&self) -> Duration {
+        COUNTED.saturating_mul(u32::try_from(self.asked.load(Relaxed)).unwrap_or(u32::MAX))
     }
 
     /// The stack was used up.
@@ -142,6 +164,7 @@ impl Watch {
     fn set(&self, task: Task) {
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = task;
         self.stops.store(0, Relaxed);
+        self.asked.store(0, Relaxed);
         self.time.store(false, Relaxed);
         self.stack.store(false, Relaxed);
         self.turn.store(0, Relaxed);
