@@ -102,6 +102,12 @@ impl Refusal {
         Refusal { exit, ..self }
     }
 
+    /// The same of a command whose exit status 1 says something else: what cannot be written is a usage error.
+    pub(crate) fn as_usage(self) -> Refusal {
+        let exit = if self.exit == Exit::BadLines { Exit::Usage } else { self.exit };
+        Refusal { exit, ..self }
+    }
+
     /// How the program ends by it.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -1,12 +1,11 @@
 //! Where the nodes' containers come from.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use conflux_core::Container;
-use conflux_script::{Options, ScriptContainer};
+use conflux_core::{Container, Failure};
+use conflux_script::{Options, ScriptContainer, ran_too_long};
 
 use crate::exit::Refusal;
 
@@ -21,9 +20,19 @@ pub(crate) trait Factory: Send + Sync + 'static {
     /// What is run, for people.
     fn name(&self) -> String;
 
+    /// The file that it is in, where it is in one.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
+
     /// What the containers found wrong with themselves since it was last asked, each thing once.
     fn findings(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether a call failed in a way that a simulation must not go on after: it would take as long each time.
+    fn is_fatal(_: &Failure) -> bool {
+        false
     }
 }
 
@@ -48,6 +57,7 @@ impl<F: Factory> Factory for Arc<F> {
 pub(crate) struct ScriptFactory {
     first: ScriptContainer,
     name: String,
+    file: PathBuf,
     /// What was made, for as long as its node lives.
     made: Mutex<Vec<Weak<ScriptContainer>>>,
     /// What was told already.
@@ -60,10 +70,10 @@ impl ScriptFactory {
         Self::load_with(path, Options { check, ..Options::default() })
     }
 
-    /// Loads a file whose calls may take as long as they like, within reason: simulated time stands still meanwhile, and
-    /// what comes of a call must not hang on how fast the machine is.
+    /// Loads a file whose calls are stopped after so many steps: what comes of a call must not hang on how fast the machine
+    /// is.
     pub(crate) fn for_simulation(path: &Path) -> Result<Self, Refusal> {
-        Self::load_with(path, Options { method_time: Duration::from_secs(20), ..Options::default() })
+        Self::load_with(path, Options { count_steps: true, ..Options::default() })
     }
 
     fn load_with(path: &Path, options: Options) -> Result<Self, Refusal> {
@@ -73,7 +83,8 @@ impl ScriptFactory {
             return Err(Refusal::new(format!("{}: {told}", path.display())));
         }
         let first = ScriptContainer::load_with(path, options).map_err(Refusal::new)?;
-        Ok(ScriptFactory { first, name: path.display().to_string(), made: Mutex::default(), told: Mutex::default() })
+        let (name, file) = (path.display().to_string(), path.to_owned());
+        Ok(ScriptFactory { first, name, file, made: Mutex::default(), told: Mutex::default() })
     }
 }
 
@@ -91,6 +102,14 @@ impl Factory for ScriptFactory {
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.file)
+    }
+
+    fn is_fatal(failure: &Failure) -> bool {
+        ran_too_long(failure)
     }
 
     fn findings(&self) -> Vec<String> {

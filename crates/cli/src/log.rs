@@ -21,6 +21,14 @@ const NOTICES: [&str; 2] = ["conflux::founding", "conflux::quorum"];
 /// Somebody tells the status as it changes.
 static STATUS_IS_TOLD: AtomicBool = AtomicBool::new(false);
 
+/// What is logged belongs to simulated nodes.
+static IS_SIMULATED: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing is shown here: what simulated nodes log is a part of their run's trace.
+pub(crate) fn is_simulated() {
+    IS_SIMULATED.store(true, Ordering::Relaxed);
+}
+
 /// From now on what is in the status is not shown once more.
 pub(crate) fn status_is_told() {
     STATUS_IS_TOLD.store(true, Ordering::Relaxed);
@@ -51,7 +59,10 @@ impl Subscriber for Stderr {
         }
         let mut line = LogLine::default();
         event.record(&mut line);
-        tell!("{line}");
+        match IS_SIMULATED.load(Ordering::Relaxed) {
+            true => conflux_sim::log(&line.to_string()),
+            false => tell!("{line}"),
+        }
     }
 
     // No span is enabled, so none is ever entered or recorded.

@@ -1,5 +1,8 @@
 //! `conflux sim`: a container's life on a cluster under faults, from one seed to many.
 
+mod far;
+mod trace;
+
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,8 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use conflux_core::Container;
-use conflux_sim::{Broken, Failed, FaultKind, Kept, Looked, Progress, Run, Simulation, check_each};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use conflux_sim::{Broken, Failed, FaultKind, Kept, Looked, Passed, Promise, Run, Simulation, check_each};
 
 use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
@@ -16,6 +18,9 @@ use crate::line::{Body, Line};
 use crate::output::say;
 use crate::shell::{quoted, quoted_path};
 use crate::values::{seconds, seed};
+
+use self::far::Far;
+use self::trace::TraceFile;
 
 /// Options of `sim`.
 #[derive(Clone, Debug, Args)]
@@ -26,8 +31,8 @@ pub(crate) struct SimOptions {
     /// One seed only, with everything that happens
     #[arg(long, value_name = "SEED", value_parser = seed)]
     seed: Option<u64>,
-    /// Of that seed, the part that a failure named
-    #[arg(long, value_name = "PART", requires = "seed")]
+    /// Of that seed, the part that a failure named: nodes=N;faults=LIST;asks=LIST, of what the seed has with the other options
+    #[arg(long, value_name = "PART", requires = "seed", value_parser = part)]
     keep: Option<Kept>,
     /// How many nodes [a number for each seed, mostly 3]
     #[arg(long, value_name = "N", value_parser = nodes)]
@@ -38,10 +43,12 @@ pub(crate) struct SimOptions {
     /// What is to go wrong, each at least once [anything may]
     #[arg(long, value_name = "FAULT,...", value_delimiter = ',')]
     faults: Option<Vec<FaultKind>>,
-    /// What is called: a file of lines as `dev` takes them, of which one is drawn each time [what the container makes up]
+    /// What is called: a file of lines METHOD [JSON ARGUMENT]..., of which one is drawn each time. Commands of `dev`, and
+    /// @NODE, are no calls [what the container makes up]
     #[arg(long, value_name = "FILE")]
     calls: Option<PathBuf>,
-    /// Write all that happened in the seed, or in the one that failed, for a viewer of traces (ui.perfetto.dev, say)
+    /// Write all that happened in the seed, or in the one that failed, for a viewer of traces (ui.perfetto.dev, say); what
+    /// was in the file is replaced only then
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// How many seeds run at once [one for each core]
@@ -56,13 +63,15 @@ macro_rules! sim_help {
             "\
 Several nodes of the library run with your container in simulated time; only the channel, the disks, clocks and chance are
 simulated. Everything that callers, readers and subscribers are told is checked. A failure is made as short as possible.
-The same seed does the same each time.
+The same seed does the same each time. A call that takes too long, by its steps and not by the clock, ends the run.
 
 Faults: partition, leader-alone, one-way, bridge, loss, duplication, delay, slow-link, reset, corruption, huge-call, kill,
 power-loss, kill-at-await, kill-at-disk, power-loss-of-all, rolling-restart, close, pause, disk-error, disk-full, slow-disk,
 bit-flip, clock-jump, seat, join, replace, wipe, old-disk, change-interrupted, transfer, other-version
 
-Exit status: 0 all seeds hold; 1 a promise or an invariant was broken, or a fault that was named never happened; 2 it cannot be simulated.",
+Exit status: 0 all seeds hold; 1 a promise or an invariant was broken, a fault that was named never happened, or calls failed
+and none made an action; 2 it cannot be simulated, or the output cannot be written; 130 or 143 Ctrl-C or SIGTERM ended it
+first; 141 whoever read the output went away.",
             $examples
         )
     };
@@ -94,21 +103,44 @@ fn nodes(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("the number of nodes is a number from 1 to {max}"))
 }
 
+fn part(text: &str) -> Result<Kept, String> {
+    match text.trim() {
+        "" => {
+            Err("it names nothing: it is nodes=N;faults=LIST;asks=LIST, or some of these, as a failure says it".into())
+        }
+        text => text.parse(),
+    }
+}
+
 /// Runs what the options say. `again` is the command line as far as a container is named.
 pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> Result<Exit, Refusal> {
+    let mut options = options.clone();
+    if let Some(faults) = &mut options.faults {
+        let mut seen = Vec::new();
+        faults.retain(|kind| {
+            !seen.contains(kind) && {
+                seen.push(*kind);
+                true
+            }
+        });
+        refuse_impossible(faults, options.nodes)?;
+    }
+    let options = &options;
     let container = factory.make()?;
     let calls = match &options.calls {
         Some(file) => calls_of(&container, file)?,
         None => Vec::new(),
     };
     drop(container);
-    if let Some(file) = &options.trace {
-        // What cannot be written is told now, and not after hours.
-        std::fs::write(file, "").map_err(|error| Refusal::of_file(file, &error))?;
-    }
+    let trace = match &options.trace {
+        Some(file) => Some(TraceFile::at(file, [factory.file(), options.calls.as_deref()])?),
+        None => None,
+    };
+    crate::log::is_simulated();
     let mut simulation = check_each(move || factory.make().map_err(|refusal| refusal.to_string()))
         .seeds(options.seeds.clone())
-        .length(options.seconds);
+        .length(options.seconds)
+        .fatal_failures(F::is_fatal);
     if !calls.is_empty() {
         simulation = simulation.calls(move |random| calls[random.below(calls.len() as u64) as usize].clone());
     }
@@ -122,10 +154,23 @@ pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> 
         simulation = simulation.threads(threads);
     }
     let told = match options.seed {
-        Some(seed) => one(&simulation, seed, options),
-        None => many(simulation, options, again),
+        Some(seed) => one(&simulation, seed, options, trace, again),
+        None => many(simulation, options, trace, again),
     };
-    told.map_err(Refusal::unread)
+    // Exit status 1 says that something was broken.
+    told.map_err(|refusal| refusal.unread().as_usage())
+}
+
+/// What cannot happen with so few nodes is told before it is waited for.
+fn refuse_impossible(faults: &[FaultKind], nodes: Option<usize>) -> Result<(), Refusal> {
+    let Some(nodes) = nodes.filter(|_| !faults.contains(&FaultKind::Join)) else { return Ok(()) };
+    match faults.iter().find(|kind| kind.nodes_min() > nodes) {
+        Some(kind) => Err(Refusal::new(format!(
+            "--faults {kind} cannot happen with --nodes {nodes}: it takes {} nodes or more",
+            kind.nodes_min()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The calls of a file.
@@ -136,74 +181,95 @@ fn calls_of<C: Container>(container: &C, file: &Path) -> Result<Vec<C::Method>, 
         let wrong = |why: String| Refusal::new(format!("{}:{}: {why}", file.display(), number + 1));
         match Line::parse(line).map_err(|error| wrong(error.to_string()))? {
             None => {}
+            Some(Line { at: Some(node), .. }) => {
+                return Err(wrong(format!("leave out @{node}: the simulation draws the node of each call")));
+            }
             Some(Line { body: Body::Request(request), .. }) => {
                 let call = container.method(&request.method, request.arguments);
                 calls.push(call.map_err(|error| wrong(error.to_string()))?);
             }
-            Some(_) => return Err(wrong("it is a command; calls are METHOD [JSON ARGUMENT]...".into())),
+            Some(Line { body: Body::Command(_), .. }) => {
+                let why =
+                    "it is a command of `dev`, and no call: the simulation breaks things itself. Leave out such lines";
+                return Err(wrong(why.into()));
+            }
         }
     }
     if calls.is_empty() { Err(Refusal::new(format!("{}: no call is in it", file.display()))) } else { Ok(calls) }
 }
 
-fn one<C: Container>(simulation: &Simulation<C>, seed: u64, options: &SimOptions) -> Result<Exit, Refusal> {
+fn one<C: Container>(
+    simulation: &Simulation<C>,
+    seed: u64,
+    options: &SimOptions,
+    trace: Option<TraceFile>,
+    again: &str,
+) -> Result<Exit, Refusal> {
+    let _far = Far::of_one(seed);
     let kept = options.keep.clone().unwrap_or_default();
-    let looked = Looked { full: true, print: options.trace.is_none() };
+    let looked = Looked { full: true, print: true };
     let run = simulation.run_one(seed, &kept, looked).map_err(Refusal::new)?;
-    let Run { wrong, actions, hash, simulated, .. } = &run;
-    let seconds = simulated.as_secs_f64();
+    let Run { wrong, hash, .. } = &run;
     let exit = match wrong {
         None => {
-            say!("seed {seed} holds: {actions} actions in {seconds:.0} simulated seconds; trace {hash:016x}")?;
-            Exit::Good
+            let mut passed = Passed::default();
+            passed.add(&run);
+            // Of a part that leaves faults out, that is no news.
+            if let (Some(faults), None) = (&options.faults, &options.keep) {
+                passed.missing = passed.tally.missing(faults);
+            }
+            let text = passed.to_string();
+            let (_, text) = text.split_once(" seed holds: ").expect("it is one seed");
+            say!("seed {seed} holds: {text}\ntrace {hash:016x}")?;
+            let is_good = passed.missing.is_empty() && (passed.actions > 0 || passed.failures.calls == 0);
+            if is_good { Exit::Good } else { Exit::BadLines }
         }
         Some(wrong) => {
-            say!("seed {seed} breaks {wrong}; trace {hash:016x}")?;
+            say!("seed {seed} breaks {wrong}{}\ntrace {hash:016x}", hint(wrong.promise, again))?;
             Exit::BadLines
         }
     };
-    write_trace(&run, options)?;
+    write_trace(&run, trace)?;
     Ok(exit)
 }
 
-fn many<C: Container>(simulation: Simulation<C>, options: &SimOptions, again: &str) -> Result<Exit, Refusal> {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} seeds  {elapsed}  {msg}");
-    let bar = bar.with_style(style.expect("the template is well-formed"));
-    let drawn = bar.clone();
-    let (begin, end) = (again.to_owned(), with_options(options));
-    let simulation = simulation.progress(move |progress| match progress {
-        Progress::Seeds { held, of } => {
-            drawn.set_length(*of);
-            drawn.set_position(*held);
-        }
-        // Told at once: what makes it shorter may take longer than somebody waits.
-        Progress::Broken { seed, wrong } => drawn.suspend(|| {
-            eprintln!(
-                "seed {seed} breaks {wrong}\nmaking it shorter; as it is, it runs by:\n  {begin} --seed {seed}{end}"
-            );
-        }),
-        Progress::Shrinking { seed, tries, nodes, faults, asks } => drawn.set_message(format!(
-            "seed {seed} made shorter: {nodes} nodes, {faults} faults, {asks} calls after {tries} tries"
-        )),
-    });
-    let came = simulation.try_run();
-    bar.finish_and_clear();
+fn many<C: Container>(
+    simulation: Simulation<C>,
+    options: &SimOptions,
+    trace: Option<TraceFile>,
+    again: &str,
+) -> Result<Exit, Refusal> {
+    let far = Far::of_many(format!("{again} --seed"), with_options(options));
+    let told = far.clone();
+    let came = simulation.progress(move |progress| told.tell(progress)).try_run();
+    far.end();
     match came {
         Ok(passed) => {
             say!("{passed}")?;
             Ok(Exit::Good)
         }
         Err(Failed::Unusable(why)) => Err(Refusal::new(why)),
-        Err(failed @ Failed::NeverHappened(_)) => {
+        Err(failed @ (Failed::NeverHappened(_) | Failed::NothingDone(_))) => {
             say!("{failed}")?;
             Ok(Exit::BadLines)
         }
         Err(Failed::Broken(broken)) => {
-            say!("{broken}\nTo run it again:\n  {}", command(&broken, options, again))?;
-            write_trace(&broken.run, options)?;
+            let hint = hint(broken.wrong.promise, again);
+            say!("{broken}{hint}\nTo run it again:\n  {}", command(&broken, options, again))?;
+            write_trace(&broken.run, trace)?;
             Ok(Exit::BadLines)
         }
+    }
+}
+
+/// What else finds out more.
+fn hint(promise: Promise, again: &str) -> String {
+    match promise {
+        Promise::OneHistory => format!(
+            "\nA reducer that is not deterministic makes that: {} looks for what makes it so",
+            again.replacen(" sim", " check", 1)
+        ),
+        _ => String::new(),
     }
 }
 
@@ -233,8 +299,35 @@ fn with_options(options: &SimOptions) -> String {
     command
 }
 
-fn write_trace(run: &Run, options: &SimOptions) -> Result<(), Refusal> {
-    let Some(file) = &options.trace else { return Ok(()) };
-    let view = run.view.as_deref().unwrap_or_default();
-    std::fs::write(file, view).map_err(|error| Refusal::of_file(file, &error))
+fn write_trace(run: &Run, trace: Option<TraceFile>) -> Result<(), Refusal> {
+    match trace {
+        Some(trace) => trace.write(run.view.as_deref().unwrap_or_default()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_all_faults() {
+        let list =
+            SIM_HELP.split_once("Faults: ").and_then(|(_, rest)| rest.split_once("\n\n")).expect("it has a list").0;
+        let mut named: Vec<&str> = list.split([',', '\n', ' ']).filter(|name| !name.is_empty()).collect();
+        let mut all: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all);
+    }
+
+    #[test]
+    fn what_cannot_happen_is_refused() {
+        use FaultKind::{Join, Kill, Partition};
+        assert!(refuse_impossible(&[Kill], Some(1)).is_ok());
+        assert!(refuse_impossible(&[Kill, Partition], None).is_ok());
+        assert!(refuse_impossible(&[Partition, Join], Some(1)).is_ok());
+        let refusal = refuse_impossible(&[Kill, Partition], Some(1)).expect_err("it cannot");
+        assert!(refusal.to_string().starts_with("--faults partition cannot happen with --nodes 1"), "{refusal}");
+    }
 }

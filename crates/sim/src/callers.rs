@@ -15,6 +15,9 @@ use crate::schedule::{Ask, Deed, HUGE, RETRY_MAX, Timed, chance, name, pick};
 use crate::trace::Lane;
 use crate::world::World;
 
+/// Calls from this one on are no ask's: they are made once the faults have ended.
+pub(crate) const TAGS_AT_THE_END: u64 = 10_000_000;
+
 /// The task that asks for all that the schedule says, when it says so.
 pub(crate) async fn call_all<C: Container>(world: Arc<World<C>>) {
     let begun = Instant::now();
@@ -255,7 +258,7 @@ async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: conflux::Req
     };
     let claim = Claim::of::<C>(&performed);
     world.count("asked again: decided");
-    world.say(Lane::Node(at), format_args!("is asked for try {number}: {claim}"));
+    world.say(Lane::Node(at), format_args!("is asked for perform {number}: {claim}"));
     let tag = {
         let known = world.known();
         let Some(tag) = about(&known.tries, number, &claim) else { return };

@@ -100,6 +100,25 @@ kinds! {
     Join "join",
 }
 
+impl FaultKind {
+    /// With how many nodes it can happen. A node that [joins](FaultKind::Join) counts, too.
+    #[must_use]
+    pub fn nodes_min(self) -> usize {
+        match self {
+            FaultKind::Partition
+            | FaultKind::LeaderAlone
+            | FaultKind::OneWay
+            | FaultKind::Loss
+            | FaultKind::Duplication
+            | FaultKind::Delay
+            | FaultKind::SlowLink
+            | FaultKind::Reset
+            | FaultKind::Corruption => 2,
+            _ => 1,
+        }
+    }
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

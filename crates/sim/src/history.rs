@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use conflux::container::holds;
 use conflux::{
-    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Digest, Origin, Outcome, Payload, Record,
-    SessionId, SessionKey, Store, Verdict,
+    Applied, Batch, Call, CallNumber, Committed, Container, Decided, Digest, Failure, Halt, Origin, Outcome, Payload,
+    Record, SessionId, SessionKey, Store, Verdict,
 };
 
 use crate::check::{ExactlyOnce, Fates, Judged, comes_to_the_same, judged_on, one_by_one, unreadable, what_was_asked};
 use crate::logs::Line;
 use crate::observed::{Marked, Observed, Tagged, Trail};
 use crate::record::Fate;
+use crate::subject::Subject;
+use crate::words;
 use crate::wrong::{Checked, Promise, Wrong};
 
 pub(crate) struct History<C: Container> {
@@ -29,6 +31,30 @@ pub(crate) struct History<C: Container> {
     /// What each call was asked for as.
     pub(crate) asked: BTreeMap<u64, Digest>,
     pub(crate) batches: Batches,
+    /// What is to be told of what came to be committed, since that was last taken.
+    pub(crate) news: Vec<String>,
+    pub(crate) failures: Failures,
+    subject: Subject<C>,
+    /// Each call as it was asked for, in words.
+    words: BTreeMap<u64, String>,
+}
+
+/// The calls that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub calls: u64,
+    /// The first of them: the call, and how it failed.
+    pub first: Option<String>,
+}
+
+impl Failures {
+    pub(crate) fn add(&mut self, other: &Failures) {
+        self.calls += other.calls;
+        if self.first.is_none() {
+            self.first.clone_from(&other.first);
+        }
+    }
 }
 
 /// What became of batches.
@@ -39,7 +65,7 @@ pub(crate) struct Batches {
 }
 
 impl<C: Container> History<C> {
-    pub(crate) fn new(container: Arc<Observed<C>>) -> Self {
+    pub(crate) fn new(container: Arc<Observed<C>>, subject: Subject<C>) -> Self {
         let store = Store::new(container.clone());
         History {
             container,
@@ -50,7 +76,25 @@ impl<C: Container> History<C> {
             once: ExactlyOnce::default(),
             asked: BTreeMap::new(),
             batches: Batches::default(),
+            news: Vec::new(),
+            failures: Failures::default(),
+            subject,
+            words: BTreeMap::new(),
         }
+    }
+
+    /// Takes note of what a call is asked for as; `true` where it was asked for before.
+    pub(crate) fn asks(&mut self, tag: u64, method: &C::Method) -> bool {
+        // What cannot be written fails its call.
+        if let Ok(digest) = method.digest() {
+            self.asked.insert(tag, digest);
+        }
+        self.words.insert(tag, words::call(method)).is_some()
+    }
+
+    /// A call, in words.
+    pub(crate) fn words(&self, tag: u64) -> &str {
+        self.words.get(&tag).map_or("unknown", String::as_str)
     }
 
     /// The place of the last action.
@@ -64,7 +108,10 @@ impl<C: Container> History<C> {
 
     /// Asks the initial state for the invariant.
     pub(crate) fn begin(&self) -> Checked {
-        self.invariant(&self.store.state().state, 0)
+        let state = &self.store.state().state;
+        holds(&*self.container.inner, state).map_err(|broken| {
+            Wrong::new(Promise::Invariant, format!("at 0: {broken}\n  the initial state: {}", words::state(state)))
+        })
     }
 
     /// Goes through an entry that came to be committed. `order` says of a call which try it is, of which opening.
@@ -84,11 +131,22 @@ impl<C: Container> History<C> {
             }
             Ok(Applied::Changes(changes)) => changes,
             Err(halt) => {
-                return Err(Wrong::new(Promise::ExactValidation, format!("batch {}: {halt}", batch.header.id)));
+                let promise = match halt {
+                    Halt::Diverged { .. } | Halt::Divided { .. } | Halt::Reducer { .. } => Promise::OneHistory,
+                    _ => Promise::ExactValidation,
+                };
+                return Err(Wrong::new(promise, format!("batch {}: {halt}", batch.header.id)));
             }
         };
         self.batches.applied += 1;
         self.note_sessions(&batch, &mut sessions);
+        for (session, number, outcome) in &outcomes {
+            if let Outcome::Failed { failure, .. } = outcome
+                && let Some(tag) = self.tag_of(&sessions, *session, *number)
+            {
+                self.failed(tag, failure)?;
+            }
+        }
         self.judge_again(&batch, &before, &sessions)?;
         self.walk(&before, &changes, &order)?;
         for (session, number, outcome) in &outcomes {
@@ -98,6 +156,17 @@ impl<C: Container> History<C> {
                 self.fates.entry(tag).or_default().insert(fate);
             }
         }
+        Ok(())
+    }
+
+    fn failed(&mut self, tag: u64, failure: &Failure) -> Checked {
+        let what = format!("{}: {failure}", self.words(tag));
+        self.news.push(format!("call {tag} failed: {failure}"));
+        if self.subject.is_fatal(failure) {
+            return Err(Wrong::new(Promise::CallsEnd, what));
+        }
+        self.failures.calls += 1;
+        self.failures.first.get_or_insert(what);
         Ok(())
     }
 
@@ -165,6 +234,8 @@ impl<C: Container> History<C> {
             let there = state.trail;
             let index = change.index;
             judged_on(index, *seen, there)?;
+            let action = words::action(&*change.action);
+            let earlier = state.clone();
             if let Err(failure) = change.reduce(&self.container, &mut state) {
                 let what = format!("the reducer failed at {index}, and had not on the leader: {failure}");
                 return Err(Wrong::new(Promise::OneHistory, what));
@@ -172,14 +243,18 @@ impl<C: Container> History<C> {
             self.trails.push(state.trail);
             self.actions.push(*tag);
             self.once.took_effect(*tag, index.0, order(*tag))?;
-            self.invariant(&state.state, index.0)?;
+            self.news.push(format!("{index} is call {tag}: {action}"));
+            if let Err(broken) = holds(&*self.container.inner, &state.state) {
+                let what = format!(
+                    "at {index}: {broken}\n  by call {tag}, {}, whose action is {action}\n  before: {}\n  after:  {}",
+                    self.words(*tag),
+                    words::state(&earlier.state),
+                    words::state(&state.state)
+                );
+                return Err(Wrong::new(Promise::Invariant, what));
+            }
         }
         one_by_one(state.trail, self.store.state().trail)
-    }
-
-    fn invariant(&self, state: &C::State, index: u64) -> Checked {
-        let said = holds(&*self.container.inner, state);
-        said.map_err(|broken| Wrong::new(Promise::Invariant, format!("at {index}: {broken}")))
     }
 
     /// What a log's uncommitted tail comes to on top of all this.

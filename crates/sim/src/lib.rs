@@ -86,6 +86,7 @@ mod subject;
 mod tally;
 mod trace;
 mod weather;
+mod words;
 mod world;
 mod wrong;
 
@@ -94,10 +95,12 @@ use std::sync::Arc;
 use conflux::Container;
 
 pub use fault::{Fault, FaultKind};
+pub use history::Failures;
 pub use run::{Looked, Run};
 pub use schedule::{Ask, Deed, Kept, NODES_MAX, Numbers, Schedule, Settings, Timed, Wanted};
 pub use simulation::{AGAIN, Broken, Failed, Passed, Progress, Simulation};
 pub use tally::Tally;
+pub use trace::log;
 pub use wrong::{Promise, Wrong};
 
 use subject::Subject;

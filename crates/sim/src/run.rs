@@ -13,6 +13,7 @@ use crate::check::{
     BACK_WITHIN, Stand, WITHIN, all_answered, denied_and_done, has_its_part, heard_all, is_one, no_panic, out_of_order,
     stuck,
 };
+use crate::history::Failures;
 use crate::record::Claim;
 use crate::schedule::{Schedule, chance, name};
 use crate::subject::Subject;
@@ -20,7 +21,7 @@ use crate::tally::Tally;
 use crate::trace::{Lane, Trace};
 use crate::world::World;
 use crate::wrong::{Promise, Wrong};
-use crate::{breaker, callers, listeners};
+use crate::{breaker, callers, listeners, words};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Run {
     pub tail: Vec<String>,
     /// How many actions were committed.
     pub actions: u64,
+    /// The calls that failed.
+    pub failures: Failures,
     /// All that happened, for a viewer, where it was asked for.
     pub view: Option<String>,
     /// How much simulated time passed.
@@ -106,7 +109,8 @@ pub(crate) fn run_and_look<C: Container, R>(
     let runtime = runtime.map_err(|error| format!("there is no runtime: {error}"))?;
     let report = runtime.block_on(async {
         let begun = Instant::now();
-        let trace = Trace::new(looked.full, looked.print);
+        let trace = Arc::new(Trace::new(looked.full, looked.print));
+        trace.listen();
         let world = World::new(schedule.clone(), subject.clone(), trace)?;
         PANICS.with_borrow_mut(|panics| {
             if let Some(panics) = panics {
@@ -124,12 +128,12 @@ pub(crate) fn run_and_look<C: Container, R>(
         world.check(no_panic(&panics));
         (0..=schedule.settings.nodes).for_each(|node| world.count_losses(node));
         let wrong = world.known().wrong.clone();
-        let (tally, actions) = {
+        let (tally, actions, failures) = {
             let known = world.known();
             let mut tally = known.tally.clone();
             tally.set("batch applied", known.history.batches.applied);
             tally.set("batch skipped", known.history.batches.skipped);
-            (tally, known.history.index())
+            (tally, known.history.index(), known.history.failures.clone())
         };
         let run = Run {
             hash: world.trace.hash(),
@@ -137,6 +141,7 @@ pub(crate) fn run_and_look<C: Container, R>(
             wrong,
             tail: world.trace.tail(),
             actions,
+            failures,
             view: world.trace.view(schedule.settings.nodes + 1),
             simulated: begun.elapsed(),
         };
@@ -148,6 +153,10 @@ pub(crate) fn run_and_look<C: Container, R>(
     let (mut run, seen) = report?;
     if let Err(wrong) = no_panic(&panics.all) {
         run.wrong.get_or_insert(wrong);
+    }
+    // Nothing of conflux was tried by calls that cannot be made up.
+    if let Some(Wrong { promise: Promise::Samples, what }) = &run.wrong {
+        return Err(format!("seed {}: no call could be made up: {what}", schedule.seed));
     }
     Ok((run, seen))
 }
@@ -285,7 +294,14 @@ async fn one_state<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
             let store = known.history.store();
             Stand { index: known.history.index(), trail: store.state().trail, digest: store.digest().ok() }
         };
-        is_one(name(at), shown, committed)?;
+        is_one(name(at), shown, committed).map_err(|mut wrong| {
+            let known = world.known();
+            let differs = words::difference(&state.state, &known.history.store().state().state);
+            if let Some(differs) = differs {
+                wrong.what = format!("{}\n  its state | what is committed: {differs}", wrong.what);
+            }
+            wrong
+        })?;
         has_its_part(name(at), node.status().role)?;
     }
     world.say(Lane::World, format_args!("the end, at {}", world.known().history.index()));
@@ -317,7 +333,7 @@ async fn serves<C: Container>(
     node: &conflux::Node<crate::observed::Observed<C>>,
 ) -> bool {
     let number = world.known().tries.len() as u64;
-    let tag = (1 << 40) + 2 * number;
+    let tag = callers::TAGS_AT_THE_END + 2 * number;
     let Some(method) = callers::method(world, tag, 0, &mut world.random(9_000_000 + number)) else { return true };
     let opening = world.known().slots[at].opening;
     let number = world.began(&method, at, opening, None);

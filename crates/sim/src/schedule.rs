@@ -181,6 +181,28 @@ impl Schedule {
         Schedule { seed, settings, faults, asks }
     }
 
+    /// Whether all that a part names is in it.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn has(&self, kept: &Kept) -> Result<(), String> {
+        if let Some(nodes) = kept.nodes.filter(|nodes| *nodes > self.settings.nodes) {
+            return Err(format!("nodes={nodes}, and it has {}", self.settings.nodes));
+        }
+        let lists = [("faults", &kept.faults, self.faults.len()), ("asks", &kept.asks, self.asks.len())];
+        for (what, numbers, count) in lists {
+            let end = numbers.as_ref().and_then(|numbers| numbers.0.iter().map(|range| range.end).max());
+            if let Some(end) = end.filter(|end| *end > count) {
+                let there = match count {
+                    0 => "none".to_owned(),
+                    count => format!("those from 0 to {}", count - 1),
+                };
+                return Err(format!("{what} goes to {}, and it has {there}", end - 1));
+            }
+        }
+        Ok(())
+    }
+
     /// The part of it that is kept.
     #[must_use]
     pub fn keep(&self, kept: &Kept) -> Schedule {
@@ -374,10 +396,17 @@ impl FromStr for Numbers {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is no number, nor a range"));
         let range = |text: &str| match text.split_once('-') {
-            Some((from, to)) => Ok(number(from)?..number(to)?.saturating_add(1)),
+            Some((from, to)) => match number(from)?..number(to)?.saturating_add(1) {
+                range if range.is_empty() => Err(format!("{text:?} goes down: a range is FROM-TO, as in 3-9")),
+                range => Ok(range),
+            },
             None => number(text).map(|one| one..one.saturating_add(1)),
         };
-        text.split(',').filter(|part| !part.is_empty()).map(range).collect::<Result<_, _>>().map(Numbers)
+        // Of nothing there is nothing: that is how it is written.
+        if text.is_empty() {
+            return Ok(Numbers::default());
+        }
+        text.split(',').map(range).collect::<Result<_, _>>().map(Numbers)
     }
 }
 
@@ -433,10 +462,22 @@ mod tests {
             let kept: Kept = text.parse().expect("it is well written");
             assert_eq!(kept.to_string(), text);
         }
-        for text in ["nodes=0", "nodes=x", "asks=3-", "faults", "more=1", "asks=1-2-3"] {
+        for text in ["nodes=0", "nodes=x", "asks=3-", "faults", "more=1", "asks=1-2-3", "asks=9-3", "asks=1,,2"] {
             assert!(text.parse::<Kept>().is_err(), "{text}");
         }
         assert_eq!(Numbers::of([0, 1, 2, 3, 7]).to_string(), "0-3,7");
+    }
+
+    #[test]
+    fn a_part_that_is_none_is_told() {
+        let whole = Schedule::draw(7, &Wanted { nodes: Some(3), ..Wanted::default() });
+        let (faults, asks) = (whole.faults.len(), whole.asks.len());
+        for text in ["", "nodes=3", "nodes=1;faults=;asks=", &format!("faults=0-{};asks={}", faults - 1, asks - 1)] {
+            assert_eq!(whole.has(&text.parse().expect("it is well written")), Ok(()), "{text}");
+        }
+        for text in ["nodes=4", &format!("faults={faults}"), &format!("asks=1-3,{asks}")] {
+            assert!(whole.has(&text.parse().expect("it is well written")).is_err(), "{text}");
+        }
     }
 
     #[test]

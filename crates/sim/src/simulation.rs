@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use conflux::{Container, Random};
+use conflux::{Container, Failure, Random};
 
 use crate::fault::FaultKind;
+use crate::history::Failures;
 use crate::run::{Looked, Run, run};
 use crate::schedule::{Kept, NODES_MAX, Schedule, Wanted};
 use crate::shrink::shrink;
@@ -64,7 +65,7 @@ pub enum Progress {
 }
 
 /// All seeds hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Passed {
     /// How many.
     pub seeds: u64,
@@ -72,6 +73,8 @@ pub struct Passed {
     pub tally: Tally,
     /// How many actions were committed.
     pub actions: u64,
+    /// The calls that failed.
+    pub failures: Failures,
     /// How much time passed in them, all together.
     pub simulated: Duration,
     /// What might have gone wrong and never did: nothing is known about it.
@@ -100,6 +103,8 @@ pub enum Failed {
     Broken(Box<Broken>),
     /// Faults that were asked for by name never happened.
     NeverHappened(Passed),
+    /// Calls failed, and none ever made an action: nothing is known of a container by that.
+    NothingDone(Passed),
     /// There is nothing to simulate.
     Unusable(String),
 }
@@ -153,6 +158,12 @@ impl<C: Container> Simulation<C> {
         self
     }
 
+    /// By which failures of calls a run ends, as by a broken promise. Unless told, by none: a call may fail.
+    pub fn fatal_failures(mut self, fatal: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
+        self.subject = self.subject.with_fatal(fatal);
+        self
+    }
+
     /// How many seeds run at the same time; one a core unless told.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -190,8 +201,7 @@ impl<C: Container> Simulation<C> {
         let next = AtomicU64::new(self.seeds.start);
         let stop = AtomicBool::new(false);
         let of = self.seeds.end.saturating_sub(self.seeds.start);
-        let (tally, simulated, missing) = (Tally::default(), Duration::ZERO, Vec::new());
-        let passed = Mutex::new(Passed { seeds: 0, tally, actions: 0, simulated, missing });
+        let passed = Mutex::new(Passed::default());
         let failed: Mutex<Option<(u64, Result<Wrong, String>)>> = Mutex::new(None);
         let work = || {
             while !stop.load(Ordering::Relaxed) {
@@ -201,12 +211,9 @@ impl<C: Container> Simulation<C> {
                 }
                 let came = run(&Schedule::draw(seed, &self.wanted), &self.subject, Looked::default());
                 let wrong = match came {
-                    Ok(Run { wrong: None, tally, actions, simulated, .. }) => {
+                    Ok(run @ Run { wrong: None, .. }) => {
                         let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
-                        passed.seeds += 1;
-                        passed.tally.add(&tally);
-                        passed.actions += actions;
-                        passed.simulated += simulated;
+                        passed.add(&run);
                         (self.progress)(&Progress::Seeds { held: passed.seeds, of });
                         continue;
                     }
@@ -236,6 +243,9 @@ impl<C: Container> Simulation<C> {
             Some((_, Err(error))) => Err(Failed::Unusable(error)),
             None => {
                 passed.missing = passed.tally.missing(&self.wanted.faults);
+                if passed.failures.calls > 0 && passed.actions == 0 {
+                    return Err(Failed::NothingDone(passed));
+                }
                 let enough = passed.missing.is_empty() || !self.chosen;
                 if enough { Ok(passed) } else { Err(Failed::NeverHappened(passed)) }
             }
@@ -245,9 +255,11 @@ impl<C: Container> Simulation<C> {
     /// Runs one seed, or a part of what it does.
     ///
     /// # Errors
-    /// When there is nothing to simulate.
+    /// When there is nothing to simulate, or the part is none of the seed's.
     pub fn run_one(&self, seed: u64, kept: &Kept, looked: Looked) -> Result<Run, String> {
-        run(&Schedule::draw(seed, &self.wanted).keep(kept), &self.subject, looked)
+        let whole = Schedule::draw(seed, &self.wanted);
+        whole.has(kept).map_err(|why| format!("seed {seed} has no such part: {why}"))?;
+        run(&whole.keep(kept), &self.subject, looked)
     }
 
     /// Runs what a failure named, with all that happens.
@@ -260,8 +272,9 @@ impl<C: Container> Simulation<C> {
         let run = on_its_own_thread(|| self.run_one(seed, &kept, looked)).map_err(Failed::Unusable)?;
         match run.wrong.clone() {
             None => {
-                let Run { tally, actions, simulated, .. } = run;
-                Ok(Passed { seeds: 1, tally, actions, simulated, missing: Vec::new() })
+                let mut passed = Passed::default();
+                passed.add(&run);
+                Ok(passed)
             }
             Some(wrong) => {
                 let schedule = Schedule::draw(seed, &self.wanted).keep(&kept);
@@ -302,13 +315,41 @@ fn on_its_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+impl Passed {
+    /// One seed more holds.
+    pub fn add(&mut self, run: &Run) {
+        self.seeds += 1;
+        self.tally.add(&run.tally);
+        self.actions += run.actions;
+        self.failures.add(&run.failures);
+        self.simulated += run.simulated;
+    }
+}
+
+/// So many names of faults are told where they were not asked for.
+const MISSING_MAX: usize = 6;
+
 impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Passed { seeds, tally, actions, simulated, missing } = self;
-        write!(f, "{tally}{seeds} seeds hold: {actions} actions in {:.0} simulated seconds", simulated.as_secs_f64())?;
+        let Passed { seeds, tally, actions, failures, simulated, missing } = self;
+        let seeds = if *seeds == 1 { "1 seed holds".to_owned() } else { format!("{seeds} seeds hold") };
+        write!(f, "{tally}{seeds}: {actions} actions in {:.0} simulated seconds", simulated.as_secs_f64())?;
+        if let Some(first) = &failures.first {
+            let (calls, of) = (failures.calls, tally.get("perform"));
+            write!(f, "\n{calls} of {of} calls FAILED, as this one: {first}")?;
+        }
+        if *actions == 0 && tally.get("perform") > 0 {
+            f.write_str("\nWARNING: no call made an action, so nothing is known of what the container does")?;
+        }
         if !missing.is_empty() {
-            let names: Vec<_> = missing.iter().map(|kind| kind.name()).collect();
-            write!(f, "\nThese faults never happened, so nothing is known about them: {}", names.join(", "))?;
+            let names: Vec<_> = missing.iter().take(MISSING_MAX).map(|kind| kind.name()).collect();
+            let more = missing.len() - names.len();
+            let names = names.join(", ");
+            f.write_str("\nThese faults never happened, so nothing is known about them: ")?;
+            match more {
+                0 => f.write_str(&names)?,
+                more => write!(f, "{names}, and {more} more")?,
+            }
         }
         Ok(())
     }
@@ -354,6 +395,7 @@ impl fmt::Display for Failed {
                 write!(f, "{broken}\nTo run it again, with all that happens in it:\n  {AGAIN}='{seed}{part}' {test}")
             }
             Failed::NeverHappened(passed) => write!(f, "{passed}. Take more seeds, or ask for other ones"),
+            Failed::NothingDone(passed) => write!(f, "{passed}"),
             Failed::Unusable(why) => f.write_str(why),
         }
     }

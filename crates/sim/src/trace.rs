@@ -1,9 +1,10 @@
 //! What happened, in order: hashed, with the last of it kept, and all of it where somebody wants to look at it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ pub(crate) enum Lane {
     Listeners,
     /// Between nodes.
     Network,
+    /// In what nodes and containers log.
+    Log,
 }
 
 impl Lane {
@@ -33,6 +36,7 @@ impl Lane {
             Lane::Node(node) => crate::schedule::name(node),
             Lane::Listeners => "listeners",
             Lane::Network => "network",
+            Lane::Log => "log",
         }
     }
 
@@ -40,6 +44,7 @@ impl Lane {
         match self {
             Lane::World => 0,
             Lane::Node(node) => 1 + node,
+            Lane::Log => 97,
             Lane::Listeners => 98,
             Lane::Network => 99,
         }
@@ -59,7 +64,26 @@ struct Told {
     print: bool,
 }
 
+thread_local! {
+    /// The trace of what this thread runs.
+    static RUNNING: RefCell<Weak<Trace>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Puts what a node or its container logs into the trace of the run that this thread is in the middle of, where all of that
+/// is printed or kept. It has no part in the hash: who listens decides nothing.
+pub fn log(text: &str) {
+    let running = RUNNING.with_borrow(Weak::upgrade);
+    if let Some(trace) = running {
+        trace.put(Lane::Log, text, false);
+    }
+}
+
 impl Trace {
+    /// What is [logged](log) on this thread from now on goes here.
+    pub(crate) fn listen(self: &Arc<Self>) {
+        RUNNING.set(Arc::downgrade(self));
+    }
+
     /// `full`: everything is kept, for [`view`](Self::view).
     pub(crate) fn new(full: bool, print: bool) -> Self {
         let told = Told { hash: fnv(&[]), tail: VecDeque::new(), events: full.then(Vec::new), print };
@@ -72,11 +96,16 @@ impl Trace {
     }
 
     pub(crate) fn say(&self, lane: Lane, what: fmt::Arguments<'_>) {
+        self.put(lane, &what.to_string(), true);
+    }
+
+    fn put(&self, lane: Lane, what: &str, counts: bool) {
         let now = self.now();
-        let what = what.to_string();
         let line = format!("{:>9.3} {:>9}  {what}", now as f64 / 1e6, lane.name());
         let mut told = self.lock();
-        told.hash = (told.hash ^ fnv(line.as_bytes())).wrapping_mul(0x0000_0100_0000_01b3);
+        if counts {
+            told.hash = (told.hash ^ fnv(line.as_bytes())).wrapping_mul(0x0000_0100_0000_01b3);
+        }
         if told.print {
             // Whoever reads may have enough of it.
             let _ = writeln!(std::io::stdout().lock(), "{line}");
@@ -85,6 +114,9 @@ impl Trace {
             events.push(json!({
                 "name": what, "ph": "i", "s": "t", "ts": now, "pid": 1, "tid": lane.number(),
             }));
+        }
+        if !counts {
+            return;
         }
         if told.tail.len() == TAIL {
             told.tail.pop_front();
@@ -114,7 +146,8 @@ impl Trace {
     /// Everything, in the format of Chrome's trace viewer, which others read, too.
     pub(crate) fn view(&self, nodes: usize) -> Option<String> {
         let events = self.lock().events.take()?;
-        let lanes = [Lane::World, Lane::Listeners, Lane::Network].into_iter().chain((0..nodes).map(Lane::Node));
+        let lanes =
+            [Lane::World, Lane::Log, Lane::Listeners, Lane::Network].into_iter().chain((0..nodes).map(Lane::Node));
         let names = lanes.map(|lane| {
             json!({
                 "name": "thread_name", "ph": "M", "pid": 1, "tid": lane.number(), "args": { "name": lane.name() },

@@ -10,12 +10,12 @@ use conflux::disk::{Disk, DiskError, Keep, Losses, SimulatedFiles};
 use conflux::observe::MemberId;
 use conflux::process::Process;
 use conflux::{
-    Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Payload, Random, RequestId,
-    Retention, Role,
+    Container, FileDisk, MemoryChannel, MemoryDisk, Node, NodeBuilder, OpenError, Random, RequestId, Retention, Role,
 };
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::callers;
 use crate::check::{
     RaftChecks, SafeMembership, Step, answered, heard, in_real_time, kept, opening_ended, reopened, shown, stopped,
     went_on,
@@ -32,13 +32,14 @@ use crate::subject::Subject;
 use crate::tally::Tally;
 use crate::trace::{Lane, Trace};
 use crate::weather::{Between, Weather};
-use crate::wrong::{Checked, Wrong};
+use crate::words;
+use crate::wrong::{Checked, Promise, Wrong};
 
 pub(crate) struct World<C: Container> {
     pub(crate) schedule: Schedule,
     pub(crate) subject: Subject<C>,
     pub(crate) channel: MemoryChannel,
-    pub(crate) trace: Trace,
+    pub(crate) trace: Arc<Trace>,
     pub(crate) decided: Arc<Calls<C>>,
     /// Rung when a promise is broken.
     pub(crate) alarm: Arc<Notify>,
@@ -160,7 +161,7 @@ pub(crate) enum Medium {
 pub(crate) const DIRECTORY: &str = "/data";
 
 impl<C: Container> World<C> {
-    pub(crate) fn new(schedule: Schedule, subject: Subject<C>, trace: Trace) -> Result<Arc<Self>, String> {
+    pub(crate) fn new(schedule: Schedule, subject: Subject<C>, trace: Arc<Trace>) -> Result<Arc<Self>, String> {
         let decided = Arc::<Calls<C>>::default();
         let container =
             Arc::new(Observed { inner: subject.make()?, version_ahead: 0, ballast: 0, decided: decided.clone() });
@@ -169,7 +170,7 @@ impl<C: Container> World<C> {
             logs: Logs::default(),
             raft: RaftChecks::default(),
             membership: SafeMembership::default(),
-            history: History::new(container),
+            history: History::new(container, subject.clone()),
             tries: Vec::new(),
             tried: BTreeMap::new(),
             told_before: BTreeMap::new(),
@@ -211,9 +212,9 @@ impl<C: Container> World<C> {
             });
         }
         let world = Arc::new(world);
-        if let Err(wrong) = world.known().history.begin() {
-            world.note(wrong);
-        }
+        // First of all let go of what is known: whoever notes what is wrong takes it.
+        let begun = world.known().history.begin();
+        world.check(begun);
         Ok(world)
     }
 
@@ -230,10 +231,16 @@ impl<C: Container> World<C> {
         self.trace.say(lane, what);
     }
 
-    /// Takes note of a broken promise. The first one counts.
+    /// Takes note of a broken promise. Only the first one counts: what comes after it may be no more than its echo.
     pub(crate) fn note(&self, wrong: Wrong) {
+        {
+            let mut known = self.known();
+            if known.wrong.is_some() {
+                return;
+            }
+            known.wrong = Some(wrong.clone());
+        }
         self.say(Lane::World, format_args!("BROKEN: {wrong}"));
-        self.known().wrong.get_or_insert(wrong);
         self.alarm.notify_one();
     }
 
@@ -440,10 +447,8 @@ impl<C: Container> World<C> {
         let tag = method.tag;
         let mut known = self.known();
         known.tally.count("perform");
-        // What cannot be written fails its call.
-        if let Ok(digest) = method.value.digest() {
-            known.history.asked.insert(tag, digest);
-        }
+        let again = known.history.asks(tag, &method.value);
+        let words = known.history.words(tag).to_owned();
         let number = known.tries.len();
         known.waiting += 1;
         known.tried.entry(tag).and_modify(|only| *only = None).or_insert(Some(number));
@@ -455,8 +460,10 @@ impl<C: Container> World<C> {
         self.say(
             Lane::Node(node),
             format_args!(
-                "performs call {tag}{} (try {number})",
-                chosen.map_or_else(String::new, |id| format!(" as {id}"))
+                "perform {number} is call {tag}{}{}{}: {words}",
+                if tag < callers::TAGS_AT_THE_END { format!(" of ask {}", tag / 2) } else { String::new() },
+                if again { " once more" } else { "" },
+                chosen.map_or_else(String::new, |id| format!(", as {id}"))
             ),
         );
         number
@@ -477,7 +484,7 @@ impl<C: Container> World<C> {
         known.tries[number].claims.push(claim.clone());
         let shows = known.slots[node].node.as_ref().filter(|_| known.slots[node].opening == opening).cloned();
         drop(guard);
-        self.say(Lane::Node(node), format_args!("try {number}: {claim}"));
+        self.say(Lane::Node(node), format_args!("perform {number}: {claim}"));
         self.check(checked);
         // A node that performed sees its own effect at once, unless it was told that it does not yet.
         if let (Some(node), Some(told)) = (shows, claim.index())
@@ -566,8 +573,35 @@ impl<C: Container> World<C> {
         }
         self.check(checked);
         if let Some(why) = by_itself {
-            self.note(stopped(name(node), &why));
+            let mut wrong = stopped(name(node), &why);
+            if wrong.promise == Promise::OneHistory
+                && let Some(differs) = self.difference(node, opened)
+            {
+                wrong.what.push_str(&differs);
+            }
+            self.note(wrong);
         }
+    }
+
+    /// Where the state of a node differs from that of another one at the same place, or from what is committed.
+    fn difference(&self, node: usize, opened: &Node<Observed<C>>) -> Option<String> {
+        let own = opened.state();
+        let others = self.open_nodes().into_iter().filter(|other| *other != node);
+        let of_other = others.into_iter().find_map(|other| {
+            let state = self.node(other)?.0.state();
+            let is_there = state.index() == own.index();
+            Some((name(other), words::difference(&own.state, &state.state).filter(|_| is_there)?))
+        });
+        let (whose, differs) = match of_other {
+            Some(found) => found,
+            None => {
+                let known = self.known();
+                let store = known.history.store();
+                let is_there = store.index() == own.index();
+                ("what is committed", words::difference(&own.state, &store.state().state).filter(|_| is_there)?)
+            }
+        };
+        Some(format!("\n  at {}, its state | that of {whose}: {differs}", own.index()))
     }
 }
 
@@ -680,7 +714,14 @@ impl<C: Container> Watch for DiskWatch<C> {
             Noted::Committed(id) => world.say(lane, format_args!("takes {id} for committed")),
             Noted::Identity(_) | Noted::Nothing => {}
         }
-        let checked = world.known().handed(self.disk, self.node, noted);
+        let (checked, news) = {
+            let mut known = world.known();
+            let checked = known.handed(self.disk, self.node, noted);
+            (checked, std::mem::take(&mut known.history.news))
+        };
+        for news in news {
+            world.say(Lane::World, format_args!("{news}"));
+        }
         world.check(checked);
     }
 

@@ -30,6 +30,7 @@ pub enum Promise {
     Liveness,
     Invariant,
     Samples,
+    CallsEnd,
 }
 
 impl fmt::Display for Promise {
@@ -58,6 +59,7 @@ impl fmt::Display for Promise {
             Promise::Liveness => "after the faults, the cluster serves",
             Promise::Invariant => "the container's own invariant",
             Promise::Samples => "the container makes calls up",
+            Promise::CallsEnd => "the container's calls come to an end",
         })
     }
 }

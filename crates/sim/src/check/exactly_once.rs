@@ -31,7 +31,7 @@ impl ExactlyOnce {
             hold!(
                 ExactlyOnce,
                 before < number,
-                "try {before} is at {place}, and try {number}, started before it on the same node, at {index}"
+                "perform {before} is at {place}, and perform {number}, started before it on the same node, at {index}"
             );
         }
         Ok(())
@@ -52,7 +52,7 @@ pub(crate) fn denied_and_done(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
     for (tag, tries) in by_call {
         let Some(index) = done.place(tag) else { continue };
         if tries.iter().all(|one| one.claims.iter().any(denies)) {
-            let what = format!("every try of call {tag} was told that it took no effect, and it did at {index}");
+            let what = format!("every perform of call {tag} was told that it took no effect, and it did at {index}");
             wrong.push(Wrong::new(Promise::ExactlyOnce, what));
         }
         // A try under an id of its own speaks for itself only: another may have taken effect after it was given up.
@@ -83,8 +83,9 @@ pub(crate) fn out_of_order(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
         if let Some((before, place)) = last.insert(one.opening, (number, index))
             && place > index
         {
-            let what =
-                format!("try {before} is at {place}, and try {number}, started after it on the same node, at {index}");
+            let what = format!(
+                "perform {before} is at {place}, and perform {number}, started after it on the same node, at {index}"
+            );
             wrong.push(Wrong::new(Promise::ExactlyOnce, what));
         }
     }

@@ -18,8 +18,14 @@ pub(crate) fn stuck(what: &str, within: Duration, how: &str) -> Wrong {
     Wrong::new(Promise::Liveness, format!("{what}, within {within:?} after the faults: {how}"))
 }
 
+/// What a node says that stopped because its state is another than it ought to be.
+const DIVERGED: &str = "not deterministic";
+
 /// A node stopped by itself, or does not open, without a reason.
 pub(crate) fn stopped(name: &str, why: &str) -> Wrong {
+    if why.contains(DIVERGED) {
+        return Wrong::new(Promise::OneHistory, format!("{name} stopped by itself: {why}"));
+    }
     Wrong::new(Promise::Liveness, format!("{name} stopped by itself, or does not open: {why}"))
 }
 

@@ -7,7 +7,7 @@ use crate::wrong::{Checked, Promise, Wrong, hold};
 
 /// What a try waits for, its answer or a prediction, did not come by its deadline.
 pub(crate) fn late(number: usize, what: &str, patience: Duration) -> Wrong {
-    Wrong::new(Promise::NothingByHand, format!("try {number} has no {what} after its deadline, {patience:?}"))
+    Wrong::new(Promise::NothingByHand, format!("perform {number} has no {what} after its deadline, {patience:?}"))
 }
 
 /// How a try stood as it was answered.
@@ -41,7 +41,7 @@ pub(crate) fn waited_out(number: usize, claim: &Claim, given: Given) -> Checked 
         Claim::Conflict => given.chosen,
         Claim::Closed { .. } => given.node_ended,
     };
-    hold!(NothingByHand, fair, "try {number} was told '{claim}' after {after:?}, its deadline is {patience:?}");
+    hold!(NothingByHand, fair, "perform {number} was told '{claim}' after {after:?}, its deadline is {patience:?}");
     Ok(())
 }
 

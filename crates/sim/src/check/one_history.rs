@@ -15,7 +15,10 @@ pub(crate) struct Stand {
 
 /// What a node shows in the end, and what is committed.
 pub(crate) fn is_one(name: &str, shown: Stand, committed: Stand) -> Checked {
-    let said = |stand: Stand| format!("{}, {}, {:?}", stand.index, stand.trail, stand.digest);
+    let said = |Stand { index, trail, digest }: Stand| {
+        let digest = digest.map_or_else(|| "no digest".to_owned(), |digest| format!("digest {digest}"));
+        format!("{index}, by the way {trail}, with {digest}")
+    };
     let (node, history) = (said(shown), said(committed));
     hold!(OneHistory, shown == committed, "in the end {name} is at {node}; what is committed comes to {history}");
     Ok(())

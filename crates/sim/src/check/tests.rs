@@ -7,7 +7,8 @@ use std::time::Duration;
 use conflux::disk::EntryId;
 use conflux::observe::{MemberId, Vote};
 use conflux::{
-    BatchId, CallNumber, Container, Context, Decision, Digest, Incarnation, Index, RequestId, Role, SessionId, Verdict,
+    BatchId, CallNumber, Container, Context, Decision, Digest, Halt, Incarnation, Index, RequestId, Role, SessionId,
+    Verdict,
 };
 
 use super::exact_validation::Again;
@@ -415,4 +416,8 @@ fn a_node_that_ends_with_another_state_or_without_a_part() {
     assert_eq!(has_its_part("a", Role::Learner).map_err(|wrong| wrong.promise), Err(Promise::Liveness));
     assert_eq!(stuck("a does not serve", WITHIN, "").promise, Promise::Liveness);
     assert_eq!(stopped("a", "its disk failed").promise, Promise::Liveness);
+    let (index, came, is) = (Index(3), Digest(1), Digest(2));
+    for halt in [Halt::Diverged { index, came, is }, Halt::Divided { index, is }] {
+        assert_eq!(stopped("a", &halt.to_string()).promise, Promise::OneHistory, "{halt}");
+    }
 }
