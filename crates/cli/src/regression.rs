@@ -58,11 +58,10 @@ pub(crate) fn write<F: Factory>(
     fs::create_dir_all(directory).map_err(|error| Refusal::of_file(directory, &error))?;
     if !is_kept {
         let pieces = incident.pieces();
-        let written =
-            fs::File::create_new(&kept).and_then(|mut file| pieces.iter().try_for_each(|piece| file.write_all(piece)));
+        let written = create(&kept).and_then(|mut file| pieces.iter().try_for_each(|piece| file.write_all(piece)));
         written.map_err(|error| Refusal::of_file(&kept, &error))?;
     }
-    let written = fs::File::create_new(&test).and_then(|mut file| file.write_all(regression.text().as_bytes()));
+    let written = create(&test).and_then(|mut file| file.write_all(regression.text().as_bytes()));
     written.map_err(|error| Refusal::of_file(&test, &error))?;
     if !is_kept {
         say!("wrote {}", kept.display())?;
@@ -75,6 +74,15 @@ pub(crate) fn write<F: Factory>(
         "{broken}. No state is expected from there on: the test fails until {name} is corrected; then write it again"
     );
     Ok(Exit::BadLines)
+}
+
+/// A new file for its owner only, as incidents are: what is in both is what the users of the cluster entrusted to it.
+fn create(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Whether a file is this incident already. Another one is never overwritten.
