@@ -113,6 +113,11 @@ fn replay<F: Factory>(
         Err(error) => return Err(Refusal::naming(path, &error)),
     };
     let begin = store.index();
+    if let (Some(from), Some(to)) = (options.from, options.to)
+        && from >= to
+    {
+        return Err(Refusal::new(format!("--from {from} --to {to} leaves nothing to print: --from is before --to")));
+    }
     if let Some(to) = options.to.filter(|to| *to < begin.0) {
         return Err(Refusal::new(format!(
             "--to {to} is before index {begin}, where the incident's snapshot was taken: what was before is not in it"
@@ -451,6 +456,9 @@ impl<F: Factory, W: Write> Walk<'_, F, W> {
             if let Some(to) = self.options.to.filter(|to| *to > end.index.0) {
                 return Err(self.not_reached(to, end.index));
             }
+        }
+        if let Some(from) = self.options.from.filter(|from| *from >= end.index.0) {
+            tell!("--from {from} leaves nothing to print: what was gone through ends at index {}", end.index);
         }
         let digest = end.state.as_deref().map(|state| state.digest().map_err(|error| error.to_string()));
         if let (Why::Asked, true, Some(digest)) = (&end.why, self.is_comparable(), &digest)

@@ -197,6 +197,12 @@ fn keep(
     ask: impl FnOnce(&Client) -> Result<Bytes, ClientError>,
     look: impl FnOnce(&Bytes) -> Result<String, String>,
 ) -> Result<Exit, Refusal> {
+    if path.as_os_str() == "-" {
+        return Err(Refusal::new("-: standard output is not written to; name a file, or ./- if that is its name"));
+    }
+    if path.is_dir() {
+        return Err(Refusal::new(format!("{}: it is a directory; name a file in it", path.display())));
+    }
     if path.symlink_metadata().is_ok() {
         return Err(Refusal::new(format!(
             "{}: already there, and never overwritten; choose another name",
