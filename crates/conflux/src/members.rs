@@ -49,7 +49,7 @@ pub enum MemberError {
     /// The leader refuses.
     #[error("refused: {0}")]
     Refused(String),
-    /// No leader took it before the deadline: it may still come.
+    /// No leader that a majority hears took it before the deadline: it may still come.
     #[error("no leader took it within {0:?}: {1}")]
     Deadline(Duration, String),
     /// It is written down and will be done, but was not before the deadline.
@@ -156,7 +156,9 @@ impl<C: Container> Core<C> {
         match self.ask_leader(kind::ROSTER, change.encode().into(), deadline, patience).await {
             // What this node knows must be at least as new as what was written down.
             Ok(()) => match self.read_barrier(deadline.saturating_duration_since(Instant::now())).await {
-                Ok(()) | Err(ReadError::Deadline(..)) => {}
+                Ok(()) => {}
+                // One that was parted from the others while it led finds nothing to do, by what it knows.
+                Err(ReadError::Deadline(..)) => return Err(MemberError::Deadline(patience, self.waiting_for())),
                 Err(ReadError::Closed) => return gone(),
             },
             Err(MemberError::Closed) => return gone(),

@@ -249,6 +249,28 @@ async fn a_hand_over_that_is_asked_twice_because_its_answer_was_lost_moves_leade
     assert_eq!((now.leader.as_ref(), now.term), (Some(&after), before + 1));
 }
 
+/// It knows nothing of a node that came meanwhile: to it, there is nothing to do.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_parted_from_the_others_does_not_say_that_a_node_is_removed() {
+    let channel = MemoryChannel::new();
+    let mut nodes = open(&channel, &["a", "b", "c"]).await;
+    serving(&nodes).await;
+    let parted = nodes.remove(position(&nodes, &leader(&nodes)));
+    channel.partition(&[&[&**parted.id()]]);
+    let asked = async { parted.remove_member("d").await };
+    let meanwhile = async {
+        let mut status = nodes[0].watch_status();
+        let next = status.find(|status| status.leader.clone().filter(|leader| leader != parted.id()));
+        next.await.expect("it is open");
+        let comer = open_one(&channel, "d", MemoryDisk::new()).await;
+        nodes[0].add_member("d").await.expect("it has caught up");
+        comer
+    };
+    let (removed, _comer) = tokio::join!(asked, meanwhile);
+    removed.expect_err("nobody else has heard of it");
+    assert!(voters(&nodes[0]).contains('d'), "{}", voters(&nodes[0]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_change_is_asked_for_at_a_node_that_lags() {
     let channel = MemoryChannel::new();
