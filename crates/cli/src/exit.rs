@@ -103,7 +103,7 @@ impl Refusal {
     }
 
     /// The same of a command whose exit status 1 says something else: what cannot be written is a usage error.
-    pub(crate) fn as_usage(self) -> Refusal {
+    pub(crate) fn usage(self) -> Refusal {
         let exit = if self.exit == Exit::BadLines { Exit::Usage } else { self.exit };
         Refusal { exit, ..self }
     }

@@ -158,7 +158,7 @@ pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> 
         None => many(simulation, options, trace, again),
     };
     // Exit status 1 says that something was broken.
-    told.map_err(|refusal| refusal.unread().as_usage())
+    told.map_err(|refusal| refusal.unread().usage())
 }
 
 /// What cannot happen with so few nodes is told before it is waited for.

@@ -77,6 +77,12 @@ fn a_test_of_an_incident_passes_until_the_reducer_is_changed() {
         &["monday.incident\n", "monday.replay.jsonl: 2 actions after index 1\n", "now: conflux check "],
     );
     assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    #[cfg(unix)]
+    for file in ["monday.incident", "monday.replay.jsonl"] {
+        let found = fs::metadata(place.tests().join(file)).expect("it was written");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions());
+        assert_eq!(mode & 0o777, 0o600, "{file} is for its owner only");
+    }
     let text = fs::read_to_string(place.test()).expect("it was written");
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with(r#"{"replay":"monday.incident","index":1,"digest":""#), "{text}");

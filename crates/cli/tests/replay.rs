@@ -178,7 +178,14 @@ fn a_running_node_s_incident_comes_to_the_same_state() {
     assert_eq!(state("2").answers(), [json!({"index": 2, "state": ["one", "two"]})]);
     assert_says(&state("2"), &["at index 2 the state has digest ", "recorded the digest of index 3 only"]);
     assert_eq!(replay(&file, &app, &["--state"]).ended_with(0).answers()[0]["index"], 3);
-    assert_eq!(replay(&file, &app, &["--from", "3"]).ended_with(0).stdout, "");
+    let ran = replay(&file, &app, &["--from", "3"]).ended_with(0);
+    assert_eq!(ran.stdout, "");
+    assert!(
+        ran.stderr.contains("--from 3 leaves nothing to print: what was gone through ends at index 3"),
+        "{}",
+        ran.stderr
+    );
+    replay(&file, &app, &["--from", "3", "--to", "1"]).ended_with(2);
 
     let beyond = replay(&file, &app, &["--to", "4", "--state"]).ended_with(2);
     assert_eq!(beyond.stdout, "");

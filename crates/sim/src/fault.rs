@@ -113,7 +113,12 @@ impl FaultKind {
             | FaultKind::Delay
             | FaultKind::SlowLink
             | FaultKind::Reset
-            | FaultKind::Corruption => 2,
+            | FaultKind::Corruption
+            | FaultKind::Seat
+            | FaultKind::ChangeInterrupted
+            | FaultKind::Transfer => 2,
+            // Two that do not hear each other; a disk is lost only where the others are most.
+            FaultKind::Bridge | FaultKind::BitFlip | FaultKind::Replace | FaultKind::Wipe | FaultKind::OldDisk => 3,
             _ => 1,
         }
     }

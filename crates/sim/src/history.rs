@@ -235,7 +235,6 @@ impl<C: Container> History<C> {
             let index = change.index;
             judged_on(index, *seen, there)?;
             let action = words::action(&*change.action);
-            let earlier = state.clone();
             if let Err(failure) = change.reduce(&self.container, &mut state) {
                 let what = format!("the reducer failed at {index}, and had not on the leader: {failure}");
                 return Err(Wrong::new(Promise::OneHistory, what));
@@ -245,6 +244,11 @@ impl<C: Container> History<C> {
             self.once.took_effect(*tag, index.0, order(*tag))?;
             self.news.push(format!("{index} is call {tag}: {action}"));
             if let Err(broken) = holds(&*self.container.inner, &state.state) {
+                // Gone to once more, as it is past by now; a copy of each state would cost more.
+                let mut earlier = Marked::clone(before);
+                for change in changes.iter().take_while(|earlier| earlier.index < index) {
+                    let _ = change.reduce(&self.container, &mut earlier);
+                }
                 let what = format!(
                     "at {index}: {broken}\n  by call {tag}, {}, whose action is {action}\n  before: {}\n  after:  {}",
                     self.words(*tag),
