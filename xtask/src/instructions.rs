@@ -79,11 +79,11 @@ fn program(root: &Path) -> Result<PathBuf, Failure> {
         .output()
         .map_err(|error| format!("cargo cannot be run: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let executable = said.lines().filter_map(|line| {
+    let executable = said.lines().rev().find_map(|line| {
         let path = line.split_once("\"executable\":\"")?.1.split_once('"')?.0;
         line.contains("\"name\":\"hot_paths\"").then(|| PathBuf::from(path))
     });
-    executable.last().ok_or_else(|| "cargo does not say where it built hot_paths".to_owned())
+    executable.ok_or_else(|| "cargo does not say where it built hot_paths".to_owned())
 }
 
 fn count(root: &Path, program: &Path, path: &str) -> Result<u64, Failure> {
