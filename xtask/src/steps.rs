@@ -79,6 +79,13 @@ pub(crate) fn run(root: &Path, line: &str, environment: &[(&str, &str)]) -> Resu
     let program = words.next().expect("a command line has a program");
     let mut command = Command::new(program);
     command.args(words).current_dir(root).envs(environment.iter().copied());
+    // What cargo tells this program of itself. `ring` is built anew when any of it is another than the last time, and with it
+    // most of the workspace: once here, and once at the next command that is typed by hand.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     let status = command.status().map_err(|error| format!("cannot run: {shown}\n{error}"))?;
     if status.success() { Ok(()) } else { Err(format!("failed ({status}): {shown}")) }
 }
