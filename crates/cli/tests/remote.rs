@@ -361,8 +361,8 @@ fn a_snapshot_is_taken_and_an_incident_is_kept() {
     node.ask(&["incident", "-o", file]).refused_with(&["already there, and never overwritten"]);
     node.ask(&["incident"]).refused_with(&["--output"]);
     node.ask(&["incident", "-o", "-"]).refused_with(&["standard output is not written to"]);
-    let directory = directory.to_str().expect("the path is UTF-8");
-    node.ask(&["incident", "-o", directory]).refused_with(&["it is a directory; name a file in it"]);
+    let place = directory.to_str().expect("the path is UTF-8");
+    node.ask(&["incident", "-o", place]).refused_with(&["it is a directory; name a file in it"]);
     let gone = directory.join("gone.incident");
     conflux(&["incident", "-o", gone.to_str().expect("it is UTF-8"), "--at", &nobody()], "").ended_with(5);
     assert_eq!(std::fs::read_dir(&directory).expect("it is there").count(), 1);

@@ -43,6 +43,30 @@ fn an_endless_reducer_is_stopped_on_the_leader() {
     assert_eq!(failure.at.as_deref(), Some("t.js:5"));
 }
 
+/// How many rounds just fit is the same each time, whatever else the machine does.
+#[test]
+fn where_steps_are_counted_a_call_is_stopped_at_the_same_step() {
+    let text = "(_, n) => { for (let i = 0; i < n; i++) {} return 1 }";
+    let options = Options { method_time: Duration::from_millis(100), count_steps: true, ..tight() };
+    let ends = |rounds: u64| {
+        let container = script_with(text, "(s, a) => ({ n: s.n + a })", options.clone());
+        let mut state = container.initial();
+        let calls = vec![call(&container, "go", &json!([rounds]))];
+        let mut decided = container.decide_batch(&mut state, &batch(0), calls);
+        matches!(decided.decisions.pop(), Some(Decision::Action(_)))
+    };
+    let (mut fits, mut does_not) = (0, 1 << 28);
+    assert!(!ends(does_not), "some number is too many");
+    while does_not - fits > 1000 {
+        let rounds = fits.midpoint(does_not);
+        if ends(rounds) { fits = rounds } else { does_not = rounds }
+    }
+    assert!((0..5).all(|_| ends(fits) && !ends(does_not)), "{fits} to {does_not}");
+    let container = script_with("() => { for (;;) {} }", "(s, a) => s", options.clone());
+    let failure = failure(go(&container));
+    assert!(conflux_script::ran_too_long(&failure), "{failure}");
+}
+
 #[test]
 fn every_call_has_the_whole_time() {
     // Each takes more than half of the limit.
