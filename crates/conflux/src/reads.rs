@@ -82,12 +82,17 @@ impl<C: Container> Core<C> {
     /// Ends when this node's published state holds everything that was committed anywhere when this began.
     pub(crate) async fn read_barrier(&self, patience: Duration) -> Result<(), ReadError> {
         let mut stopped = self.stopped.subscribe();
-        tokio::select! {
+        let reached = tokio::select! {
             biased;
             // Closing ends the tasks that would answer, and a replica that parted and stops is never mended.
-            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => Err(ReadError::Closed),
+            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => return Err(ReadError::Closed),
             reached = self.reach_read_index(patience) => reached,
+        };
+        if reached == Err(ReadError::Closed) {
+            // A node that stops says why when it has recorded what it held; whoever is told so here can ask then.
+            let _ = timeout(patience, stopped.find(|stopped| stopped.as_ref().map(drop))).await;
         }
+        reached
     }
 
     async fn reach_read_index(&self, patience: Duration) -> Result<(), ReadError> {

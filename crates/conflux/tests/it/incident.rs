@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::{Method, Words, append, open, open_each, serving};
 use conflux::disk::SimulatedFiles;
 use conflux::incident::{IncidentError, ReplayError};
-use conflux::{Container, Context, Disk, FileDisk, Incident, Index, MemoryChannel, Never, Node};
+use conflux::{Container, Context, Disk, FileDisk, Incident, Index, MemoryChannel, Never, Node, ReadError};
 use conflux_core::{Batch, Code};
 
 /// As it comes back from a file.
@@ -213,7 +213,9 @@ async fn a_node_that_parts_from_the_others_leaves_what_it_held_beside_its_data()
     nodes[1].linearizable_state().await.expect("they serve");
     nodes[0].perform(13).await.expect("two of three go on");
 
-    let why = nodes[1].watch_status().find(|status| status.stopped.clone()).await.expect("it says why");
+    // Whoever is told that it is closed can ask why.
+    assert_eq!(nodes[1].linearizable_state().await.err(), Some(ReadError::Closed));
+    let why = nodes[1].status().stopped.expect("it says why");
     let directory = place.path().join("b");
     let left = std::fs::read_dir(&directory).expect("it is there").map(|entry| entry.expect("it is there").path());
     let left: Vec<_> = left.filter(|path| path.to_string_lossy().contains("incident")).collect();
