@@ -160,14 +160,17 @@ impl Cluster {
         self.parted = false;
     }
 
-    /// Waits, within bounds, until all living nodes are as far as anything that was answered.
+    /// Waits, within bounds, until all living nodes are as far as anything that was answered, or say why they stopped.
     pub(crate) async fn settle(&self) {
-        if !self.is_level() {
-            let bound = if self.parted { SETTLE_WAIT_PARTED } else { SETTLE_WAIT };
-            // A linearizable read returns when the node has caught up. One that has stopped never will.
-            let lagging = self.living().filter(|node| node.status().role != Role::Stopped);
-            let _ = timeout(bound, future::join_all(lagging.map(|node| node.linearizable_state()))).await;
+        // A node that is about to say why it stopped follows nobody.
+        let is_settled = |status: Status| status.role == Role::Stopped || status.leader.is_some();
+        if self.is_level() && self.living().all(|node| is_settled(node.status())) {
+            return;
         }
+        let bound = if self.parted { SETTLE_WAIT_PARTED } else { SETTLE_WAIT };
+        // A linearizable read returns when the node has caught up. One that has stopped never will.
+        let lagging = self.living().filter(|node| node.status().role != Role::Stopped);
+        let _ = timeout(bound, future::join_all(lagging.map(|node| node.linearizable_state()))).await;
     }
 
     /// Whether all living nodes are at the same place.

@@ -416,8 +416,8 @@ impl<C: Container> Core<C> {
         let stopped = self.stopped.borrow().clone();
         if stopped.is_some() {
             role = Role::Stopped;
-        } else if role == Role::Stopped {
-            // The engine is gone, and the node is about to say why.
+        } else if role == Role::Stopped || self.halting.load(Ordering::Acquire) {
+            // It serves no more, and is about to say why.
             (role, leader) = (Role::Follower, None);
         }
         let cluster = self.cluster();
