@@ -661,14 +661,15 @@ pub(crate) async fn reseat<C: Container>(world: &Arc<World<C>>, node: usize) {
     loop {
         if let Some((opened, _)) = world.node(node) {
             let status = opened.status();
-            if all_vote(world, node) {
+            let has_it = || all_vote(world, node) && is_meant(world, node);
+            if has_it() {
                 // What it was part of in that term, when it was told of a commit in it, is committed.
                 let read = opened.linearizable_index().await;
-                if read.is_ok() && all_vote(world, node) && opened.status().term == status.term {
+                if read.is_ok() && has_it() && opened.status().term == status.term {
                     world.known().slots[node].unseated = false;
                     return world.say(Lane::Node(node), format_args!("has its seat"));
                 }
-            } else if status.role == Role::Learner && world.known().slots[node].unseated {
+            } else if (status.role == Role::Learner || !is_meant(world, node)) && world.known().slots[node].unseated {
                 // Whoever only lost its memory gets its seat by itself.
                 let _ = opened.add_member(name(node)).await;
             }
@@ -684,6 +685,12 @@ fn all_vote<C: Container>(world: &World<C>, node: usize) -> bool {
     let Some([group]) = shelf.present.voters().map(Vec::as_slice) else { return false };
     let names: std::collections::BTreeSet<_> = group.iter().map(|(name, _)| name).collect();
     names.len() == world.schedule.settings.nodes && shelf.member.as_ref().is_some_and(|member| group.contains(member))
+}
+
+/// Whether a node is meant to vote, by what is committed: else it loses its vote as soon as a leader sees to it.
+fn is_meant<C: Container>(world: &World<C>, node: usize) -> bool {
+    let known = world.known();
+    known.history.store().roster().seats().is_none_or(|seats| seats.iter().any(|seat| **seat == *name(node)))
 }
 
 /// Lifts all that is between nodes.
