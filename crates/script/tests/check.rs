@@ -246,7 +246,7 @@ fn a_reducer_is_named_by_its_place() {
 #[test]
 fn an_invariant_that_breaks_is_reported_once_with_its_action() {
     for (invariant, said) in [
-        ("(s) => s.n < 5", "the invariant does not hold"),
+        ("(s) => s.n < 5", "it is false"),
         ("(s) => s.n < 5 ? '' : 'n is ' + s.n", "n is 6"),
         ("(s) => { if (s.n >= 5) throw new Error('n is ' + s.n) }", "n is 6"),
     ] {

@@ -263,8 +263,6 @@ impl fmt::Display for Difference {
             line => write!(f, "line {line}: {text}: {container}: ")?,
         }
         match what {
-            // What says no more than `false` is told so by its container.
-            Parted::Broken(said) if said.starts_with("the invariant ") => f.write_str(said),
             Parted::Broken(said) => write!(f, "the invariant does not hold: {said}"),
             Parted::Decision { first, again } => write!(
                 f,

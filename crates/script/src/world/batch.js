@@ -228,7 +228,7 @@ function holds(slot) {
   try {
     const said = invariant(slots[slot]);
     if (said === undefined || said === null || said === true) return '';
-    if (said === false) return 'the invariant does not hold';
+    if (said === false) return 'it is false';
     return said instanceof Error ? String(said.message) : String(said);
   } catch (error) {
     return error instanceof Error && !isBug(error) ? String(error.message) : thrownText(error);
