@@ -3,6 +3,7 @@
 mod far;
 mod trace;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -116,13 +117,8 @@ fn part(text: &str) -> Result<Kept, String> {
 pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> Result<Exit, Refusal> {
     let mut options = options.clone();
     if let Some(faults) = &mut options.faults {
-        let mut seen = Vec::new();
-        faults.retain(|kind| {
-            !seen.contains(kind) && {
-                seen.push(*kind);
-                true
-            }
-        });
+        let mut seen = BTreeSet::new();
+        faults.retain(|kind| seen.insert(*kind));
         refuse_impossible(faults, options.nodes)?;
     }
     let options = &options;
@@ -218,9 +214,7 @@ fn one<C: Container>(
             if let (Some(faults), None) = (&options.faults, &options.keep) {
                 passed.missing = passed.tally.missing(faults);
             }
-            let text = passed.to_string();
-            let (_, text) = text.split_once(" seed holds: ").expect("it is one seed");
-            say!("seed {seed} holds: {text}\ntrace {hash:016x}")?;
+            say!("seed {seed} holds: {}\ntrace {hash:016x}", passed.summary())?;
             let is_good = passed.missing.is_empty() && (passed.actions > 0 || passed.failures.calls == 0);
             if is_good { Exit::Good } else { Exit::BadLines }
         }

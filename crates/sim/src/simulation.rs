@@ -324,6 +324,29 @@ impl Passed {
         self.failures.add(&run.failures);
         self.simulated += run.simulated;
     }
+
+    /// What they came to, in words: without the tally, and without how many they are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Passed { tally, actions, failures, simulated, missing, .. } = self;
+        let mut text = format!("{actions} actions in {:.0} simulated seconds", simulated.as_secs_f64());
+        if let Some(first) = &failures.first {
+            let (calls, of) = (failures.calls, tally.get("perform"));
+            text += &format!("\n{calls} of {of} calls FAILED, as this one: {first}");
+        }
+        if *actions == 0 && tally.get("perform") > 0 {
+            text += "\nWARNING: no call made an action, so nothing is known of what the container does";
+        }
+        if !missing.is_empty() {
+            let names: Vec<_> = missing.iter().take(MISSING_MAX).map(|kind| kind.name()).collect();
+            text += "\nThese faults never happened, so nothing is known about them: ";
+            text += &names.join(", ");
+            if missing.len() > names.len() {
+                text += &format!(", and {} more", missing.len() - names.len());
+            }
+        }
+        text
+    }
 }
 
 /// So many names of faults are told where they were not asked for.
@@ -331,27 +354,9 @@ const MISSING_MAX: usize = 6;
 
 impl fmt::Display for Passed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Passed { seeds, tally, actions, failures, simulated, missing } = self;
-        let seeds = if *seeds == 1 { "1 seed holds".to_owned() } else { format!("{seeds} seeds hold") };
-        write!(f, "{tally}{seeds}: {actions} actions in {:.0} simulated seconds", simulated.as_secs_f64())?;
-        if let Some(first) = &failures.first {
-            let (calls, of) = (failures.calls, tally.get("perform"));
-            write!(f, "\n{calls} of {of} calls FAILED, as this one: {first}")?;
-        }
-        if *actions == 0 && tally.get("perform") > 0 {
-            f.write_str("\nWARNING: no call made an action, so nothing is known of what the container does")?;
-        }
-        if !missing.is_empty() {
-            let names: Vec<_> = missing.iter().take(MISSING_MAX).map(|kind| kind.name()).collect();
-            let more = missing.len() - names.len();
-            let names = names.join(", ");
-            f.write_str("\nThese faults never happened, so nothing is known about them: ")?;
-            match more {
-                0 => f.write_str(&names)?,
-                more => write!(f, "{names}, and {more} more")?,
-            }
-        }
-        Ok(())
+        let Passed { seeds, tally, .. } = self;
+        let hold = if *seeds == 1 { "seed holds" } else { "seeds hold" };
+        write!(f, "{tally}{seeds} {hold}: {}", self.summary())
     }
 }
 
