@@ -232,23 +232,46 @@ fn an_output_that_cannot_be_written_is_no_broken_promise() {
 #[cfg(unix)]
 #[test]
 fn whoever_interrupts_it_is_told_how_far_it_was() {
+    use std::io::{BufRead, BufReader, Read};
     use std::os::unix::process::ExitStatusExt;
 
     let place = counter("sim-interrupted", "");
-    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
-        let child = Command::new(env!("CARGO_BIN_EXE_conflux"))
-            .args(place.arguments(&["--seeds", "100000"]))
+    let begun = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_conflux"))
+            .args(place.arguments(arguments))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program was built for this test");
-        std::thread::sleep(std::time::Duration::from_secs(2));
+            .expect("the program was built for this test")
+    };
+    let ended = |mut child: std::process::Child, signal: &str, status: i32| {
         let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
         assert!(killed.expect("it is there").success());
-        let output = child.wait_with_output().expect("it ends");
-        assert_eq!((output.status.code(), output.status.signal()), (Some(status), None));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told.starts_with("interrupted: "), "{told}");
+        let ended = child.wait().expect("it ends");
+        assert_eq!((ended.code(), ended.signal()), (Some(status), None));
+    };
+
+    // Of many seeds it tells now and then.
+    let mut child = begun(&["--seeds", "100000", "--threads", "1"]);
+    let mut told = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    while !line.ends_with(" of 100000 seeds hold\n") {
+        line.clear();
+        assert!(told.read_line(&mut line).expect("it is text") > 0, "it ended");
     }
+    ended(child, "-INT", 130);
+    line.clear();
+    told.read_line(&mut line).expect("it is text");
+    assert!(line.starts_with("interrupted: ") && line.ends_with(" of 100000 seeds hold\n"), "{line}");
+
+    // One seed is printed as it happens.
+    let mut child = begun(&["--seed", "1", "--seconds", "3600"]);
+    let mut told = child.stderr.take().expect("it is piped");
+    let mut printed = BufReader::new(child.stdout.take().expect("it is piped"));
+    printed.read_line(&mut line).expect("it is text");
+    ended(child, "-TERM", 143);
+    let mut last = String::new();
+    told.read_to_string(&mut last).expect("it is text");
+    assert!(last.starts_with("interrupted: seed 1 "), "{last}");
 }

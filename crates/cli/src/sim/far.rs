@@ -119,10 +119,13 @@ impl Far {
     /// Ctrl-C and the like end the program here: the threads that run seeds hear nothing.
     fn listen(&self) {
         let far = self.clone();
+        let (listening, listens) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
             let exit = runtime.block_on(async {
                 let mut interrupt = Interrupt::listen();
+                // Whoever began it may have gone on without.
+                let _ = listening.send(());
                 interrupt.happened().await;
                 interrupt.exit().unwrap_or(Exit::Interrupted)
             });
@@ -130,5 +133,7 @@ impl Far {
             tell!("interrupted: {}", far.words());
             std::process::exit(i32::from(exit as u8));
         });
+        // Nothing is begun that would end without a word; without a runtime, the sender is gone.
+        let _ = listens.recv();
     }
 }
