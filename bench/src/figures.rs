@@ -166,6 +166,7 @@ const LIMITS: [(&str, &str, f64, &str); 7] = [
 ];
 
 fn ratios(page: &mut String, figures: &Figures) {
+    use Subject::{ConfluxMemory, ConfluxRedis, ConfluxTcp, Etcd, HiqliteCache, HiqliteSql, Openraft};
     let rate = |one: &Measured, other: &Measured| one.rate / other.rate;
     let p50 = |one: &Measured, other: &Measured| one.quantiles[0] / other.quantiles[0];
     if let (Some(one), Some(floor)) =
@@ -184,7 +185,6 @@ fn ratios(page: &mut String, figures: &Figures) {
                 all.iter().fold((f64::MAX, 0f64), |(least, greatest), one| (least.min(*one), greatest.max(*one)));
             let _ = writeln!(page, "| {title} | {callers} | {:.2} | {least:.2} | {greatest:.2} |", median(all));
         };
-    use Subject::{ConfluxMemory, ConfluxRedis, ConfluxTcp, Etcd, HiqliteCache, HiqliteSql, Openraft};
     line("p50 in one process, conflux to openraft alone", ConfluxMemory, Openraft, 1, &p50);
     for callers in [16, 64, 256, 1024, 4096] {
         line("a second in one process, conflux to openraft alone", ConfluxMemory, Openraft, callers, &rate);

@@ -12,6 +12,7 @@ impl Processes {
     }
 
     /// With others, by their ids.
+    #[cfg(feature = "etcd")]
     pub(crate) fn and(others: impl IntoIterator<Item = u32>) -> Processes {
         let mut all = Processes::own();
         all.0.extend(others);

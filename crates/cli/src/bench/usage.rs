@@ -1,26 +1,23 @@
 //! What processes use of the machine.
 
-use std::path::Path;
 use std::time::Duration;
 
 /// The resident memory of this process and of `others`, by their process ids, in bytes, where the system tells.
 pub(crate) fn resident_bytes(others: &[u32]) -> Option<u64> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let of = |path: &Path| of_status(&std::fs::read_to_string(path).ok()?);
-    let own = of(Path::new("/proc/self/status"))?;
-    others.iter().try_fold(own, |sum, id| Some(sum + of(Path::new(&format!("/proc/{id}/status")))?))
+    sum(others, "status", of_status)
 }
 
 /// How long this process and `others`, by their process ids, have run on a core so far, where the system tells.
 pub(crate) fn busy(others: &[u32]) -> Option<Duration> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let of = |path: &Path| of_stat(&std::fs::read_to_string(path).ok()?);
-    let own = of(Path::new("/proc/self/stat"))?;
-    others.iter().try_fold(own, |sum, id| Some(sum + of(Path::new(&format!("/proc/{id}/stat")))?))
+    sum(others, "stat", of_stat)
+}
+
+/// What a file of the kernel's says of each, all together.
+fn sum<T: std::iter::Sum>(others: &[u32], file: &str, of: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let read = |process: String| of(&std::fs::read_to_string(format!("/proc/{process}/{file}")).ok()?);
+    let all = std::iter::once("self".to_owned()).chain(others.iter().map(u32::to_string));
+    // Only Linux has these files as they are read here.
+    if cfg!(target_os = "linux") { all.map(read).sum() } else { None }
 }
 
 fn of_stat(stat: &str) -> Option<Duration> {
