@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::steps::{Failure, run};
+use crate::steps::{Failure, typed};
 use crate::tools::{on_path, package};
 
 /// What is counted, by its name in `crates/core/benches/hot_paths.rs`.
@@ -31,8 +31,7 @@ const PERCENT_MAX: u64 = 8;
 /// Counts, and fails where more is taken than is known; `bless` makes what is counted what is known.
 pub(crate) fn check(root: &Path, bless: bool) -> Result<(), Failure> {
     package(root, "valgrind", on_path("valgrind"), "to count instructions: `sudo apt-get install valgrind`")?;
-    run(root, "cargo bench -p conflux-core --bench hot_paths --no-run", &[])?;
-    let program = program(root)?;
+    let program = build(root)?;
     let mut counted = BTreeMap::new();
     for path in PATHS {
         counted.insert(path.to_owned(), count(root, &program, path)?);
@@ -71,19 +70,18 @@ fn known(text: &str) -> Result<BTreeMap<String, u64>, Failure> {
     text.lines().map(|text| line(text).ok_or_else(|| format!("{KNOWN}: {text:?} is no count and name"))).collect()
 }
 
-/// Where the bench was built: cargo says it.
-fn program(root: &Path) -> Result<PathBuf, Failure> {
-    let output = Command::new("cargo")
-        .args(["bench", "-p", "conflux-core", "--bench", "hot_paths", "--no-run", "--message-format", "json"])
-        .current_dir(root)
-        .output()
-        .map_err(|error| format!("cargo cannot be run: {error}"))?;
+/// Builds the bench. Cargo says where.
+fn build(root: &Path) -> Result<PathBuf, Failure> {
+    let line = "cargo bench -p conflux-core --bench hot_paths --no-run --message-format json-render-diagnostics";
+    println!("     {line}");
+    let output = typed(root, line).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cannot run: {line}\n{error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let executable = said.lines().rev().find_map(|line| {
         let path = line.split_once("\"executable\":\"")?.1.split_once('"')?.0;
         line.contains("\"name\":\"hot_paths\"").then(|| PathBuf::from(path))
     });
-    executable.ok_or_else(|| "cargo does not say where it built hot_paths".to_owned())
+    executable.ok_or_else(|| format!("failed ({}): {line}", output.status))
 }
 
 fn count(root: &Path, program: &Path, path: &str) -> Result<u64, Failure> {

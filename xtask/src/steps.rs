@@ -75,10 +75,17 @@ pub(crate) fn run(root: &Path, line: &str, environment: &[(&str, &str)]) -> Resu
     let shown: String = environment.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
     let shown = format!("{shown}{line}");
     println!("     {shown}");
+    let mut command = typed(root, line);
+    let status = command.envs(environment.iter().copied()).status();
+    let status = status.map_err(|error| format!("cannot run: {shown}\n{error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("failed ({status}): {shown}")) }
+}
+
+/// A command line whose words are parted by spaces, as if it were typed by hand.
+pub(crate) fn typed(root: &Path, line: &str) -> Command {
     let mut words = line.split(' ');
-    let program = words.next().expect("a command line has a program");
-    let mut command = Command::new(program);
-    command.args(words).current_dir(root).envs(environment.iter().copied());
+    let mut command = Command::new(words.next().expect("a command line has a program"));
+    command.args(words).current_dir(root);
     // What cargo tells this program of itself. `ring` is built anew when any of it is another than the last time, and with it
     // most of the workspace: once here, and once at the next command that is typed by hand.
     for (name, _) in std::env::vars_os() {
@@ -86,8 +93,7 @@ pub(crate) fn run(root: &Path, line: &str, environment: &[(&str, &str)]) -> Resu
             command.env_remove(name);
         }
     }
-    let status = command.status().map_err(|error| format!("cannot run: {shown}\n{error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("failed ({status}): {shown}")) }
+    command
 }
 
 /// What a program printed, and its exit status.
