@@ -83,7 +83,7 @@ impl Figures {
     }
 }
 
-fn median(of: impl IntoIterator<Item = f64>) -> f64 {
+pub(crate) fn median(of: impl IntoIterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = of.into_iter().collect();
     all.sort_by(f64::total_cmp);
     match all.len() {
@@ -133,7 +133,7 @@ pub(crate) fn page(figures: &Figures, lost: &BTreeMap<Subject, String>, options:
             };
             let cores = some(&|row| row.cores).map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}"));
             let memory = some(&|row| row.memory)
-                .map_or_else(|| "-".to_owned(), |bytes| format!("{:.0} MiB", bytes / f64::from(1 << 20)));
+                .map_or_else(|| "-".to_owned(), |memory| bytes(memory as u64));
             let _ = writeln!(
                 page,
                 "| {} | {callers} | {} | {} | {} | {} | {cores} | {memory} |",
@@ -200,7 +200,7 @@ fn ratios(page: &mut String, figures: &Figures) {
     }
 }
 
-fn rounded(value: f64) -> String {
+pub(crate) fn rounded(value: f64) -> String {
     if value >= 1000.0 {
         // In groups of three digits.
         let digits = format!("{value:.0}");
@@ -217,7 +217,7 @@ fn rounded(value: f64) -> String {
     }
 }
 
-fn time(micros: f64) -> String {
+pub(crate) fn time(micros: f64) -> String {
     match micros {
         _ if micros < 1_000.0 => format!("{micros:.1} us"),
         _ if micros < 1_000_000.0 => format!("{:.2} ms", micros / 1_000.0),
@@ -225,8 +225,14 @@ fn time(micros: f64) -> String {
     }
 }
 
+/// An amount of memory.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    if mebibytes < 10.0 { format!("{mebibytes:.1} MiB") } else { format!("{mebibytes:.0} MiB") }
+}
+
 /// What the machine is.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let cpu = cpu

@@ -30,15 +30,38 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.latency.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// How long the middle one took, in microseconds.
+    pub(crate) fn p50(&self) -> f64 {
+        self.micros(0.5)
+    }
+
+    /// How long one of a hundred took at least, in microseconds.
+    pub(crate) fn p99(&self) -> f64 {
+        self.micros(0.99)
+    }
+
+    /// How long the longest took, in microseconds.
+    pub(crate) fn longest(&self) -> f64 {
+        self.latency.max() as f64 / 1e3
+    }
+
+    fn micros(&self, quantile: f64) -> f64 {
+        self.latency.value_at_quantile(quantile) as f64 / 1e3
+    }
+
     /// The names are those of `conflux bench --json`.
     pub(crate) fn json(&self) -> Value {
-        let micros = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1e3;
         json!({
             "callers": self.callers,
-            "performs_per_second": self.latency.len() as f64 / self.elapsed.as_secs_f64(),
-            "p50_us": micros(0.5),
-            "p99_us": micros(0.99),
-            "p999_us": micros(0.999),
+            "performs_per_second": self.rate(),
+            "p50_us": self.p50(),
+            "p99_us": self.p99(),
+            "p999_us": self.micros(0.999),
             "failed": self.failed,
             "cores": self.cpu.map(|cpu| cpu.as_secs_f64() / self.elapsed.as_secs_f64()),
             "memory_bytes": self.memory,

@@ -140,9 +140,15 @@ pub(crate) enum ProgramCommand {
         #[command(flatten)]
         options: SimOptions,
     },
-    /// Measure performs a second, how long one takes, and memory, with a counter written in Rust
+    /// Measure performs a second, how long one takes, and memory
     #[command(after_help = BENCH_EXAMPLES)]
     Bench {
+        /// The container: a JavaScript file [a counter written in Rust]
+        #[arg(value_name = "APP.js", requires = "call")]
+        app: Option<PathBuf>,
+        /// The line that is performed over and over, as in: 'append "foo"'
+        #[arg(long, value_name = "LINE", requires = "app")]
+        call: Option<String>,
         #[command(flatten)]
         options: BenchOptions,
     },
@@ -354,7 +360,8 @@ Examples:
   conflux bench
   conflux bench --nodes 5 --callers 64,1024 --seconds 10 --json
   conflux bench --callers 1024 --performs 10000000      does memory stay flat?
-  conflux bench --channel tcp --limits                  three processes with synced disks, beside what those can do";
+  conflux bench --channel tcp --limits                  three processes with synced disks, beside what those can do
+  conflux bench app.js --call 'add 1'                   a container of yours: the line is performed over and over";
 
 /// Options of `dev`.
 #[derive(Clone, Debug, Args)]

@@ -149,7 +149,12 @@ pub fn program() -> ExitCode {
             let again = format!("{name} sim {}", quoted_path(&app));
             Ok(sim::run(ScriptFactory::for_simulation(&app)?, &options, &again)?)
         }
-        ProgramCommand::Bench { options } => {
+        ProgramCommand::Bench { app: Some(app), call: Some(call), options } => {
+            let factory = ScriptFactory::load(&app, false)?;
+            let method = bench::method_of(&factory.make()?, &call)?;
+            block_on(options.threads, bench::run(factory, method, options))
+        }
+        ProgramCommand::Bench { options, .. } => {
             let counter = SharedFactory::new(Counter, "the counter".into());
             block_on(options.threads, bench::run(counter, bench::ADD_ONE, options))
         }

@@ -70,6 +70,26 @@ fn disks_can_be_had_in_one_process_too() {
 }
 
 #[test]
+fn a_script_is_measured_by_a_line() {
+    let place = tempfile::tempdir().expect("there is a directory for temporary files");
+    let file = place.path().join("counter.js");
+    let script = "export const initialState = 0
+export const methods = { add: (_, number) => ({ type: 'ADD', number }) }
+export const reduce = (count, action) => count + action.number";
+    std::fs::write(&file, script).expect("there is room");
+    let app = file.to_str().expect("the path is UTF-8");
+    for channel in ["memory", "tcp"] {
+        let arguments = ["bench", app, "--call", "add 1", "--callers", "2", "--performs", "50", "--json"];
+        let ran = conflux(&[&arguments[..], &["--channel", channel]].concat(), "").ended_with(0);
+        let bench = ran.answers()[0].clone();
+        assert_eq!((&bench["rows"][0]["failed"], &bench["container"]), (&0.into(), &app.into()), "{bench}");
+    }
+    conflux(&["bench", app], "").refused_with(&["--call"]);
+    conflux(&["bench", "--call", "add 1"], "").refused_with(&["APP.js"]);
+    conflux(&["bench", app, "--call", "subtract 1"], "").refused_with(&["--call", "subtract"]);
+}
+
+#[test]
 fn usage_errors_name_the_thing() {
     conflux(&["bench", "--channel", "tcp", "--at", "all"], "").refused_with(&["--at all", "leader or follower"]);
     conflux(&["bench", "--nodes", "1", "--at", "follower"], "").refused_with(&["--at follower", "--nodes is 1"]);

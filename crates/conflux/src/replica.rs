@@ -295,7 +295,7 @@ impl<C: Container> Local<C> {
                 store.unshare();
                 self.tell_of_copy(copying.elapsed());
             }
-            let applied = store.apply_for(batch, mine, |number, outcome| resolved.push((number, outcome)));
+            let applied = store.apply_for(batch, mine, &mut resolved);
             let applied = applied.inspect_err(|_| {
                 self.put_back(&mut store);
             })?;
@@ -304,7 +304,12 @@ impl<C: Container> Local<C> {
                 Applied::Skipped => Verdict::Skipped,
                 Applied::Changes(new) => {
                     trace::applied(self.origin.node(), batch, &store);
-                    changes.extend(new);
+                    // Mostly there is one batch.
+                    if changes.is_empty() {
+                        changes = new;
+                    } else {
+                        changes.extend(new);
+                    }
                     if self.origin.key(&store) != mine {
                         // First what the session came to: a run that decides its last calls may also let it expire,
                         // and then the numbers begin anew.

@@ -183,7 +183,10 @@ impl<C: Container> Session<C> {
         }
         // A floor from a message that was overtaken may be older than one seen before.
         let forgotten = floor.0.saturating_sub(self.floor.0).min(self.outcomes.len() as u64);
-        self.outcomes.drain(..forgotten as usize);
+        // Most calls of a batch have the same floor.
+        if forgotten > 0 {
+            self.outcomes.drain(..forgotten as usize);
+        }
         self.floor = CallNumber(self.floor.0 + forgotten);
         self.next = number.next();
         self.last_seen = now;

@@ -213,9 +213,6 @@ impl Halt {
     }
 }
 
-/// What became of calls, in order.
-type Decisions<C> = Vec<(SessionKey, CallNumber, Outcome<C>)>;
-
 /// The actions of a batch that is being applied.
 pub(crate) struct Changes<C: Container> {
     committed: Vec<Committed<C>>,
@@ -333,19 +330,29 @@ impl<C: Container> Store<C> {
         self.apply_by(batch, Code::Same, decided)
     }
 
-    /// The same for who wants to hear of the calls of one session only.
+    /// The same for who wants to hear of the calls of one session only: what became of them is added to `decided`.
     ///
     /// # Errors
-    /// As [`apply`](Self::apply).
+    /// As [`apply`](Self::apply). Then nothing is added.
     pub fn apply_for(
         &mut self,
         batch: &Batch<C>,
         session: Option<SessionKey>,
-        mut decided: impl FnMut(CallNumber, Outcome<C>),
+        decided: &mut Vec<(CallNumber, Outcome<C>)>,
     ) -> Result<Applied<C>, Halt> {
-        let (applied, outcomes) = self.take(batch, Code::Same, |key| Some(key) == session)?;
-        outcomes.into_iter().for_each(|(_, number, outcome)| decided(number, outcome));
-        Ok(applied)
+        let before = decided.len();
+        let taken = self.take(batch, Code::Same, |key, number, outcome| {
+            if Some(key) == session {
+                if decided.len() == before {
+                    decided.reserve(batch.records.len());
+                }
+                decided.push((number, outcome.clone()));
+            }
+        });
+        if taken.is_err() {
+            decided.truncate(before);
+        }
+        taken
     }
 
     /// The same for a batch that other code may have made. Its place in the chain, its sessions and its clocks are checked
@@ -359,22 +366,24 @@ impl<C: Container> Store<C> {
         code: Code,
         mut decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
     ) -> Result<Applied<C>, Halt> {
-        let (applied, outcomes) = self.take(batch, code, |_| true)?;
+        let mut outcomes = Vec::new();
+        let applied = self.take(batch, code, |session, number, outcome| {
+            outcomes.push((session, number, outcome.clone()));
+        })?;
         outcomes.iter().for_each(|(session, number, outcome)| decided(*session, *number, outcome));
         Ok(applied)
     }
 
-    /// Takes the store through a batch; beside what it did, what became of the calls of the sessions that are `wanted`.
+    /// Takes the store through a batch. `decided` hears of calls before it is known whether the reducer goes through all.
     fn take(
         &mut self,
         batch: &Batch<C>,
         code: Code,
-        wanted: impl Fn(SessionKey) -> bool,
-    ) -> Result<(Applied<C>, Decisions<C>), Halt> {
+        decided: impl FnMut(SessionKey, CallNumber, &Outcome<C>),
+    ) -> Result<Applied<C>, Halt> {
         let header = &batch.header;
-        let mut outcomes = Vec::new();
         if header.prev != self.head && !bugs::is(Bug::NoChainCheck) {
-            return Ok((Applied::Skipped, outcomes));
+            return Ok(Applied::Skipped);
         }
         if code == Code::Same {
             Halt::check_code(&*self.container, header.version, header.code)?;
@@ -383,11 +392,7 @@ impl<C: Container> Store<C> {
             return Err(Corrupt::Place { came: header.base, is: self.index }.into());
         }
         let mut changes = Changes { committed: Vec::with_capacity(batch.records.len()), shared: None };
-        self.advance(batch, Some(&mut changes), |session, number, outcome| {
-            if wanted(session) {
-                outcomes.push((session, number, outcome.clone()));
-            }
-        })?;
+        self.advance(batch, Some(&mut changes), decided)?;
         let reductions: Vec<_> = changes.committed.iter().map(Committed::reduction).collect();
         if !reductions.is_empty() {
             let state = Arc::make_mut(&mut self.state);
@@ -395,7 +400,7 @@ impl<C: Container> Store<C> {
                 .reduce_batch(state, &header.context(), &reductions)
                 .map_err(|failure| Halt::Reducer { index: header.base, failure })?;
         }
-        Ok((Applied::Changes(changes.committed), outcomes))
+        Ok(Applied::Changes(changes.committed))
     }
 
     /// The actions that a batch would take this store through, in order, without doing so; none if it would be skipped. By

@@ -144,6 +144,23 @@ fn the_chain_and_the_table_are_checked_all_the_same() {
 }
 
 #[test]
+fn of_a_batch_that_does_not_fit_no_call_is_heard() {
+    let (snapshot, batch) = made(5, 6);
+    let mut store = Store::restore(Arc::new(Before), &snapshot).expect("it is its own");
+    let sound = Batch::<Before>::decode(&batch).expect("it is its own");
+    let mut twice = sound.clone();
+    twice.records.push(twice.records[0].clone());
+    let mut decided = vec![(CallNumber(9), Outcome::Void)];
+    // Its first call is decided before the second contradicts it.
+    store.clone().apply_for(&twice, Some(SessionKey(1)), &mut decided).expect_err("a call twice");
+    assert_eq!(decided.len(), 1);
+    store.clone().apply_for(&sound, Some(SessionKey(2)), &mut decided).expect("it fits");
+    assert_eq!(decided.len(), 1, "no call of another session is heard");
+    store.apply_for(&sound, Some(SessionKey(1)), &mut decided).expect("it fits");
+    assert!(matches!(&decided[..], [_, (CallNumber(2), Outcome::Committed { index: Index(2), .. })]), "{decided:?}");
+}
+
+#[test]
 fn a_reducer_that_will_not_have_an_old_action_says_where() {
     quiet_planned_panics();
     let (snapshot, batch) = made(5, 13);
