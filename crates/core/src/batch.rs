@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::{CodecError, Reader, Writer, put_sized, take_sized};
+use crate::codec::{CodecError, Reader, Writer, put_sized, put_varints, take_sized};
 use crate::container::{BatchContext, Container, Failure};
 use crate::context::Stamps;
 use crate::digest::Digest;
@@ -228,7 +228,11 @@ impl<C: Container> Batch<C> {
         let mut reader = Reader::new(bytes);
         let header = decode_header(&mut reader)?;
         let count = reader.count("the records of a batch", 3)?;
-        let records = (0..count).map(|_| Record::decode(&mut reader)).collect::<Result<_, _>>()?;
+        // A record takes more memory than its bytes: a count alone gets room for so many at most.
+        let mut records = Vec::with_capacity(count.min(RECORDS_AT_ONCE));
+        for _ in 0..count {
+            records.push(Record::decode(&mut reader)?);
+        }
         reader.end()?;
         Ok(Batch { header, records })
     }
@@ -248,6 +252,9 @@ impl<C: Container> Batch<C> {
         self.records.iter().filter(is_action).count() as u64
     }
 }
+
+/// For how many records room is made before any of them was read.
+const RECORDS_AT_ONCE: usize = 4096;
 
 fn decode_header(reader: &mut Reader<'_>) -> Result<Header, CodecError> {
     match reader.u8("the layout of a batch")? {
@@ -345,10 +352,9 @@ pub(crate) fn chosen_id(reader: &mut Reader<'_>) -> Result<ChosenId, CodecError>
 }
 
 fn put_position(bytes: &mut Vec<u8>, session: SessionKey, number: CallNumber, floor: CallNumber) {
-    bytes.put_varint(session.0);
-    bytes.put_varint(number.0);
     // The floor is near the number, so its distance is short.
-    bytes.put_varint(number.0.checked_sub(floor.0).expect("a floor is never above the call that carries it"));
+    let below = number.0.checked_sub(floor.0).expect("a floor is never above the call that carries it");
+    put_varints(bytes, [session.0, number.0, below]);
 }
 
 fn position(reader: &mut Reader<'_>) -> Result<(SessionKey, CallNumber, CallNumber), CodecError> {
