@@ -33,8 +33,8 @@ Commands:
           `cargo xtask chaos --help` says more
   soak [--minutes N] [--from SEED]
           seeds of the simulation, for as long as one likes
-  bench [--rounds N] [--seconds S] [--callers N,...]
-          conflux beside its peers and the limits of the machine: `cargo xtask bench --help` says more
+  bench [compare|alone]
+          conflux beside its peers and the limits of the machine, and by itself: `cargo xtask bench --help` says more
   instructions [--bless]
           count the instructions of the core's hot paths, against those that are known
           --bless         what is counted is what is known from now on
