@@ -454,7 +454,11 @@ impl Shared {
                 None => {
                     queue.waiting.push_back((change, done));
                     match &self.pace {
-                        Pace::Thread => self.ring.notify_one(),
+                        // Whoever is woken takes the queue.
+                        Pace::Thread => {
+                            drop(queue);
+                            self.ring.notify_one();
+                        }
                         Pace::Task(latency) => {
                             let latency = Duration::from_micros(latency.load(Ordering::Relaxed));
                             if !std::mem::replace(&mut queue.expected, true) {
