@@ -736,3 +736,42 @@ fn a_batch_stays_small_enough_for_a_heartbeat_to_pass() {
     let [Verdict::Failed(failure)] = &*decided else { panic!("it is too large") };
     assert!(failure.message.contains("4194305 bytes, more than the 4194304 allowed"), "{failure}");
 }
+
+/// Keeps who performed, as methods and as reducers see it.
+struct Who;
+
+impl Container for Who {
+    type State = Vec<String>;
+    type Method = ();
+    type Action = String;
+    type Rejection = Never;
+
+    fn initial(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn decide(&self, _: &Vec<String>, (): (), context: &Context<'_>) -> Result<Option<String>, Never> {
+        Ok(Some(format!("{} {:?}", context.node(), context.origin())))
+    }
+
+    fn reduce(&self, seen: &mut Vec<String>, decided: &String, context: &Context<'_>) {
+        seen.extend([decided.clone(), format!("{} {:?}", context.node(), context.origin())]);
+    }
+}
+
+#[test]
+fn methods_and_reducers_are_told_who_performs() {
+    let mut store = opened(Who);
+    let batch = fork(&store, Retention::default()).batch(2, at(Duration::ZERO), 0, vec![call(1, 1, None, ())], false);
+    store.apply(&batch.expect("sound").expect("something to log"), |_, _, _| {}).expect("it fits");
+    let who = format!("a {:?}", Origin { session: session("a", 1), number: CallNumber(1) });
+    assert_eq!(**store.state(), [who.clone(), who]);
+}
+
+#[test]
+fn what_a_container_need_not_say() {
+    assert_eq!((Who.version(), Who.code(), Who.may_take_long()), (1, Digest::default(), false));
+    assert_eq!(Who.invariant(&Vec::new()), Ok(()));
+    assert!(Who.methods().is_empty());
+    assert_eq!(Board.methods(), ["Claim", "Release", "Panic", "PanicInReducer"]);
+}

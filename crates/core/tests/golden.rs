@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::{Action, Board, Method, bytes_of, quiet_planned_panics, session};
 use conflux_core::*;
+use serde_json::{Map, json};
 
 const BATCH: &str = "
     020300000000000000fe0000000000000002000000000000000300000000000000fe0000000000000001000000000000
@@ -31,6 +32,14 @@ const SNAPSHOT: &str = "
     69636b6574cd012c01010161010162090000000000000082a5736c6f74738101a161a57472616365cf849addc47f4122
     803d6e4a1a9b1d30ec9e3e49dc28871ed9
 ";
+
+const DIGESTS: [&str; 5] = [
+    "scalars 52d307da1c450e93610c94dfc9b48342",
+    "texts 29871299e2aceedd3cf9c6cf681c91dc",
+    "lists 26f34b71eb62ba78a74901462be51a5e",
+    "maps 8694af20cfc294a0462764a2946e81b0",
+    "nested c73bd5797e91941ed175b0d9cd67256a",
+];
 
 fn id(counter: u64) -> BatchId {
     BatchId { term: 3, incarnation: Incarnation(0xfe), counter }
@@ -125,6 +134,29 @@ fn a_snapshot() {
         assert!(found.contains(expected), "call {number}: {found}");
     }
     assert!(matches!(read.sessions().find_chosen("id"), Some(Outcome::Committed { index: Index(1), .. })));
+}
+
+/// Replicas of two releases compare digests: the same value must come to the same one in both.
+#[test]
+fn digests() {
+    let text = |length: usize| json!("x".repeat(length));
+    let list = |length: u64| (0..length).map(|number| number * 1_000).collect::<Vec<_>>();
+    let map = |length: u64| (0..length).map(|number| (format!("key {number}"), json!(number))).collect::<Map<_, _>>();
+    let values = [
+        ("scalars", json!([null, true, false, 0, 127, 128, 65_535, 4_294_967_296u64, -1, -33, -70_000, 1.5])),
+        ("texts", json!(["", text(1), text(31), text(32), text(255), text(256), text(65_536)])),
+        ("lists", json!([[], list(1), list(15), list(16), list(70_000)])),
+        ("maps", json!([{}, map(1), map(15), map(16), map(70_000)])),
+        ("nested", json!({"a": [{"b": {"c": [[[["d"]]], text(300), {}]}}, 7], "e": map(3)})),
+    ];
+    let is: Vec<_> =
+        values.iter().map(|(name, value)| format!("{name} {}", value.digest().expect("it is written"))).collect();
+    assert_eq!(is, DIGESTS);
+    // The same a piece at a time.
+    for (name, value) in &values {
+        let digest = value.write(&mut Vec::new()).expect("it is written");
+        assert_eq!(digest, value.digest().expect("it is written"), "{name}");
+    }
 }
 
 #[test]
