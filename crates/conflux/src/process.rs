@@ -30,6 +30,11 @@ where
     }
 }
 
+/// Whether there are threads to do something on. In a simulation there is one, and all of it is simulated.
+pub(crate) fn has_threads() -> bool {
+    CURRENT.with_borrow(Option::is_none)
+}
+
 /// Does what takes long, or waits for a disk, on a thread of its own. In a simulation there is one thread only, and on that
 /// it is done.
 pub(crate) async fn off_task<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, JoinError> {

@@ -763,9 +763,12 @@ impl Container for Who {
 fn methods_and_reducers_are_told_who_performs() {
     let mut store = opened(Who);
     let batch = fork(&store, Retention::default()).batch(2, at(Duration::ZERO), 0, vec![call(1, 1, None, ())], false);
-    store.apply(&batch.expect("sound").expect("something to log"), |_, _, _| {}).expect("it fits");
-    let who = format!("a {:?}", Origin { session: session("a", 1), number: CallNumber(1) });
+    let applied = store.apply(&batch.expect("sound").expect("something to log"), |_, _, _| {}).expect("it fits");
+    let origin = Origin { session: session("a", 1), number: CallNumber(1) };
+    let who = format!("a {origin:?}");
     assert_eq!(**store.state(), [who.clone(), who]);
+    let Applied::Changes(changes) = applied else { panic!("it is the next batch") };
+    assert_eq!((changes[0].node(), changes[0].origin()), (&NodeName::from("a"), origin));
 }
 
 #[test]
@@ -773,5 +776,6 @@ fn what_a_container_need_not_say() {
     assert_eq!((Who.version(), Who.code(), Who.may_take_long()), (1, Digest::default(), false));
     assert_eq!(Who.invariant(&Vec::new()), Ok(()));
     assert!(Who.methods().is_empty());
+    assert_eq!(Who.sample(&mut Random::new(1)), Ok(Some(())));
     assert_eq!(Board.methods(), ["Claim", "Release", "Panic", "PanicInReducer"]);
 }

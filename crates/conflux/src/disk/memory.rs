@@ -145,6 +145,10 @@ impl Journal for OpenMemory {
         false
     }
 
+    fn takes_states_off_tasks(&self) -> bool {
+        crate::process::has_threads()
+    }
+
     fn close(&self) {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut *closed, true) {

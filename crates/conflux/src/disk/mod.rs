@@ -210,6 +210,12 @@ pub trait Journal: Send + Sync {
     /// Whether what is said to block does so for long enough to keep it off a task.
     fn blocks(&self) -> bool;
 
+    /// Whether to keep what goes through a whole state off a task: however fast the disk is, that takes as long as the state
+    /// is large.
+    fn takes_states_off_tasks(&self) -> bool {
+        self.blocks()
+    }
+
     /// Where the incident of a node that stops can be left; `None` where there is no place for files.
     fn incidents(&self) -> Option<&dyn Incidents> {
         None

@@ -165,6 +165,18 @@ pub(crate) async fn off_task<R: Send + 'static>(
     if journal.blocks() { crate::process::off_task(act).await.map_err(io::Error::other) } else { Ok(act()) }
 }
 
+/// Runs what goes through a whole state, off the task where the disk asks for it.
+pub(super) async fn off_task_state<R: Send + 'static>(
+    journal: &Arc<dyn Journal>,
+    act: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<R> {
+    if journal.takes_states_off_tasks() {
+        crate::process::off_task(act).await.map_err(io::Error::other)
+    } else {
+        Ok(act())
+    }
+}
+
 /// What writes to a draft. A write that fails is kept: whoever writes cannot say so.
 struct Drafted {
     draft: Box<dyn Draft>,
@@ -304,7 +316,7 @@ impl RaftStateMachine<Types> for Machine {
         let (replica, journal, head) = (self.replica.clone(), self.log.journal().clone(), head_of(meta));
         let begun = Instant::now();
         // First it must be one that can be read, then durable; then it is shown. All but that may take long.
-        let installed = off_task(self.log.journal(), move || {
+        let installed = off_task_state(self.log.journal(), move || {
             let install = restored(replica.clone(), &*bytes).inspect_err(|stop| replica.say(stop)).map_err(io_error)?;
             let finished = finished.map_or_else(|| copy(&*journal, head, &*bytes), Ok);
             finished.and_then(|finished| finished.keep()).map_err(log::io_error)?;
@@ -367,7 +379,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         }
         let (journal, head) = (self.log.journal().clone(), head_of(&meta));
         let begun = Instant::now();
-        let bytes = off_task(self.log.journal(), move || {
+        let bytes = off_task_state(self.log.journal(), move || {
             let finished = write_saved(&*journal, head, saved).map_err(io_error)?;
             finished.keep().map_err(log::io_error)?;
             Ok::<_, io::Error>(finished.bytes())

@@ -248,3 +248,80 @@ async fn a_new_leader_that_has_still_to_apply_what_it_holds_judges_once_it_has()
         node.close().await;
     }
 }
+
+/// Whether a state that is written waits: not at all, until it is let go on, or it was and may.
+static HELD: Mutex<Held> = Mutex::new(Held::No);
+static HELD_CHANGED: Condvar = Condvar::new();
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    No,
+    Next,
+    Now,
+}
+
+fn hold(held: Held) {
+    *HELD.lock().expect("nothing panics") = held;
+    HELD_CHANGED.notify_all();
+}
+
+#[derive(Clone, Deserialize)]
+struct Waits(u64);
+
+impl Serialize for Waits {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut held = HELD.lock().expect("nothing panics");
+        if *held == Held::Next {
+            *held = Held::Now;
+            HELD_CHANGED.notify_all();
+            // A test that fails must not wait for ever.
+            drop(HELD_CHANGED.wait_timeout_while(held, Duration::from_secs(10), |held| *held == Held::Now));
+        }
+        self.0.serialize(serializer)
+    }
+}
+
+struct Adds;
+
+impl Container for Adds {
+    type State = Waits;
+    type Method = u64;
+    type Action = u64;
+    type Rejection = Never;
+
+    fn initial(&self) -> Waits {
+        Waits(0)
+    }
+
+    fn decide(&self, _: &Waits, number: u64, _: &Context<'_>) -> Result<Option<u64>, Never> {
+        Ok(Some(number))
+    }
+
+    fn reduce(&self, sum: &mut Waits, number: &u64, _: &Context<'_>) {
+        sum.0 += number;
+    }
+}
+
+/// On one thread, with a disk that never blocks: it was stalled for as long as the state took to be written.
+#[tokio::test]
+async fn callers_are_answered_while_a_state_is_written_to_memory() {
+    let node = Node::builder(Adds, "a").cluster_size(1).channel(MemoryChannel::new()).open().await.expect("it is good");
+    node.perform(1).await.expect("it serves");
+    hold(Held::Next);
+    let writing = node.clone();
+    let compacted = tokio::spawn(async move { writing.compact().await });
+    let begun = tokio::task::spawn_blocking(|| {
+        let held = HELD.lock().expect("nothing panics");
+        drop(HELD_CHANGED.wait_while(held, |held| *held == Held::Next).expect("nothing panics"));
+    });
+    begun.await.expect("it is written");
+    node.perform(2).await.expect("it serves");
+    assert!(
+        *HELD.lock().expect("nothing panics") == Held::Now && !compacted.is_finished(),
+        "nobody was answered meanwhile"
+    );
+    hold(Held::No);
+    assert_eq!(compacted.await.expect("nothing panics").expect("it is open").index.0, 1);
+    assert_eq!(node.state().0, 3);
+    node.close().await;
+}
