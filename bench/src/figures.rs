@@ -132,8 +132,7 @@ pub(crate) fn page(figures: &Figures, lost: &BTreeMap<Subject, String>, options:
                 (!all.is_empty()).then(|| median(all))
             };
             let cores = some(&|row| row.cores).map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}"));
-            let memory = some(&|row| row.memory)
-                .map_or_else(|| "-".to_owned(), |memory| bytes(memory as u64));
+            let memory = some(&|row| row.memory).map_or_else(|| "-".to_owned(), |memory| bytes(memory as u64));
             let _ = writeln!(
                 page,
                 "| {} | {callers} | {} | {} | {} | {} | {cores} | {memory} |",

@@ -110,7 +110,9 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::compare(&options),
         Command::Peer { peer, load } => measure(peer, &load),
         Command::Alone { section, options } => alone(section, options),
-        Command::Member { name, directory } => runtime().and_then(|runtime| runtime.block_on(member::run(&name, &directory))),
+        Command::Member { name, directory } => {
+            runtime().and_then(|runtime| runtime.block_on(member::run(&name, &directory)))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

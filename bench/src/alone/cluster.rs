@@ -14,13 +14,7 @@ pub(super) async fn measure(measure: &Measure) -> Result<String, String> {
         for callers in [1, 256] {
             let bed = Bed::open(nodes, || Counter).await?;
             let row = bed.perform(callers, measure.seconds, |_| 1).await;
-            table.row(&[
-                nodes.to_string(),
-                callers.to_string(),
-                rounded(row.rate()),
-                time(row.p50()),
-                time(row.p99()),
-            ]);
+            table.row(&[nodes.to_string(), callers.to_string(), rounded(row.rate()), time(row.p50()), time(row.p99())]);
             bed.close().await;
         }
     }

@@ -55,7 +55,18 @@ pub(super) async fn measure(measure: &Measure) -> Result<String, String> {
         "States, and their snapshots",
         "Pieces of 4 KiB in a persistent vector, one of which each action replaces; 64 callers. The second half is measured while the leader takes \
          a snapshot: how long that takes, and how long a caller waits meanwhile.",
-        &["state", "a second", "p50", "p99", "longest", "snapshot", "its bytes", "p50 meanwhile", "p99 meanwhile", "longest meanwhile"],
+        &[
+            "state",
+            "a second",
+            "p50",
+            "p99",
+            "longest",
+            "snapshot",
+            "its bytes",
+            "p50 meanwhile",
+            "p99 meanwhile",
+            "longest meanwhile",
+        ],
     );
     let mut bytes = 1_000;
     while bytes <= measure.state_max {
@@ -71,8 +82,7 @@ pub(super) async fn measure(measure: &Measure) -> Result<String, String> {
             node.compact().await.map(|compacted| (compacted.bytes, begun.elapsed()))
         });
         let meanwhile = bed.perform(CALLERS, seconds, method).await;
-        let (written, took) =
-            snapshot.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let (written, took) = snapshot.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         table.row(&[
             size(bytes),
             rounded(row.rate()),
