@@ -59,8 +59,8 @@ fn seeds_of_this_commit(root: &Path) -> Result<(), Failure> {
     let digits = head.get(..8).ok_or("git does not say which commit this is: is this a clone of the repository?")?;
     let from = u64::from_str_radix(digits, 16).map_err(|error| format!("{head:?} is no commit: {error}"))?;
     let seeds = format!("{from}..{}", from + SEEDS);
-    // The whole workspace, so that nothing is built once more; a test of its own process, with no end to its patience.
-    let line = "cargo nextest run --workspace --no-capture -E test(=of_the_environment)";
+    // The whole workspace, so that nothing is built once more; tests of their own processes, with no end to their patience.
+    let line = "cargo nextest run --workspace --no-capture -E test(=of_the_environment)|test(=second_opinion::of_the_environment)";
     run(root, line, &[("SIM_SEEDS", &seeds)])
 }
 

@@ -48,8 +48,16 @@ impl<F: Factory> Factory for Arc<F> {
         (**self).name()
     }
 
+    fn file(&self) -> Option<&Path> {
+        (**self).file()
+    }
+
     fn findings(&self) -> Vec<String> {
         (**self).findings()
+    }
+
+    fn is_fatal(failure: &Failure) -> bool {
+        F::is_fatal(failure)
     }
 }
 

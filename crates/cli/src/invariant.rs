@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use conflux_core::container::holds;
@@ -75,6 +76,14 @@ impl<F: Factory> Factory for Guarding<F> {
 
     fn name(&self) -> String {
         self.factory.name()
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.factory.file()
+    }
+
+    fn is_fatal(failure: &Failure) -> bool {
+        F::is_fatal(failure)
     }
 
     fn findings(&self) -> Vec<String> {

@@ -136,6 +136,7 @@ pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> 
     let mut simulation = check_each(move || factory.make().map_err(|refusal| refusal.to_string()))
         .seeds(options.seeds.clone())
         .length(options.seconds)
+        .with_view(trace.is_some())
         .fatal_failures(F::is_fatal);
     if !calls.is_empty() {
         simulation = simulation.calls(move |random| calls[random.below(calls.len() as u64) as usize].clone());
@@ -159,8 +160,11 @@ pub(crate) fn run<F: Factory>(factory: F, options: &SimOptions, again: &str) -> 
 
 /// What cannot happen with so few nodes is told before it is waited for.
 fn refuse_impossible(faults: &[FaultKind], nodes: Option<usize>) -> Result<(), Refusal> {
-    let Some(nodes) = nodes.filter(|_| !faults.contains(&FaultKind::Join)) else { return Ok(()) };
-    match faults.iter().find(|kind| kind.nodes_min() > nodes) {
+    let Some(nodes) = nodes else { return Ok(()) };
+    let joins = nodes > 1 && faults.contains(&FaultKind::Join);
+    // Whoever joins counts, but where a node loses its memory: that must be one of the founders.
+    let have = |kind: FaultKind| nodes + usize::from(joins && !kind.takes_memory());
+    match faults.iter().find(|kind| kind.nodes_min() > have(**kind)) {
         Some(kind) => Err(Refusal::new(format!(
             "--faults {kind} cannot happen with --nodes {nodes}: it takes {} nodes or more",
             kind.nodes_min()
@@ -203,7 +207,7 @@ fn one<C: Container>(
 ) -> Result<Exit, Refusal> {
     let _far = Far::of_one(seed);
     let kept = options.keep.clone().unwrap_or_default();
-    let looked = Looked { full: true, print: true };
+    let looked = Looked { messages: true, view: trace.is_some(), print: true };
     let run = simulation.run_one(seed, &kept, looked).map_err(Refusal::new)?;
     let Run { wrong, hash, .. } = &run;
     let exit = match wrong {
@@ -317,10 +321,12 @@ mod tests {
 
     #[test]
     fn what_cannot_happen_is_refused() {
-        use FaultKind::{Join, Kill, Partition};
+        use FaultKind::{Bridge, Join, Kill, Partition, Wipe};
         assert!(refuse_impossible(&[Kill], Some(1)).is_ok());
         assert!(refuse_impossible(&[Kill, Partition], None).is_ok());
-        assert!(refuse_impossible(&[Partition, Join], Some(1)).is_ok());
+        assert!(refuse_impossible(&[Bridge, Join], Some(2)).is_ok());
+        assert!(refuse_impossible(&[Join], Some(1)).is_err());
+        assert!(refuse_impossible(&[Wipe, Join], Some(2)).is_err());
         let refusal = refuse_impossible(&[Kill, Partition], Some(1)).expect_err("it cannot");
         assert!(refusal.to_string().starts_with("--faults partition cannot happen with --nodes 1"), "{refusal}");
     }

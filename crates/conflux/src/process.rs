@@ -30,9 +30,15 @@ where
     }
 }
 
+/// Whether this is called by a task of a process.
+#[must_use]
+pub fn is_within() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
 /// Whether there are threads to do something on. In a simulation there is one, and all of it is simulated.
 pub(crate) fn has_threads() -> bool {
-    CURRENT.with_borrow(Option::is_none)
+    !is_within()
 }
 
 /// Does what takes long, or waits for a disk, on a thread of its own. In a simulation there is one thread only, and on that

@@ -284,7 +284,7 @@ impl World {
             let replica = self.leader.as_ref().map_or(0, |leader| leader.replica);
             self.lead(replica);
         }
-        let requests = self.requests(asks);
+        let (requests, due) = self.requests(asks);
         self.counter += 1;
         let (counter, term) = (self.counter, self.term);
         let leader = self.leader.as_mut().expect("there is one now");
@@ -292,10 +292,27 @@ impl World {
         let stamps = Stamps { time_ms: counter * 10, elapsed: now };
         let opens: Vec<_> = requests
             .iter()
-            .filter_map(|it| if let Request::Open { id, .. } = it { Some(id.clone()) } else { None })
+            .filter_map(|it| if let Request::Open { id, as_of } = it { Some((id.clone(), *as_of)) } else { None })
             .collect();
         let batch = leader.fork.batch(counter, stamps, counter * 31, requests, compare).expect("the fork is sound");
-        let refused = opens.iter().filter(|id| leader.fork.store().sessions().key(id).is_none()).count();
+        let sessions = leader.fork.store().sessions();
+        let refused = opens.iter().filter(|(id, _)| sessions.key(id).is_none()).count();
+        // Whoever asked after the last that expired is let in, and what is due is decided.
+        for (id, as_of) in &opens {
+            assert!(*as_of < sessions.swept_before() || sessions.key(id).is_some(), "{id} may be open, and is not");
+        }
+        for (key, number) in due.iter().filter(|_| !leader.fork.is_damaged()) {
+            let decided = |record: &Record<Board>| match record {
+                Record::Call { session, number, .. } | Record::Void { session, number, .. } => {
+                    Some((*session, *number))
+                }
+                _ => None,
+            };
+            let mut decided = batch.iter().flat_map(|batch| &batch.records).filter_map(decided);
+            let is_open = sessions.get(*key).is_some();
+            assert!(!is_open || decided.any(|it| it == (*key, *number)), "call {number:?} of {key:?} is left out");
+            *self.tally.entry("due").or_default() += u64::from(is_open);
+        }
         *self.tally.entry("opens refused").or_default() += refused as u64;
         let Some(batch) = batch else { return };
         assert!(!leader.fork.is_due(now), "a batch forgets what is due");
@@ -331,7 +348,9 @@ impl World {
         }
     }
 
-    fn requests(&mut self, asks: Vec<Ask>) -> Vec<Request<Board>> {
+    /// What is asked for; and, of that, the calls that are the next of their sessions.
+    fn requests(&mut self, asks: Vec<Ask>) -> (Vec<Request<Board>>, Vec<(SessionKey, CallNumber)>) {
+        let mut due = Vec::new();
         let mut nexts: BTreeMap<SessionKey, u64> = BTreeMap::new();
         let mut requests = Vec::new();
         for ask in asks {
@@ -347,6 +366,7 @@ impl World {
                 let number = match pick {
                     Pick::Next => {
                         *next += 1;
+                        due.push((key, CallNumber(*next - 1)));
                         *next - 1
                     }
                     Pick::Gap => *next + 1,
@@ -382,7 +402,7 @@ impl World {
                 }
             });
         }
-        requests
+        (requests, due)
     }
 
     fn apply(&mut self, replica: usize, entries: usize) {
@@ -786,6 +806,7 @@ fn the_runs_are_not_idle() {
         "installed",
         "resets",
         "opens refused",
+        "due",
     ];
     for kind in kinds {
         assert!(total.get(kind).is_some_and(|count| *count >= 50), "{kind} hardly happens: {total:?}");

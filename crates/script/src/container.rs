@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::call::{Action, Method};
 use crate::check::Check;
-use crate::engine::{Engine, Pace};
+use crate::engine::{Broken, Engine, Pace};
 use crate::error::ScriptError;
 use crate::heap::{HeapAction, HeapCall, Purpose};
 use crate::host::Streams;
@@ -202,7 +202,10 @@ impl Container for ScriptContainer {
     /// Asks the script's `invariant(state)`, if it exports one.
     fn invariant(&self, state: &ScriptState) -> Result<(), String> {
         let state = self.state_here(state).map_err(|error| error.to_string())?;
-        self.engine.holds(self.slot(&state)).unwrap_or(Ok(())).map_err(|broken| broken.said)
+        self.engine.holds(self.slot(&state)).unwrap_or(Ok(())).map_err(|Broken { said, at, .. }| match at {
+            Some(at) => format!("{said} at {at}"),
+            None => said,
+        })
     }
 
     fn restore(&self, input: &mut dyn Read) -> Result<ScriptState, PayloadError> {

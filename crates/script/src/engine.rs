@@ -276,11 +276,11 @@ impl Engine {
         Some(match self.enter().holds(slot) {
             Ok(said) => match said.filter(|said| !said.is_empty()) {
                 None => Ok(()),
-                Some(said) => Err(Broken { said, is_cut: false }),
+                Some(said) => Err(Broken { said, at: self.script().invariant_place(), is_cut: false }),
             },
             Err(cut) => {
                 let is_cut = matches!(cut, Cut::Limit(..));
-                Err(Broken { said: cut.into_failure("invariant", &self.options).to_string(), is_cut })
+                Err(Broken { said: cut.into_failure("invariant", &self.options).to_string(), at: None, is_cut })
             }
         })
     }
@@ -324,6 +324,8 @@ impl Engine {
 /// What an invariant that does not hold says.
 pub(crate) struct Broken {
     pub(crate) said: String,
+    /// Where it is written, as `file:line`, unless what it says names a place.
+    pub(crate) at: Option<String>,
     /// It was stopped.
     pub(crate) is_cut: bool,
 }

@@ -11,12 +11,13 @@ use conflux::disk::Keep;
 use conflux::{Batch, Container, Random, Record, Role};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::check::{Stand, is_one, not_let_in, of_another_version};
 use crate::fault::{Fault, FaultKind};
 use crate::observed::Observed;
-use crate::schedule::{name, pick};
+use crate::schedule::{chance, name, pick};
 use crate::trace::Lane;
 use crate::weather::Between;
-use crate::world::{Excuse, Life, Medium, SlotDisk, World, files_of};
+use crate::world::{Excuse, Life, Medium, NextDeath, SlotDisk, Strikes, World, files_of};
 
 /// The task that does all that the schedule says, when it says so.
 pub(crate) async fn break_all<C: Container>(world: Arc<World<C>>) {
@@ -44,7 +45,7 @@ async fn befall<C: Container>(world: Arc<World<C>>, fault: Fault) {
         // Whoever calls does it.
         FaultKind::HugeCall => return,
         FaultKind::Kill => kill_for(&world, &fault, Keep::Everything).await,
-        FaultKind::PowerLoss => kill_for(&world, &fault, fault.keep).await,
+        FaultKind::PowerLoss => kill_for(&world, &fault, fault.keep).await && !world.schedule.settings.in_memory,
         FaultKind::PowerLossOfAll => kill_all(&world, &fault).await,
         FaultKind::KillAtAwait => kill_at_await(&world, &fault).await,
         FaultKind::KillAtDisk => kill_at_disk(&world, &fault).await,
@@ -101,6 +102,7 @@ async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         _ => nodes.for_each(|node| sides[random.below(2) as usize].push(name(node))),
     }
     announce(world, fault);
+    let is_slow = fault.kind == FaultKind::SlowLink;
     let between = match fault.kind {
         FaultKind::OneWay => Between::Cut(name(fault.node), name(fault.other)),
         FaultKind::SlowLink => {
@@ -112,21 +114,17 @@ async fn part<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
             Between::Parted(sides.into())
         }
     };
-    // Whoever has joined is not there always.
-    let apart = match &between {
-        Between::Parted(sides) => sides.iter().all(|side| side.iter().any(|one| *one != name(guest(world)))),
-        _ => true,
+    let links = between.links();
+    let met = || -> u64 {
+        let counts = links.iter().map(|(from, to)| world.channel.fault_counts_between(from, to));
+        counts.map(|FaultCounts { blocked, slowed, .. }| if is_slow { slowed } else { blocked }).sum()
     };
-    let before = world.channel.fault_counts();
+    let before = met();
     let number = world.put_between(between);
     sleep(fault.lasts).await;
     world.say(Lane::Network, format_args!("healed"));
     world.lift(number);
-    let FaultCounts { blocked, slowed, .. } = world.channel.fault_counts();
-    match fault.kind {
-        FaultKind::SlowLink => slowed > before.slowed,
-        _ => blocked > before.blocked && apart,
-    }
+    met() > before
 }
 
 /// The place of whoever joins, and goes again.
@@ -212,9 +210,20 @@ async fn kill_for<C: Container>(world: &Arc<World<C>>, fault: &Fault, keep: Keep
     let Some(life) = seize(world, fault.node) else { return false };
     announce(world, fault);
     kill(world, fault.node, &life, keep);
+    may_die_as_it_opens(world, fault);
     sleep(fault.lasts).await;
     world.open(fault.node).await;
     true
+}
+
+/// Has a node that was killed die once more as it opens, now and then: what it does there must be able to be done again.
+fn may_die_as_it_opens<C: Container>(world: &World<C>, fault: &Fault) {
+    let random = &mut Random::new(fault.seed);
+    if chance(random, 40) {
+        let at = if chance(random, 50) { Strikes::AtAwait } else { Strikes::AtDisk };
+        let death = NextDeath { at, nth: random.below(24), keep: fault.keep };
+        world.known().slots[fault.node].next_death = Some(death);
+    }
 }
 
 async fn kill_all<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
@@ -231,7 +240,8 @@ async fn kill_all<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     for (node, _) in &seized {
         world.open(*node).await;
     }
-    all && !seized.is_empty()
+    // A disk in memory loses nothing.
+    all && !seized.is_empty() && !world.schedule.settings.in_memory
 }
 
 /// Waits until a process has died by itself. `false` when it does not, in time.
@@ -259,6 +269,7 @@ async fn kill_at_await<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
         world.known().slots[fault.node].busy = false;
         return false;
     }
+    may_die_as_it_opens(world, fault);
     sleep(fault.lasts).await;
     world.open(fault.node).await;
     true
@@ -275,6 +286,7 @@ async fn kill_at_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> boo
         world.known().slots[fault.node].busy = false;
         return false;
     }
+    may_die_as_it_opens(world, fault);
     sleep(fault.lasts).await;
     world.open(fault.node).await;
     true
@@ -408,10 +420,24 @@ async fn other_version<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
     announce(world, fault);
     close(world, node).await;
     excuse(world, node, Excuse::Version);
-    world.known().slots[node].version_ahead = 1;
+    let is_of_the_old = {
+        let mut known = world.known();
+        known.slots[node].version_ahead = 1;
+        known.logs.shelves[&known.slots[node].disk.number].present.has_batches()
+    };
     let opened = world.open(node).await;
     world.known().slots[node].busy = true;
     sleep(fault.lasts).await;
+    let shown = world.node(node).map_or(0, |(node, _)| node.state().index().0);
+    let has_any = {
+        let known = world.known();
+        known.logs.shelves[&known.slots[node].disk.number].present.has_batches()
+    };
+    if comes {
+        world.check(not_let_in(name(node), has_any));
+    } else if is_of_the_old {
+        world.check(of_another_version(name(node), shown));
+    }
     close(world, node).await;
     {
         let mut known = world.known();
@@ -454,7 +480,7 @@ async fn change_members<C: Container>(
     change: impl Future<Output = bool>,
 ) -> bool {
     let nodes = world.schedule.settings.nodes;
-    let takes_memory = matches!(fault.kind, FaultKind::Wipe | FaultKind::OldDisk | FaultKind::Replace);
+    let takes_memory = fault.kind.takes_memory();
     if nodes < 2 || (takes_memory && world.schedule.settings.minority() == 0) {
         return false;
     }
@@ -643,8 +669,10 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     excuse(world, fault.node, Excuse::Damage);
     sleep(fault.lasts).await;
     if world.open(fault.node).await {
-        // A snapshot is checked as it is read: perhaps later.
+        // A snapshot is checked as it is read: perhaps later. Until then it is looked at like any other.
         world.say(Lane::Node(fault.node), format_args!("does not notice, so far"));
+        sleep(fault.lasts).await;
+        is_whole(world, fault.node);
         fresh(world, fault.node, Keep::Everything).await;
     } else {
         world.count("damage found");
@@ -654,6 +682,18 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     reseat(world, fault.node).await;
     world.known().members_change = false;
     flipped
+}
+
+/// Whether a node shows the state that is committed, if it is where the history is.
+fn is_whole<C: Container>(world: &World<C>, node: usize) {
+    let Some((opened, _)) = world.node(node) else { return };
+    let state = opened.state();
+    let here = Stand { index: state.index().0, trail: state.trail, digest: opened.digest_at(state.index()) };
+    let committed = world.known().stand();
+    if here.index == committed.index && here.digest.is_some() {
+        world.count("flipped bit of no importance");
+        world.check(is_one(name(node), here, committed));
+    }
 }
 
 /// Has a node get its seat again, and waits until nobody counts on the member that it was.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conflux::process::Process;
-use conflux::{Asked, Container, Performed, Prediction, Random, Role, Started};
+use conflux::{Asked, Container, Performed, Prediction, Random, RequestId, Role, Started};
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::check::{Given, late, linearizable, provisional, shown, undecided, waited_out};
+use crate::check::{Given, forgotten, late, linearizable, provisional, read_late, shown, undecided, waited_out};
 use crate::observed::{Observed, Tagged, Trail};
 use crate::record::Claim;
 use crate::schedule::{Ask, Deed, HUGE, RETRY_MAX, Timed, chance, name, pick};
@@ -137,10 +137,17 @@ impl<C: Container> Call<C> {
         self.world.stopped_waiting();
     }
 
-    /// How a try stands now.
-    fn given(&self, number: usize) -> Given {
+    /// How a try stands as it is answered.
+    fn given(&self, number: usize, claim: &Claim) -> Given {
         let settings = &self.world.schedule.settings;
         let known = self.world.known();
+        let session_is_over = match claim {
+            Claim::Unknown { id: RequestId::Call(session, _) } => {
+                known.history.store().sessions().key(session).is_none()
+            }
+            // Which session it was in is not told.
+            _ => settings.short_sessions,
+        };
         let (one, slot) = (&known.tries[number], &known.slots[self.node]);
         let of_opening = slot.node.as_ref().filter(|_| slot.opening == one.opening);
         let dead = slot.life.as_ref().is_none_or(|life| life.process.is_dead());
@@ -148,7 +155,7 @@ impl<C: Container> Call<C> {
             after: Duration::from_micros(self.world.trace.now() - one.began),
             patience: self.patience,
             chosen: self.chosen.is_some(),
-            sessions_expire: settings.short_sessions,
+            session_is_over,
             // It tells its callers that it stops before it shows so itself.
             node_ended: dead
                 || !slot.excuses.is_empty()
@@ -176,7 +183,7 @@ impl<C: Container> Call<C> {
 
     fn answered(mut self, number: usize, answer: &Performed<Observed<C>>) {
         let claim = Claim::of::<C>(answer);
-        let given = self.given(number);
+        let given = self.given(number, &claim);
         self.world.check(waited_out(number, &claim, given));
         if self.method.padding > HUGE && matches!(claim, Claim::Decided { .. }) {
             self.world.count("huge-call");
@@ -235,7 +242,7 @@ async fn answer_within<C: Container, T>(
 }
 
 /// Asks, at any node, what became of a try.
-async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: conflux::RequestId, mut random: Random) {
+async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: RequestId, mut random: Random) {
     sleep(Duration::from_millis(random.below(3000))).await;
     let open = world.open_nodes();
     if open.is_empty() {
@@ -244,17 +251,25 @@ async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: conflux::Req
     let at = pick(&mut random, &open);
     let Some((node, _)) = world.node(at) else { return };
     let tag = world.known().tries[number].tag;
+    let is_chosen = matches!(id, RequestId::Chosen(_));
     // A chosen id is forgotten after its time.
-    let decided = matches!(id, conflux::RequestId::Call(..)) && world.known().history.fates.contains_key(&tag);
-    let asked = node.outcome(&id).await;
-    drop(node);
+    let decided = !is_chosen && world.known().history.fates.contains_key(&tag);
+    let process = world.process(at);
+    let deadline = world.schedule.settings.deadline();
+    let asked = answer_within(&world, at, deadline, async move { node.outcome(&id).await }).await;
     let performed = match asked {
-        Ok(Asked::Decided(performed)) => performed,
-        Ok(Asked::Undecided) => {
+        Some(Ok(Asked::Decided(performed))) => performed,
+        Some(Ok(Asked::Undecided)) => {
             world.count("asked again: open");
             return world.check(undecided(tag, decided));
         }
-        Ok(Asked::Forgotten) | Err(_) => return,
+        Some(Ok(Asked::Forgotten)) => {
+            world.count("asked again: forgotten");
+            return world.check(forgotten(tag, is_chosen));
+        }
+        Some(Err(_)) => return,
+        None if process.is_dead() => return,
+        None => return world.note(late(number, "answer to whoever asks again", deadline)),
     };
     let claim = Claim::of::<C>(&performed);
     world.count("asked again: decided");
@@ -291,9 +306,13 @@ fn about(tries: &[crate::record::Try], asked: usize, claim: &Claim) -> Option<u6
 async fn read<C: Container>(world: Arc<World<C>>, at: usize) {
     let Some((node, _)) = world.node(at) else { return };
     let told = world.known().told;
-    let read = node.linearizable_state().await;
-    drop(node);
-    if let Ok(state) = read {
+    let process = world.process(at);
+    let deadline = world.schedule.settings.deadline();
+    let read = answer_within(&world, at, deadline, async move { node.linearizable_state().await }).await;
+    if read.is_none() && !process.is_dead() {
+        world.note(read_late(name(at), deadline));
+    }
+    if let Some(Ok(state)) = read {
         let (index, trail) = (state.index().0, state.trail);
         world.count("linearizable read");
         world.say(Lane::Node(at), format_args!("is read at {index}"));

@@ -17,6 +17,8 @@ pub(crate) trait Watch: Send + Sync + 'static {
     fn handed(&self, noted: &Noted);
     /// It says that the oldest change which was not durable is.
     fn durable(&self);
+    /// A snapshot is not written to its end, or not kept: its writer fails, or dies.
+    fn gives_up(&self);
     /// It has kept a snapshot.
     fn keeps(&self, taken: &Taken);
 }
@@ -67,7 +69,7 @@ impl Journal for WatchedJournal {
 
     fn draft(&self, head: SnapshotHead) -> Result<Box<dyn Draft>, DiskError> {
         let taken = taken(&KeptSnapshot { head: head.clone(), bytes: Arc::new(NoBytes) });
-        Ok(Box::new(WatchedDraft { inner: self.inner.draft(head)?, taken, watch: self.watch.clone() }))
+        Ok(Box::new(WatchedDraft { inner: Some(self.inner.draft(head)?), taken, watch: self.watch.clone() }))
     }
 
     fn snapshot(&self) -> Option<KeptSnapshot> {
@@ -110,18 +112,29 @@ impl SnapshotBytes for NoBytes {
 }
 
 struct WatchedDraft {
-    inner: Box<dyn Draft>,
+    /// `None` once it is finished.
+    inner: Option<Box<dyn Draft>>,
     taken: Taken,
     watch: Arc<dyn Watch>,
 }
 
 impl Draft for WatchedDraft {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        self.inner.write(bytes)
+        self.inner.as_mut().expect("it is finished once").write(bytes)
     }
 
-    fn finish(self: Box<Self>) -> Result<Arc<dyn Finished>, DiskError> {
-        Ok(Arc::new(WatchedFinished { inner: self.inner.finish()?, taken: self.taken, watch: self.watch }))
+    fn finish(mut self: Box<Self>) -> Result<Arc<dyn Finished>, DiskError> {
+        let inner = self.inner.take().expect("it is finished once").finish();
+        let inner = inner.inspect_err(|_| self.watch.gives_up())?;
+        Ok(Arc::new(WatchedFinished { inner, taken: self.taken.clone(), watch: self.watch.clone() }))
+    }
+}
+
+impl Drop for WatchedDraft {
+    fn drop(&mut self) {
+        if self.inner.is_some() {
+            self.watch.gives_up();
+        }
     }
 }
 
@@ -143,7 +156,7 @@ impl Finished for WatchedFinished {
     }
 
     fn keep(&self) -> Result<bool, DiskError> {
-        let kept = self.inner.keep()?;
+        let kept = self.inner.keep().inspect_err(|_| self.watch.gives_up())?;
         if kept {
             self.watch.keeps(&self.taken);
         }

@@ -101,7 +101,8 @@ kinds! {
 }
 
 impl FaultKind {
-    /// With how many nodes it can happen. A node that [joins](FaultKind::Join) counts, too.
+    /// With how many nodes it can happen. A node that [joins](FaultKind::Join) counts, too, but where a node
+    /// [loses its memory](Self::takes_memory).
     #[must_use]
     pub fn nodes_min(self) -> usize {
         match self {
@@ -116,11 +117,18 @@ impl FaultKind {
             | FaultKind::Corruption
             | FaultKind::Seat
             | FaultKind::ChangeInterrupted
+            | FaultKind::Join
             | FaultKind::Transfer => 2,
             // Two that do not hear each other; a disk is lost only where the others are most.
             FaultKind::Bridge | FaultKind::BitFlip | FaultKind::Replace | FaultKind::Wipe | FaultKind::OldDisk => 3,
             _ => 1,
         }
+    }
+
+    /// Whether a node's disk is lost, or of no use any more: most must keep theirs.
+    #[must_use]
+    pub fn takes_memory(self) -> bool {
+        matches!(self, FaultKind::BitFlip | FaultKind::Replace | FaultKind::Wipe | FaultKind::OldDisk)
     }
 }
 
@@ -169,7 +177,11 @@ impl Fault {
         let lasts = Duration::from_millis(pick(random, &[30, 400, 1200, 3000]) + within(random, &(0..600)));
         let strength = (1 + random.below(100)) as f64 / 100.0;
         let nth = if chance(random, 60) { random.below(12) } else { random.below(300) };
-        let keep = pick(random, &[Keep::Everything, Keep::Nothing, Keep::Some, Keep::Some]);
+        let keep = match kind {
+            // Where all stays, it is a kill.
+            FaultKind::PowerLoss | FaultKind::PowerLossOfAll => pick(random, &[Keep::Nothing, Keep::Some]),
+            _ => pick(random, &[Keep::Everything, Keep::Nothing, Keep::Some, Keep::Some]),
+        };
         Fault { kind, node, other, lasts, strength, nth, keep, seed: random.next_u64() }
     }
 }

@@ -70,6 +70,11 @@ impl Log {
         self.lines.back().map(|line| line.id).or(self.purged)
     }
 
+    /// Whether anything of a container is in it.
+    pub(crate) fn has_batches(&self) -> bool {
+        self.snapshot.is_some() || self.lines.iter().any(|line| line.batch.is_some())
+    }
+
     fn position(&self, index: u64) -> usize {
         usize::try_from(index.saturating_sub(self.first())).map_or(usize::MAX, |at| at.min(self.lines.len()))
     }

@@ -1,7 +1,7 @@
 //! One schedule, from its beginning to the verdict.
 
 use std::cell::RefCell;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -47,8 +47,10 @@ pub struct Run {
 /// How a run is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Looked {
-    /// Everything is kept, messages too: see [`Run::view`].
-    pub full: bool,
+    /// Messages between nodes are told of, too.
+    pub messages: bool,
+    /// Everything that is told of is kept: see [`Run::view`]. A long run takes gigabytes.
+    pub view: bool,
     /// Everything is printed as it happens.
     pub print: bool,
 }
@@ -76,7 +78,12 @@ fn catch_panics() {
                     // A method or reducer that panics fails its call.
                     && !conflux::panics::note(info)
                 {
-                    panics.all.push(info.to_string());
+                    let whose = if conflux::process::is_within() {
+                        "a task of a node panicked"
+                    } else {
+                        "the simulation panicked, or what it called of a node"
+                    };
+                    panics.all.push(format!("{whose}: {info}"));
                     if let Some(alarm) = &panics.alarm {
                         alarm.notify_one();
                     }
@@ -107,9 +114,9 @@ pub(crate) fn run_and_look<C: Container, R>(
     conflux::seed_thread(schedule.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| format!("there is no runtime: {error}"))?;
-    let report = runtime.block_on(async {
+    let whole_run = async {
         let begun = Instant::now();
-        let trace = Arc::new(Trace::new(looked.full, looked.print));
+        let trace = Arc::new(Trace::new(looked.view, looked.print));
         trace.listen();
         let world = World::new(schedule.clone(), subject.clone(), trace)?;
         PANICS.with_borrow_mut(|panics| {
@@ -146,11 +153,15 @@ pub(crate) fn run_and_look<C: Container, R>(
             simulated: begun.elapsed(),
         };
         Ok::<_, String>((run, look(&world)))
-    });
+    };
+    let report = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(whole_run)));
     drop(runtime);
     // As the runtime ends, tasks are dropped, and may panic once more.
     let panics = PANICS.take().unwrap_or_default();
-    let (mut run, seen) = report?;
+    let (mut run, seen) = report.unwrap_or_else(|_| {
+        let said = panics.all.last().map_or("", String::as_str);
+        Err(format!("seed {}: a mistake in the simulation itself: {said}", schedule.seed))
+    })?;
     if let Err(wrong) = no_panic(&panics.all) {
         run.wrong.get_or_insert(wrong);
     }
@@ -168,12 +179,15 @@ async fn live<C: Container>(world: &Arc<World<C>>, looked: Looked) -> Result<(),
     let tapped = Arc::downgrade(world);
     world.channel.tap(move |from, to, frame, fate| {
         let Some(world) = tapped.upgrade() else { return };
-        if looked.full
+        if looked.messages
             && let Some(what) = conflux::observe::message(frame)
         {
             world.say(Lane::Network, format_args!("{from} to {to}: {what}, {fate:?}"));
         }
-        if let Some(vote) = conflux::observe::cast_vote(frame) {
+        // As it was sent: its sender may be another member by the time that it arrives.
+        if fate.is_sending()
+            && let Some(vote) = conflux::observe::cast_vote(frame)
+        {
             let checked = world.known().cast(from, &vote);
             world.check(checked);
         }
@@ -289,11 +303,7 @@ async fn one_state<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
             stuck(&what, WITHIN, &how_they_are(world))
         })?;
         let shown = Stand { index: state.index().0, trail: state.trail, digest: node.digest_at(state.index()) };
-        let committed = {
-            let known = world.known();
-            let store = known.history.store();
-            Stand { index: known.history.index(), trail: store.state().trail, digest: store.digest().ok() }
-        };
+        let committed = world.known().stand();
         is_one(name(at), shown, committed).map_err(|mut wrong| {
             let known = world.known();
             let differs = words::difference(&state.state, &known.history.store().state().state);

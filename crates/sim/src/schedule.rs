@@ -85,6 +85,11 @@ impl Settings {
     pub(crate) fn patience_max(&self) -> Duration {
         if self.short_sessions { SHORT_SESSION / 4 } else { Duration::from_secs(4) }
     }
+
+    /// That of reads, and of whoever says nothing.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.patience_max() / 2
+    }
 }
 
 /// What somebody does at a node.
@@ -293,7 +298,7 @@ fn with_joins(
 
 fn draw_asks(settings: &Settings, random: &mut Random) -> Vec<Timed<Ask>> {
     let mut asks = Vec::new();
-    let pause_ms = pick(random, &[4..40, 10..80, 20..70]);
+    let pause_ms = pick(random, &[4..40, 10..60, 20..50]);
     let patience_max = settings.patience_max().as_millis() as u64;
     let mut at = 0;
     let end = settings.length.as_millis() as u64;

@@ -195,6 +195,18 @@ fn the_model_allows_what_happens() {
     assert!(skipped > 0 && told > 1000 && voids > 0, "{skipped} skipped, {told} told, {voids} voids");
 }
 
+/// What the test of this name in `tests/seeds.rs` runs is judged here, for as long as these runs are.
+#[test]
+fn of_the_environment() {
+    let Ok(range) = std::env::var("SIM_SEEDS") else { return };
+    let (from, to) = range.split_once("..").expect("SIM_SEEDS is a range, from..to");
+    let number = |text: &str| text.parse::<u64>().expect("SIM_SEEDS is a range of numbers, from..to");
+    for seed in number(from)..number(to) {
+        let seen = after(seed, |world| judge(&events(world)));
+        seen.unwrap_or_else(|refusal| panic!("seed {seed}: {refusal}"));
+    }
+}
+
 /// A run that is doctored is not allowed: a batch in another's place, and an answer that is another.
 #[test]
 fn the_model_does_not_allow_everything() {

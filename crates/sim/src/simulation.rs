@@ -29,6 +29,8 @@ pub struct Simulation<C: Container> {
     /// The faults are those that somebody named.
     chosen: bool,
     threads: usize,
+    /// All that happens in a run that breaks a promise is kept for a viewer.
+    view: bool,
     progress: Arc<dyn Fn(&Progress) + Send + Sync>,
 }
 
@@ -88,6 +90,8 @@ pub struct Broken {
     pub seed: u64,
     /// What was promised, and what came.
     pub wrong: Wrong,
+    /// What came of its whole schedule: the same in other words, perhaps.
+    pub found: Wrong,
     /// The part of its schedule that is enough for it.
     pub kept: Kept,
     /// That part.
@@ -118,6 +122,7 @@ impl<C: Container> Simulation<C> {
             wanted: Wanted::default(),
             chosen: false,
             threads,
+            view: false,
             progress: Arc::new(|_| ()),
         }
     }
@@ -167,6 +172,12 @@ impl<C: Container> Simulation<C> {
     /// How many seeds run at the same time; one a core unless told.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// Keeps all that happens in the [run](Broken::run) of a broken promise [for a viewer](Run::view).
+    pub fn with_view(mut self, view: bool) -> Self {
+        self.view = view;
         self
     }
 
@@ -268,7 +279,7 @@ impl<C: Container> Simulation<C> {
         let unusable = |why: String| Failed::Unusable(format!("{AGAIN} is SEED or SEED;PART, not {again:?}: {why}"));
         let seed = seed.parse().map_err(|error| unusable(format!("{error}")))?;
         let kept: Kept = kept.parse().map_err(unusable)?;
-        let looked = Looked { full: true, print: true };
+        let looked = Looked { messages: true, view: self.view, print: true };
         let run = on_its_own_thread(|| self.run_one(seed, &kept, looked)).map_err(Failed::Unusable)?;
         match run.wrong.clone() {
             None => {
@@ -278,7 +289,8 @@ impl<C: Container> Simulation<C> {
             }
             Some(wrong) => {
                 let schedule = Schedule::draw(seed, &self.wanted).keep(&kept);
-                Err(Failed::Broken(Box::new(Broken { seed, wrong, kept, schedule, run })))
+                let found = wrong.clone();
+                Err(Failed::Broken(Box::new(Broken { seed, wrong, found, kept, schedule, run })))
             }
         }
     }
@@ -287,17 +299,18 @@ impl<C: Container> Simulation<C> {
         let whole = Schedule::draw(seed, &self.wanted);
         let breaks = |part: &Schedule| {
             let came = run(part, &self.subject, Looked::default());
-            came.is_ok_and(|came| came.wrong.is_some_and(|came| came.promise == wrong.promise))
+            came.is_ok_and(|came| came.wrong.is_some_and(|came| came.is_like(&wrong)))
         };
         let kept = shrink(&whole, breaks, |tries, part| {
             let (nodes, faults, asks) = (part.settings.nodes, part.faults.len(), part.asks.len());
             (self.progress)(&Progress::Shrinking { seed, tries, nodes, faults, asks });
         });
         let schedule = whole.keep(&kept);
-        let looked = Looked { full: true, print: false };
+        let looked = Looked { messages: true, view: self.view, print: false };
         let run = run(&schedule, &self.subject, looked).expect("it ran before");
-        let wrong = run.wrong.clone().unwrap_or(wrong);
-        Broken { seed, wrong, kept, schedule, run }
+        let found = wrong;
+        let wrong = run.wrong.clone().unwrap_or_else(|| found.clone());
+        Broken { seed, wrong, found, kept, schedule, run }
     }
 }
 
@@ -374,6 +387,9 @@ impl fmt::Display for Broken {
             "\nThe shortest schedule found that does: {nodes} nodes, {} faults, {asks} asks",
             schedule.faults.len()
         )?;
+        if !self.found.reads_like(wrong) {
+            writeln!(f, "(The whole one says: {})", self.found.what)?;
+        }
         for fault in &schedule.faults {
             writeln!(f, "{:>9.3}  {}", fault.at.as_secs_f64(), fault.what)?;
         }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::observed::fnv;
 
-/// How many of the last lines are kept for a failure.
-const TAIL: usize = 60;
+/// How many of the last lines are kept for a failure, of messages and of all else.
+const TAIL: usize = 40;
 
 /// Where something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,10 @@ pub(crate) struct Trace {
 
 struct Told {
     hash: u64,
-    tail: VecDeque<String>,
+    /// How many lines so far.
+    said: u64,
+    /// The last lines, numbered: of all but messages, and of messages, of which there are many more.
+    tails: [VecDeque<(u64, String)>; 2],
     /// Everything, for a viewer.
     events: Option<Vec<Value>>,
     print: bool,
@@ -78,15 +81,20 @@ pub fn log(text: &str) {
     }
 }
 
+/// What a viewer calls something, and the whole of it: what is behind a colon differs each time.
+fn named(what: &str) -> (&str, &str) {
+    (what.split_once(": ").map_or(what, |(name, _)| name), what)
+}
+
 impl Trace {
     /// What is [logged](log) on this thread from now on goes here.
     pub(crate) fn listen(self: &Arc<Self>) {
         RUNNING.set(Arc::downgrade(self));
     }
 
-    /// `full`: everything is kept, for [`view`](Self::view).
-    pub(crate) fn new(full: bool, print: bool) -> Self {
-        let told = Told { hash: fnv(&[]), tail: VecDeque::new(), events: full.then(Vec::new), print };
+    /// `view`: everything is kept, for [`view`](Self::view).
+    pub(crate) fn new(view: bool, print: bool) -> Self {
+        let told = Told { hash: fnv(&[]), said: 0, tails: Default::default(), events: view.then(Vec::new), print };
         Trace { begun: Instant::now(), told: Mutex::new(told) }
     }
 
@@ -111,26 +119,32 @@ impl Trace {
             let _ = writeln!(std::io::stdout().lock(), "{line}");
         }
         if let Some(events) = &mut told.events {
+            let (name, text) = named(what);
             events.push(json!({
-                "name": what, "ph": "i", "s": "t", "ts": now, "pid": 1, "tid": lane.number(),
+                "name": name, "ph": "i", "s": "t", "ts": now, "pid": 1, "tid": lane.number(), "args": { "text": text },
             }));
         }
         if !counts {
             return;
         }
-        if told.tail.len() == TAIL {
-            told.tail.pop_front();
+        told.said += 1;
+        let number = told.said;
+        let tail = &mut told.tails[usize::from(lane == Lane::Network)];
+        if tail.len() == TAIL {
+            tail.pop_front();
         }
-        told.tail.push_back(line);
+        tail.push_back((number, line));
     }
 
     /// Something that lasts, for a viewer.
     pub(crate) fn span(&self, lane: Lane, what: fmt::Arguments<'_>, lasts: std::time::Duration) {
         let now = self.now();
         if let Some(events) = &mut self.lock().events {
+            let what = what.to_string();
+            let (name, text) = named(&what);
             events.push(json!({
-                "name": what.to_string(), "ph": "X", "ts": now, "dur": lasts.as_micros() as u64,
-                "pid": 1, "tid": lane.number(),
+                "name": name, "ph": "X", "ts": now, "dur": lasts.as_micros() as u64,
+                "pid": 1, "tid": lane.number(), "args": { "text": text },
             }));
         }
     }
@@ -140,7 +154,10 @@ impl Trace {
     }
 
     pub(crate) fn tail(&self) -> Vec<String> {
-        self.lock().tail.iter().cloned().collect()
+        let told = self.lock();
+        let mut lines: Vec<&(u64, String)> = told.tails.iter().flatten().collect();
+        lines.sort_unstable();
+        lines.into_iter().map(|(_, line)| line.clone()).collect()
     }
 
     /// Everything, in the format of Chrome's trace viewer, which others read, too.

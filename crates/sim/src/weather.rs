@@ -1,6 +1,6 @@
 //! What is between nodes at present: all that was put there and not lifted yet, each by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use conflux::MemoryChannel;
@@ -17,6 +17,26 @@ pub(crate) enum Between {
     Slow(&'static str, &'static str, Duration),
     /// Something befalls messages by chance. Of several, the worst holds.
     Rain(Faults),
+}
+
+impl Between {
+    /// The links that it is on, each from one to another; of what befalls all of them, none.
+    pub(crate) fn links(&self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Between::Cut(from, to) | Between::Slow(from, to, _) => vec![(*from, *to)],
+            Between::Parted(groups) => {
+                let all: BTreeSet<&'static str> = groups.iter().flatten().copied().collect();
+                let together = |one: &str, other: &str| {
+                    groups
+                        .iter()
+                        .any(|group| group.iter().any(|name| *name == one) && group.iter().any(|name| *name == other))
+                };
+                let pairs = all.iter().flat_map(|one| all.iter().map(move |other| (*one, *other)));
+                pairs.filter(|(one, other)| one != other && !together(one, other)).collect()
+            }
+            Between::Rain(_) => Vec::new(),
+        }
+    }
 }
 
 /// All of it. What is on the channel is set anew with each change.
@@ -75,6 +95,13 @@ mod tests {
     use conflux::channel::Channel;
 
     use super::*;
+
+    #[test]
+    fn a_partition_is_on_the_links_between_its_sides() {
+        let bridge = Between::Parted(vec![vec!["a", "b"], vec!["b", "c"]]);
+        assert_eq!(bridge.links(), [("a", "c"), ("c", "a")]);
+        assert_eq!(Between::Cut("a", "b").links(), [("a", "b")]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_lifted_leaves_the_rest_where_it_is() {

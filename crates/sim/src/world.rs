@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::callers;
 use crate::check::{
-    RaftChecks, SafeMembership, Step, answered, heard, in_real_time, kept, opening_ended, reopened, shown, stopped,
-    went_on,
+    RaftChecks, SafeMembership, Stand, Step, answered, has_a_rival, heard, in_real_time, kept, opening_ended, reopened,
+    shown, stopped, went_on,
 };
 use crate::disk::{Watch, WatchedDisk};
 use crate::history::History;
@@ -86,6 +86,8 @@ pub(crate) struct Slot<C: Container> {
     pub(crate) life: Option<Life>,
     pub(crate) opening: u64,
     pub(crate) disk: SlotDisk,
+    /// How it is to die as it opens next, if it is.
+    pub(crate) next_death: Option<NextDeath>,
     /// A fault has it in hand.
     pub(crate) busy: bool,
     /// It is paused, or was a moment ago.
@@ -136,6 +138,24 @@ fn is_excused(excuses: &BTreeSet<Excuse>, why: &str) -> bool {
 pub(crate) struct Life {
     pub(crate) process: Arc<Process>,
     pub(crate) death: Arc<Death>,
+}
+
+/// When a node is to die that is about to be opened.
+#[derive(Clone, Copy)]
+pub(crate) struct NextDeath {
+    pub(crate) at: Strikes,
+    /// The one after so many.
+    pub(crate) nth: u64,
+    pub(crate) keep: Keep,
+}
+
+/// At what.
+#[derive(Clone, Copy)]
+pub(crate) enum Strikes {
+    /// A poll of one of its tasks.
+    AtAwait,
+    /// An operation of its disk.
+    AtDisk,
 }
 
 /// How it is to die.
@@ -202,6 +222,7 @@ impl<C: Container> World<C> {
                 life: None,
                 opening: 0,
                 disk,
+                next_death: None,
                 busy: node < world.schedule.settings.nodes,
                 stands_still: false,
                 excuses: BTreeSet::new(),
@@ -328,7 +349,13 @@ impl<C: Container> World<C> {
             self.count_losses(node);
             let (life, builder, opening) = self.prepare(node);
             let opened = life.process.spawn(builder.open()).await;
+            self.spare(node, &life);
             match opened {
+                Ok(Ok(opened)) if life.process.is_dead() => {
+                    drop(opened);
+                    self.say(Lane::Node(node), format_args!("dies as it has opened"));
+                    self.count("died as it opened");
+                }
                 Ok(Ok(opened)) => {
                     let index = opened.state().index().0;
                     self.say(Lane::Node(node), format_args!("is open (opening {opening}), at {index}"));
@@ -359,13 +386,21 @@ impl<C: Container> World<C> {
         }
     }
 
+    /// Whoever is open lives: what was to befall it as it opened does not any more.
+    fn spare(&self, node: usize, life: &Life) {
+        life.process.spare();
+        if let Medium::Files(files, _) = &self.known().slots[node].disk.medium {
+            files.heal();
+        }
+    }
+
     fn prepare(self: &Arc<Self>, node: usize) -> (Life, NodeBuilder<Observed<C>>, u64) {
-        let (disk, opening, clock_ms, version_ahead) = {
+        let (disk, opening, clock_ms, version_ahead, next_death) = {
             let mut known = self.known();
             known.openings += 1;
             let opening = known.openings;
-            let slot = &known.slots[node];
-            (slot.disk.clone(), opening, slot.clock_ms.clone(), slot.version_ahead)
+            let slot = &mut known.slots[node];
+            (slot.disk.clone(), opening, slot.clock_ms.clone(), slot.version_ahead, slot.next_death.take())
         };
         let death = Arc::new(Death { keep: Mutex::new(Keep::Everything), by_disk: AtomicBool::new(false) });
         let process = Arc::new(Process::new({
@@ -388,6 +423,13 @@ impl<C: Container> World<C> {
                     process.kill();
                 }
             });
+        }
+        if let Some(NextDeath { at, nth, keep }) = next_death {
+            *death.keep.lock().unwrap_or_else(PoisonError::into_inner) = keep;
+            match (at, &disk.medium) {
+                (Strikes::AtDisk, Medium::Files(files, _)) => files.crash_at(1 + nth, keep),
+                _ => process.kill_after(nth),
+            }
         }
         let life = Life { process, death };
         self.known().slots[node].life = Some(life.clone());
@@ -427,7 +469,7 @@ impl<C: Container> World<C> {
                 Duration::from_millis(settings.election_ms.1),
             )
             .heartbeat_interval(Duration::from_millis(settings.heartbeat_ms))
-            .default_deadline(settings.patience_max() / 2)
+            .default_deadline(settings.deadline())
             .in_flight_max(settings.in_flight_max)
             .compaction(settings.compaction.0, settings.compaction.1)
             .history(settings.history)
@@ -476,8 +518,9 @@ impl<C: Container> World<C> {
         let Try { node, opening, began, .. } = known.tries[number];
         known.tally.count(claim.kind());
         let before = known.told_before.get(&tag).copied().unwrap_or(0);
-        let checked =
-            answered(tag, &claim, &known.history.fates).and_then(|()| in_real_time(tag, began, before, &claim));
+        let checked = answered(tag, &claim, &known.history.fates)
+            .and_then(|()| in_real_time(tag, began, before, &claim))
+            .and_then(|()| has_a_rival(number, &claim, &known.tries));
         known.told = known.told.max(claim.index().unwrap_or(0));
         let now = self.trace.now();
         known.tries[number].answered.get_or_insert(now);
@@ -606,6 +649,12 @@ impl<C: Container> World<C> {
 }
 
 impl<C: Container> Known<C> {
+    /// Where the history is.
+    pub(crate) fn stand(&self) -> Stand {
+        let store = self.history.store();
+        Stand { index: self.history.index(), trail: store.state().trail, digest: store.digest().ok() }
+    }
+
     /// A node tells a vote.
     pub(crate) fn cast(&self, from: &str, vote: &conflux::observe::Vote) -> Checked {
         let slot = self.slots.iter().enumerate().find(|(slot, _)| *name(*slot) == *from).expect("only nodes send").1;
@@ -739,6 +788,15 @@ impl<C: Container> Watch for DiskWatch<C> {
             }
         };
         world.check(checked);
+    }
+
+    fn gives_up(&self) {
+        let Some(world) = self.world.upgrade() else { return };
+        let mut known = world.known();
+        let is_dead = known.slots[self.node].life.as_ref().is_some_and(|life| life.process.is_dead());
+        if is_dead {
+            known.tally.count("died in the middle of a snapshot");
+        }
     }
 
     fn keeps(&self, taken: &Taken) {

@@ -77,7 +77,27 @@ impl Wrong {
     pub(crate) fn new(promise: Promise, what: impl Into<String>) -> Wrong {
         Wrong { promise, what: what.into() }
     }
+
+    /// Whether it is the same failure as another one, as far as can be told: what is made shorter must not become another.
+    /// A promise of ours is broken in one way mostly; a container has several invariants, and a node many reasons to stop.
+    pub(crate) fn is_like(&self, other: &Wrong) -> bool {
+        let by_words = matches!(self.promise, Promise::Liveness | Promise::Invariant);
+        self.promise == other.promise && (!by_words || self.reads_like(other))
+    }
+
+    /// Whether it is told in the same words: names of nodes and numbers differ.
+    pub(crate) fn reads_like(&self, other: &Wrong) -> bool {
+        let words = |wrong: &'_ Wrong| -> Vec<String> {
+            let line = wrong.what.lines().next().unwrap_or_default().to_owned();
+            let words = line.split(|letter: char| !letter.is_alphabetic()).filter(|word| word.len() > 1);
+            words.take(WORDS).map(str::to_owned).collect()
+        };
+        words(self) == words(other)
+    }
 }
+
+/// So many words of a failure say what it is. Behind them it is told how all nodes are.
+const WORDS: usize = 8;
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,3 +116,23 @@ macro_rules! hold {
     };
 }
 pub(crate) use hold;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_invariant_is_another_failure() {
+        let invariant = |what: &str| Wrong::new(Promise::Invariant, what);
+        let twice = invariant("at 17: key 3 is held twice\n  the state: 4");
+        assert!(twice.is_like(&invariant("at 5: key 1 is held twice")));
+        assert!(!twice.is_like(&invariant("at 5: key 1 is held by nobody")));
+        let stuck = |how: &str| {
+            Wrong::new(Promise::Liveness, format!("a does not get its seat again, within 20s after the faults: {how}"))
+        };
+        assert!(stuck("b is down").is_like(&stuck("c leads")));
+        assert!(!stuck("b is down").is_like(&Wrong::new(Promise::Liveness, "the run does not end")));
+        let read = |what: &str| Wrong::new(Promise::Reads, what);
+        assert!(read("a is read at 3").is_like(&read("b went back")), "a promise of ours is one");
+    }
+}

@@ -42,7 +42,7 @@ fn in_which_everything_happens() {
 }
 
 /// What has to happen beside the faults: a simulation that never does what it is for proves nothing.
-const WANTED: [&str; 25] = [
+const WANTED: [&str; 28] = [
     "another version at the door",
     "answer: closed",
     "answer: conflict",
@@ -54,8 +54,11 @@ const WANTED: [&str; 25] = [
     "answer: unknown",
     "asked again: decided",
     "batch skipped",
+    "asked again: forgotten",
     "call dropped",
     "damage found",
+    "died as it opened",
+    "died in the middle of a snapshot",
     "id tried again",
     "leader change",
     "linearizable read",
@@ -90,14 +93,14 @@ fn are_one_trace_each_in_another_process() {
         let output = Command::new(&program)
             .args(["--exact", "of_the_environment", "--nocapture"])
             .env("SIM_SEED", seed.to_string())
-            .env("SIM_FULL", "")
+            .env("SIM_MESSAGES", "")
             .output()
             .expect("what runs here runs once more");
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
         let there = output.lines().find_map(|line| line.strip_prefix(HASH)).map(str::to_owned);
         let run = |seed| {
             // With every message.
-            let looked = Looked { full: true, print: false };
+            let looked = Looked { messages: true, ..Looked::default() };
             ledger(0..0).run_one(seed, &Kept::default(), looked).expect("it can be run").hash
         };
         // Not the first run of this process, so nothing that a process keeps between runs decides anything.
@@ -114,7 +117,7 @@ const HASH: &str = "hash ";
 fn of_the_environment() {
     if let Ok(seed) = std::env::var("SIM_SEED") {
         let kept = std::env::var("SIM_KEPT").unwrap_or_default().parse().expect("SIM_KEPT is a part of a schedule");
-        let looked = Looked { full: std::env::var("SIM_FULL").is_ok(), print: true };
+        let looked = Looked { messages: std::env::var("SIM_MESSAGES").is_ok(), view: false, print: true };
         let seed = seed.parse().expect("SIM_SEED is a number");
         let run = ledger(0..0).run_one(seed, &kept, looked).expect("it can be run");
         println!("{}{HASH}{:016x}", run.tally, run.hash);
@@ -141,6 +144,7 @@ fn of_the_environment() {
 fn go_on(seeds: Range<u64>, until: std::time::Instant) {
     let begun = std::time::Instant::now();
     let (next, held, broken) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
+    let fewest = AtomicU64::new(u64::MAX);
     let work = || {
         while std::time::Instant::now() < until {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -149,6 +153,7 @@ fn go_on(seeds: Range<u64>, until: std::time::Instant) {
             }
             let run = ledger(0..0).run_one(seed, &Kept::default(), Looked::default()).expect("it can be run");
             let many = held.fetch_add(1, Ordering::Relaxed) + 1;
+            fewest.fetch_min(run.tally.get("perform"), Ordering::Relaxed);
             if let Some(wrong) = run.wrong {
                 broken.fetch_add(1, Ordering::Relaxed);
                 println!("BROKEN seed {seed}: {wrong}");
@@ -161,6 +166,7 @@ fn go_on(seeds: Range<u64>, until: std::time::Instant) {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let (many, broken) = (held.into_inner(), broken.into_inner());
-    println!("{many} seeds in {:?}; {broken} break a promise", begun.elapsed());
+    let fewest = fewest.into_inner();
+    println!("{many} seeds in {:?}, {fewest} performs in each at least; {broken} break a promise", begun.elapsed());
     assert_eq!(broken, 0, "`SIM_SEED=N` shows one, and `SIM_SEEDS=N..N+1` shrinks it");
 }

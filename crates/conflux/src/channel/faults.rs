@@ -77,11 +77,26 @@ pub struct FaultCounts {
     pub reset: u64,
 }
 
+impl FaultCounts {
+    fn and(self, other: &FaultCounts) -> FaultCounts {
+        FaultCounts {
+            blocked: self.blocked + other.blocked,
+            lost: self.lost + other.lost,
+            duplicated: self.duplicated + other.duplicated,
+            corrupted: self.corrupted + other.corrupted,
+            delayed: self.delayed + other.delayed,
+            slowed: self.slowed + other.slowed,
+            reset: self.reset + other.reset,
+        }
+    }
+}
+
 /// The state of all links, and the messages that are on their way.
 pub(super) struct Weather {
     seed: u64,
     faults: Faults,
-    counts: FaultCounts,
+    /// By (from, to).
+    counts: BTreeMap<(Name, Name), FaultCounts>,
     /// The groups each name was listed in; a name that is not here is in the group of the unlisted.
     groups: BTreeMap<Name, BTreeSet<usize>>,
     /// One-way cuts, as (from, to).
@@ -131,7 +146,7 @@ impl Weather {
         Weather {
             seed,
             faults: Faults::default(),
-            counts: FaultCounts::default(),
+            counts: BTreeMap::new(),
             groups: BTreeMap::new(),
             cuts: BTreeSet::new(),
             slow: BTreeMap::new(),
@@ -155,7 +170,11 @@ impl Weather {
     }
 
     pub(super) fn counts(&self) -> FaultCounts {
-        self.counts
+        self.counts.values().fold(FaultCounts::default(), |all, link| all.and(link))
+    }
+
+    pub(super) fn counts_between(&self, from: &Name, to: &Name) -> FaultCounts {
+        self.counts.get(&(from.clone(), to.clone())).copied().unwrap_or_default()
     }
 
     pub(super) fn partition<N: AsRef<str>>(&mut self, groups: &[&[N]]) {
@@ -185,7 +204,7 @@ impl Weather {
             let lost = between(flight);
             if lost {
                 landed(links, flight);
-                counts.reset += 1;
+                counts.entry((flight.from.clone(), flight.to.clone())).or_default().reset += 1;
             }
             !lost
         });
@@ -215,19 +234,22 @@ impl Weather {
         if flight.from == flight.to {
             return Sent { frame: flight.frame, at_once: 1, under_way: 0 };
         }
-        let slow = self.slow.get(&(flight.from.clone(), flight.to.clone())).copied().unwrap_or_default();
-        if self.blocks(&flight.from, &flight.to) {
-            self.counts.blocked += 1;
+        let between = (flight.from.clone(), flight.to.clone());
+        let slow = self.slow.get(&between).copied().unwrap_or_default();
+        let blocked = self.blocks(&flight.from, &flight.to);
+        let counts = self.counts.entry(between.clone()).or_default();
+        if blocked {
+            counts.blocked += 1;
             return Sent { frame: flight.frame, at_once: 0, under_way: 0 };
         }
         let seed = self.seed;
-        let link = self.links.entry((flight.from.clone(), flight.to.clone())).or_insert_with(|| Link {
+        let link = self.links.entry(between).or_insert_with(|| Link {
             chance: Chance::for_link(seed, &flight.from, &flight.to),
             last_due: None,
             flying: 0,
         });
         if link.chance.happens(self.faults.loss) {
-            self.counts.lost += 1;
+            counts.lost += 1;
             return Sent { frame: flight.frame, at_once: 0, under_way: 0 };
         }
         if link.chance.happens(self.faults.corrupt) && !flight.frame.is_empty() {
@@ -235,10 +257,10 @@ impl Weather {
             let bit = link.chance.below(8 * bytes.len() as u64);
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
             flight.frame = bytes.into();
-            self.counts.corrupted += 1;
+            counts.corrupted += 1;
         }
         let copies = if link.chance.happens(self.faults.duplicate) { 2 } else { 1 };
-        self.counts.duplicated += copies - 1;
+        counts.duplicated += copies - 1;
         let (mut at_once, mut under_way) = (0, 0);
         for _ in 0..copies {
             let due = now + slow + self.faults.delay(&mut link.chance);
@@ -246,8 +268,8 @@ impl Weather {
                 at_once += 1;
                 continue;
             }
-            self.counts.delayed += u64::from(due > now);
-            self.counts.slowed += u64::from(!slow.is_zero());
+            counts.delayed += u64::from(due > now);
+            counts.slowed += u64::from(!slow.is_zero());
             let due = link.last_due.map_or(due, |last| last.max(due));
             link.last_due = Some(due);
             link.flying += 1;
@@ -273,7 +295,7 @@ impl Weather {
             if !self.blocks(&flight.from, &flight.to) {
                 return Some(flight);
             }
-            self.counts.blocked += 1;
+            self.counts.entry((flight.from, flight.to)).or_default().blocked += 1;
         }
     }
 

@@ -136,6 +136,11 @@ impl MemoryChannel {
         self.hub.read().weather.counts()
     }
 
+    /// The same of those that one node sent to another.
+    pub fn fault_counts_between(&self, from: &str, to: &str) -> FaultCounts {
+        self.hub.read().weather.counts_between(&from.into(), &to.into())
+    }
+
     /// Detach every node and let none attach again.
     pub fn close(&self) {
         let mut state = self.hub.write();
@@ -281,6 +286,18 @@ pub enum Fate {
     UnderWay,
     /// It is lost.
     Lost,
+    /// It was under way, and is there.
+    Arrived,
+    /// It was under way, and whom it was sent to is not there any more.
+    Missed,
+}
+
+impl Fate {
+    /// Whether it is told as the message is sent: of one that is under way it is told once more.
+    #[must_use]
+    pub fn is_sending(self) -> bool {
+        matches!(self, Fate::Delivered | Fate::UnderWay | Fate::Lost)
+    }
 }
 
 struct Node {
@@ -341,7 +358,7 @@ impl Hub {
         let mut state = self.write();
         while let Some(Flight { from, to, attachment, frame }) = state.weather.land(now) {
             let node = state.nodes.get(&to).filter(|node| node.attachment == attachment);
-            state.hear(&from, &to, &frame, if node.is_some() { Fate::Delivered } else { Fate::Lost });
+            state.hear(&from, &to, &frame, if node.is_some() { Fate::Arrived } else { Fate::Missed });
             if let Some(node) = node {
                 node.deliver.deliver(Message { from, frame });
             }

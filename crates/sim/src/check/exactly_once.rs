@@ -92,6 +92,18 @@ pub(crate) fn out_of_order(tries: &[Try], done: &ExactlyOnce) -> Vec<Wrong> {
     wrong
 }
 
+/// A try is told that its id was used for another call: somebody else must have used it before, for the other one.
+pub(crate) fn has_a_rival(number: usize, claim: &Claim, tries: &[Try]) -> Checked {
+    let Try { tag, chosen, .. } = &tries[number];
+    let rival = |one: &Try| one.tag == *tag ^ 1 && one.chosen == *chosen;
+    hold!(
+        ExactlyOnce,
+        *claim != Claim::Conflict || (chosen.is_some() && tries[..number].iter().any(rival)),
+        "perform {number}, of call {tag}, was told that its id was used for another call, and nobody had done that"
+    );
+    Ok(())
+}
+
 /// A claim that this try did not take effect.
 fn denies(claim: &Claim) -> bool {
     match claim {

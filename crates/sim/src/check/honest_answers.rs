@@ -38,3 +38,10 @@ pub(crate) fn undecided(tag: u64, decided: bool) -> Checked {
     hold!(HonestRejections, !decided, "call {tag} was decided, and whoever asked after that was told that it is open");
     Ok(())
 }
+
+/// It is said that a call was decided, or its session is over, and that no more is known of it. Of an id that a user chose
+/// nobody knows that.
+pub(crate) fn forgotten(tag: u64, is_chosen: bool) -> Checked {
+    hold!(HonestRejections, !is_chosen, "whoever asked for call {tag} by its chosen id was told that it was forgotten");
+    Ok(())
+}

@@ -6,10 +6,10 @@ use conflux::disk::EntryId;
 
 use crate::wrong::{Checked, Promise, Wrong, hold};
 
-/// Tasks of nodes panicked.
+/// Something panicked: each says what.
 pub(crate) fn no_panic(panics: &[String]) -> Checked {
     let first = panics.first().map_or("", String::as_str);
-    hold!(HostileBytes, panics.is_empty(), "a task of a node panicked: {first}");
+    hold!(HostileBytes, panics.is_empty(), "{first}");
     Ok(())
 }
 

@@ -23,17 +23,17 @@ mod subscriptions;
 mod whole_disks;
 
 pub(crate) use exact_validation::{Judged, comes_to_the_same, judged_on};
-pub(crate) use exactly_once::{ExactlyOnce, denied_and_done, out_of_order};
-pub(crate) use honest_answers::{Fates, answered, undecided};
+pub(crate) use exactly_once::{ExactlyOnce, denied_and_done, has_a_rival, out_of_order};
+pub(crate) use honest_answers::{Fates, answered, forgotten, undecided};
 pub(crate) use hostile_bytes::{no_panic, opening_ended, unreadable, what_was_asked};
 pub(crate) use liveness::{BACK_WITHIN, WITHIN, has_its_part, stopped, stuck};
-pub(crate) use nothing_by_hand::{Given, all_answered, late, waited_out};
-pub(crate) use one_history::{Stand, is_one, one_by_one};
+pub(crate) use nothing_by_hand::{Given, all_answered, late, read_late, waited_out};
+pub(crate) use one_history::{Stand, is_one, of_another_version, one_by_one};
 pub(crate) use order_of_indexes::kept;
 pub(crate) use provisional::provisional;
 pub(crate) use reads::{linearizable, shown, went_on};
 pub(crate) use real_time::in_real_time;
-pub(crate) use safe_membership::SafeMembership;
+pub(crate) use safe_membership::{SafeMembership, not_let_in};
 pub(crate) use subscriptions::{heard, heard_all};
 pub(crate) use whole_disks::reopened;
 

@@ -10,6 +10,11 @@ pub(crate) fn late(number: usize, what: &str, patience: Duration) -> Wrong {
     Wrong::new(Promise::NothingByHand, format!("perform {number} has no {what} after its deadline, {patience:?}"))
 }
 
+/// A linearizable read says neither what it read nor that it cannot.
+pub(crate) fn read_late(name: &str, deadline: Duration) -> Wrong {
+    Wrong::new(Promise::NothingByHand, format!("{name} does not answer a read by its deadline, {deadline:?}"))
+}
+
 /// How a try stood as it was answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
@@ -19,8 +24,8 @@ pub(crate) struct Given {
     pub(crate) patience: Duration,
     /// It had an id of its caller's.
     pub(crate) chosen: bool,
-    /// Sessions may expire.
-    pub(crate) sessions_expire: bool,
+    /// Its session has expired, as far as that can be known.
+    pub(crate) session_is_over: bool,
     /// Its node was closed, killed, or stopped by then.
     pub(crate) node_ended: bool,
 }
@@ -36,7 +41,7 @@ pub(crate) fn waited_out(number: usize, claim: &Claim, given: Given) -> Checked 
         Claim::Decided { .. } => true,
         Claim::NeverProposed { reason } => in_time || NO_ROOM.iter().any(|full| reason.starts_with(full)),
         // What had left for a session that expired meanwhile is known to nobody.
-        Claim::Unknown { .. } => in_time || given.sessions_expire,
+        Claim::Unknown { .. } => in_time || given.session_is_over,
         Claim::NotVisible { .. } => in_time,
         Claim::Conflict => given.chosen,
         Claim::Closed { .. } => given.node_ended,

@@ -29,3 +29,9 @@ pub(crate) fn one_by_one(one: Trail, other: Trail) -> Checked {
     hold!(OneHistory, one == other, "reduced one by one, actions lead to {one}, and as a batch to {other}");
     Ok(())
 }
+
+/// A node of another version was started on data of this one: it goes on from nothing of it.
+pub(crate) fn of_another_version(name: &str, index: u64) -> Checked {
+    hold!(OneHistory, index == 0, "{name}, of another version, took up what this one's had left, and came to {index}");
+    Ok(())
+}

@@ -25,3 +25,9 @@ impl SafeMembership {
         Ok(())
     }
 }
+
+/// A node of another version came to the cluster's door: nothing is given to it.
+pub(crate) fn not_let_in(name: &str, has_any: bool) -> Checked {
+    hold!(SafeMembership, !has_any, "{name}, of another version, was let in, and holds batches of this one's");
+    Ok(())
+}

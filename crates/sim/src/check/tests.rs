@@ -362,7 +362,7 @@ fn a_call_that_was_judged_on_another_state() {
 fn a_perform_that_is_not_answered_or_given_up_early() {
     let second = Duration::from_secs(1);
     let at_once =
-        Given { after: second / 2, patience: second, chosen: false, sessions_expire: false, node_ended: false };
+        Given { after: second / 2, patience: second, chosen: false, session_is_over: false, node_ended: false };
     let told = |claim: &Claim, given: Given| waited_out(7, claim, given).map_err(|wrong| wrong.promise);
     let never = |reason: &str| Claim::NeverProposed { reason: reason.into() };
     let id = || RequestId::Chosen("x".into());
@@ -375,11 +375,12 @@ fn a_perform_that_is_not_answered_or_given_up_early() {
         assert_eq!(told(claim, Given { after: second, ..at_once }), Ok(()), "{claim}");
     }
     assert_eq!(told(&never("this node is overloaded: 8 calls are on their way"), at_once), Ok(()));
-    assert_eq!(told(&unknown, Given { sessions_expire: true, ..at_once }), Ok(()));
+    assert_eq!(told(&unknown, Given { session_is_over: true, ..at_once }), Ok(()));
     assert_eq!(told(&Claim::Conflict, Given { chosen: true, ..at_once }), Ok(()));
     assert_eq!(told(&closed, Given { node_ended: true, ..at_once }), Ok(()));
     assert_eq!(told(&Claim::Decided { fate: Fate::Nothing, index: 1, tag: None }, at_once), Ok(()));
     assert_eq!(late(7, "answer", second).promise, Promise::NothingByHand);
+    assert_eq!(read_late("a", second).promise, Promise::NothingByHand);
     assert_eq!(all_answered(0), Ok(()));
     assert_eq!(all_answered(1).map_err(|wrong| wrong.promise), Err(Promise::NothingByHand));
 }
@@ -388,6 +389,40 @@ fn a_perform_that_is_not_answered_or_given_up_early() {
 fn a_call_that_is_said_to_be_open_and_was_decided() {
     assert_eq!(undecided(7, false), Ok(()));
     assert_eq!(undecided(7, true).map_err(|wrong| wrong.promise), Err(Promise::HonestRejections));
+    assert_eq!(forgotten(7, false), Ok(()));
+    assert_eq!(forgotten(7, true).map_err(|wrong| wrong.promise), Err(Promise::HonestRejections));
+}
+
+#[test]
+fn a_conflict_with_nobody() {
+    let one = |tag, chosen: Option<&str>| Try {
+        tag,
+        node: 0,
+        opening: 1,
+        chosen: chosen.map(str::to_owned),
+        began: 0,
+        answered: None,
+        claims: Vec::new(),
+    };
+    let told = |tries: &[Try], claim: &Claim| has_a_rival(tries.len() - 1, claim, tries).map_err(|wrong| wrong.promise);
+    let rivals = [one(8, Some("x")), one(9, Some("x"))];
+    assert_eq!(told(&rivals, &Claim::Conflict), Ok(()));
+    assert_eq!(told(&rivals[..1], &Claim::NeverProposed { reason: String::new() }), Ok(()));
+    for tries in [
+        &[one(9, Some("x"))][..],
+        &[one(8, Some("x")), one(8, Some("x"))],
+        &[one(8, Some("y")), one(9, Some("x"))],
+        &[one(8, None), one(9, None)],
+    ] {
+        assert_eq!(told(tries, &Claim::Conflict), Err(Promise::ExactlyOnce));
+    }
+}
+
+#[test]
+fn a_node_of_another_version_that_goes_on() {
+    assert_eq!((of_another_version("a", 0), not_let_in("a", false)), (Ok(()), Ok(())));
+    assert_eq!(of_another_version("a", 3).map_err(|wrong| wrong.promise), Err(Promise::OneHistory));
+    assert_eq!(not_let_in("a", true).map_err(|wrong| wrong.promise), Err(Promise::SafeMembership));
 }
 
 #[test]
