@@ -202,7 +202,7 @@ impl<C: Container> Core<C> {
     /// Gives a call its place. The other end of [`Perform`].
     pub(crate) fn begin(wish: Wish<C>, predict: Option<oneshot::Sender<Prediction<C>>>) -> Started<C> {
         let Wish { core, method, timeout, request_id } = wish;
-        let refuse = |reason: String| Started::ready(None, Err(PerformError::NeverProposed { reason }));
+        let refuse = |reason: String| Started::refused(PerformError::NeverProposed { reason });
         let chosen = match request_id {
             None => None,
             Some(id) if id.len() > conflux_core::ids::REQUEST_ID_BYTES_MAX => {
@@ -221,7 +221,11 @@ impl<C: Container> Core<C> {
         // A deadline must be over before the session that carries the call can expire.
         let longest = core.options.retention.session / 4;
         let deadline = Instant::now() + timeout.unwrap_or(core.options.deadline).min(longest);
-        core.origin.begin(method, chosen, deadline, predict)
+        let id = chosen.as_ref().map(|chosen| chosen.id.clone());
+        match core.origin.begin(method, chosen, deadline, predict) {
+            Ok((place, answer)) => Started::waiting(core, place, id, answer),
+            Err(error) => Started::refused(error),
+        }
     }
 
     /// The counter and the seed of the next batch.

@@ -19,7 +19,7 @@ use tracing::Span;
 
 use crate::message::{Calls, RemoteCall};
 use crate::metrics::Answers;
-use crate::perform::{PerformError, Performed, Prediction, Started, answer};
+use crate::perform::{PerformError, Performed, Place, Prediction, answer};
 use crate::trace;
 
 /// How many outcomes of calls that were answered "unknown" are kept for `outcome`.
@@ -108,6 +108,9 @@ fn count<C: Container>(answers: &mut Answers, span: Option<Box<Span>>, performed
     *count += 1;
     trace::answered(span, word);
 }
+
+/// The place that a call was given, and who hears what comes of it.
+pub(crate) type Placed<C> = (Place, oneshot::Receiver<Performed<C>>);
 
 /// Whom to tell of a call, and what.
 type Told<C> = (oneshot::Sender<Performed<C>>, Performed<C>);
@@ -244,26 +247,27 @@ impl<C: Container> Origin<C> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a call its place.
+    /// Gives a call its place, and says who will hear what comes of it.
     pub(crate) fn begin(
         &self,
         method: C::Method,
         chosen: Option<ChosenId>,
         deadline: Instant,
         predict: Option<oneshot::Sender<Prediction<C>>>,
-    ) -> Started<C> {
+    ) -> Result<Placed<C>, PerformError<C::Rejection>> {
+        let (sender, receiver) = oneshot::channel();
         let mut line = self.lock();
         if line.closed {
-            return Started::ready(None, Err(PerformError::Closed { request_id: None }));
+            return Err(PerformError::Closed { request_id: None });
         }
         if line.pending.len() >= self.in_flight_max {
             line.answers.never_proposed += 1;
             let reason = format!("this node is overloaded: {} calls are on their way", self.in_flight_max);
-            return Started::ready(None, Err(PerformError::NeverProposed { reason }));
+            return Err(PerformError::NeverProposed { reason });
         }
         let number = line.end();
-        let id = line.request_id(number, chosen.as_ref());
-        let (sender, receiver) = oneshot::channel();
+        let span = trace::perform(&self.node, || line.request_id(number, chosen.as_ref()));
+        let place = Place { incarnation: line.session.incarnation, session: line.session.number, number };
         line.pending.push_back(Pending {
             method: Some(method),
             chosen,
@@ -272,7 +276,7 @@ impl<C: Container> Origin<C> {
             deadline,
             left: false,
             decided: None,
-            span: trace::perform(&self.node, &id),
+            span,
         });
         let sooner = line.earliest.is_none_or(|earliest| deadline < earliest);
         if sooner {
@@ -283,7 +287,7 @@ impl<C: Container> Origin<C> {
             self.sooner.notify_one();
         }
         self.ring.notify_one();
-        Started::waiting(id, receiver)
+        Ok((place, receiver))
     }
 
     /// The earliest deadline of a call that somebody waits for.

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use conflux_core::{Container, Failure, Index, Outcome, RequestId};
+use conflux_core::{CallNumber, Container, Failure, Incarnation, Index, Outcome, RequestId, SessionId};
 use tokio::sync::oneshot;
 
 use crate::core::Core;
@@ -148,7 +148,7 @@ pub struct Perform<C: Container> {
 }
 
 enum State<C: Container> {
-    Waiting(Box<Wish<C>>),
+    Waiting(Wish<C>),
     Started(Started<C>),
     Over,
 }
@@ -163,7 +163,7 @@ pub(crate) struct Wish<C: Container> {
 
 impl<C: Container> Perform<C> {
     pub(crate) fn new(core: Arc<Core<C>>, method: C::Method) -> Self {
-        Perform { state: State::Waiting(Box::new(Wish { core, method, timeout: None, request_id: None })) }
+        Perform { state: State::Waiting(Wish { core, method, timeout: None, request_id: None }) }
     }
 
     fn wish(&mut self) -> &mut Wish<C> {
@@ -196,7 +196,7 @@ impl<C: Container> Perform<C> {
     /// Gives the call its place now, and lets it run whether or not the answer is waited for.
     pub fn start(self) -> Started<C> {
         match self.state {
-            State::Waiting(wish) => Core::begin(*wish, None),
+            State::Waiting(wish) => Core::begin(wish, None),
             State::Started(started) => started,
             State::Over => panic!("a perform that is over cannot be started"),
         }
@@ -210,7 +210,7 @@ impl<C: Container> Perform<C> {
     pub async fn proposed(self) -> Result<(Prediction<C>, Started<C>), PerformError<C::Rejection>> {
         let State::Waiting(wish) = self.state else { panic!("a perform that was polled has its place already") };
         let (sender, predicted) = oneshot::channel();
-        let mut started = Core::begin(*wish, Some(sender));
+        let mut started = Core::begin(wish, Some(sender));
         tokio::select! {
             biased;
             Ok(prediction) = predicted => Ok((prediction, started)),
@@ -223,7 +223,7 @@ impl<C: Container> Perform<C> {
                     Err(PerformError::Failed { failure, .. }) => Prediction::Failed(failure.clone()),
                     Err(error) => return Err(error.clone()),
                 };
-                Ok((prediction, Started::ready(started.request_id.clone(), done)))
+                Ok((prediction, Started { name: started.name, answer: Listening::Ready(Some(done)) }))
             }
         }
     }
@@ -235,7 +235,7 @@ impl<C: Container> Future for Perform<C> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Performed<C>> {
         if let State::Waiting(_) = self.state {
             let State::Waiting(wish) = std::mem::replace(&mut self.state, State::Over) else { unreachable!() };
-            self.state = State::Started(Core::begin(*wish, None));
+            self.state = State::Started(Core::begin(wish, None));
         }
         let State::Started(started) = &mut self.state else { panic!("a perform was polled after its end") };
         let answer = Pin::new(started).poll(context);
@@ -251,8 +251,44 @@ impl<C: Container> Unpin for Perform<C> {}
 
 /// A call that has its place. Dropping it only stops listening.
 pub struct Started<C: Container> {
-    request_id: Option<RequestId>,
+    name: Name<C>,
     answer: Listening<C>,
+}
+
+/// What a call is named by.
+enum Name<C: Container> {
+    /// It never got a place.
+    None,
+    Known(RequestId),
+    /// Made when it is asked for. Most never are, and one more to count the node's name is one more that all threads
+    /// count on.
+    Call {
+        core: Arc<Core<C>>,
+        place: Place,
+        id: OnceLock<RequestId>,
+    },
+}
+
+/// Where a call is among those of its node.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) incarnation: Incarnation,
+    /// The number of the session.
+    pub(crate) session: u64,
+    pub(crate) number: CallNumber,
+}
+
+impl<C: Container> Name<C> {
+    fn get(&self) -> Option<&RequestId> {
+        match self {
+            Name::None => None,
+            Name::Known(id) => Some(id),
+            Name::Call { core, place: Place { incarnation, session, number }, id } => Some(id.get_or_init(|| {
+                let node = core.me().name.clone();
+                RequestId::Call(SessionId { node, incarnation: *incarnation, number: *session }, *number)
+            })),
+        }
+    }
 }
 
 enum Listening<C: Container> {
@@ -261,18 +297,29 @@ enum Listening<C: Container> {
 }
 
 impl<C: Container> Started<C> {
-    pub(crate) fn waiting(request_id: RequestId, answer: oneshot::Receiver<Performed<C>>) -> Self {
-        Started { request_id: Some(request_id), answer: Listening::For(answer) }
+    /// One that was given its place, and goes by the id that its caller chose, if he did.
+    pub(crate) fn waiting(
+        core: Arc<Core<C>>,
+        place: Place,
+        chosen: Option<Arc<str>>,
+        answer: oneshot::Receiver<Performed<C>>,
+    ) -> Self {
+        let name = match chosen {
+            Some(id) => Name::Known(RequestId::Chosen(id)),
+            None => Name::Call { core, place, id: OnceLock::new() },
+        };
+        Started { name, answer: Listening::For(answer) }
     }
 
-    pub(crate) fn ready(request_id: Option<RequestId>, answer: Performed<C>) -> Self {
-        Started { request_id, answer: Listening::Ready(Some(answer)) }
+    /// One that never got a place.
+    pub(crate) fn refused(error: PerformError<C::Rejection>) -> Self {
+        Started { name: Name::None, answer: Listening::Ready(Some(Err(error))) }
     }
 
     /// What the call can be asked for again by; `None` when it never got a place.
     #[must_use]
     pub fn request_id(&self) -> Option<&RequestId> {
-        self.request_id.as_ref()
+        self.name.get()
     }
 }
 
@@ -283,7 +330,7 @@ impl<C: Container> Future for Started<C> {
         let this = &mut *self;
         match &mut this.answer {
             Listening::For(answer) => Pin::new(answer).poll(context).map(|answer| {
-                answer.unwrap_or_else(|_| Err(PerformError::Closed { request_id: this.request_id.clone() }))
+                answer.unwrap_or_else(|_| Err(PerformError::Closed { request_id: this.name.get().cloned() }))
             }),
             Listening::Ready(answer) => Poll::Ready(answer.take().expect("a call was polled after its end")),
         }

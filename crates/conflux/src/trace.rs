@@ -30,8 +30,8 @@ pub(crate) fn is_on() -> bool {
 }
 
 /// The way of one call, from here on; `None` while nobody wants to know.
-pub(crate) fn perform(node: &NodeName, id: &RequestId) -> Option<Box<Span>> {
-    let span = || tracing::debug_span!(target: TARGET, "perform", request_id = %id, node = &**node);
+pub(crate) fn perform(node: &NodeName, id: impl FnOnce() -> RequestId) -> Option<Box<Span>> {
+    let span = || tracing::debug_span!(target: TARGET, "perform", request_id = %id(), node = &**node);
     is_on().then(|| Box::new(span()))
 }
 

@@ -26,10 +26,8 @@ impl Between {
             Between::Cut(from, to) | Between::Slow(from, to, _) => vec![(*from, *to)],
             Between::Parted(groups) => {
                 let all: BTreeSet<&'static str> = groups.iter().flatten().copied().collect();
-                let together = |one: &str, other: &str| {
-                    groups
-                        .iter()
-                        .any(|group| group.iter().any(|name| *name == one) && group.iter().any(|name| *name == other))
+                let together = |one: &'static str, other: &'static str| {
+                    groups.iter().any(|group| group.contains(&one) && group.contains(&other))
                 };
                 let pairs = all.iter().flat_map(|one| all.iter().map(move |other| (*one, *other)));
                 pairs.filter(|(one, other)| one != other && !together(one, other)).collect()
