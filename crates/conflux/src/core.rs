@@ -513,6 +513,7 @@ impl<C: Container> Core<C> {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.reads.close();
     }
 
     pub(crate) async fn shutdown(&self) {

@@ -3,11 +3,13 @@
 //! A read index that was asked for after a read was called tells what the read must see (Ongaro's thesis, 6.4). Reads
 //! that come while a round is under way wait for the next one, which begins after them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use conflux_core::Container;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -31,24 +33,44 @@ pub enum ReadError {
 /// The reads that wait for the next round.
 #[derive(Default)]
 pub(crate) struct Reads {
-    waiting: Mutex<Vec<oneshot::Sender<u64>>>,
+    waiting: Mutex<Waiting>,
     ring: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    readers: Vec<oneshot::Sender<u64>>,
+    /// There are no rounds any more.
+    closed: bool,
 }
 
 impl Reads {
     /// Waits for the read index of a round that begins after this was called; `None` when the node is closed.
     fn join(&self) -> oneshot::Receiver<u64> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
-        self.ring.notify_one();
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.readers.push(sender);
+            drop(waiting);
+            self.ring.notify_one();
+        }
         receiver
+    }
+
+    /// Ends all that wait, and all that come.
+    pub(crate) fn close(&self) {
+        *self.lock() = Waiting { readers: Vec::new(), closed: true };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those who wait for the round that begins when this ends, those of a round that failed included; waits until
     /// there is one. Those who have given up are not waited for.
     async fn next(&self, mut readers: Vec<oneshot::Sender<u64>>) -> Vec<oneshot::Sender<u64>> {
         loop {
-            readers.append(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            readers.append(&mut self.lock().readers);
             readers.retain(|reader| !reader.is_closed());
             if !readers.is_empty() {
                 return readers;
@@ -59,8 +81,19 @@ impl Reads {
 }
 
 impl<C: Container> Core<C> {
-    /// The task.
+    /// The task. It ends with the node: for each read to look by itself whether that has stopped would cost as much again.
     pub(crate) async fn serve_reads(self: Arc<Self>) {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            biased;
+            // Closing ends the tasks that would answer, and a replica that parted and stops is never mended.
+            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => {}
+            () = self.go_round() => {}
+        }
+        self.reads.close();
+    }
+
+    async fn go_round(&self) {
         let mut watcher = self.engine.watch();
         let mut failed = Vec::new();
         loop {
@@ -81,15 +114,10 @@ impl<C: Container> Core<C> {
 
     /// Ends when this node's published state holds everything that was committed anywhere when this began.
     pub(crate) async fn read_barrier(&self, patience: Duration) -> Result<(), ReadError> {
-        let mut stopped = self.stopped.subscribe();
-        let reached = tokio::select! {
-            biased;
-            // Closing ends the tasks that would answer, and a replica that parted and stops is never mended.
-            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => return Err(ReadError::Closed),
-            reached = self.reach_read_index(patience) => reached,
-        };
+        let reached = self.reach_read_index(patience).await;
         if reached == Err(ReadError::Closed) {
             // A node that stops says why when it has recorded what it held; whoever is told so here can ask then.
+            let mut stopped = self.stopped.subscribe();
             let _ = timeout(patience, stopped.find(|stopped| stopped.as_ref().map(drop))).await;
         }
         reached
@@ -102,13 +130,23 @@ impl<C: Container> Core<C> {
             Ok(Err(_)) => return Err(ReadError::Closed),
             Err(_) => return Err(ReadError::Deadline(patience, self.waiting_for())),
         };
-        match timeout_at(deadline, self.engine.wait_applied(index)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(ReadError::Closed),
-            Err(_) if self.engine.is_parted() => {
-                Err(ReadError::Deadline(patience, "this node's state is being replaced".into()))
-            }
-            Err(_) => Err(ReadError::Deadline(patience, "this node is behind the leader".into())),
+        let mut applied = pin!(self.engine.wait_applied(index));
+        // Mostly it is there.
+        if let Some(applied) = (&mut applied).now_or_never() {
+            return applied.map_err(|_| ReadError::Closed);
+        }
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopped.find(|stopped| stopped.as_ref().map(drop)) => Err(ReadError::Closed),
+            applied = timeout_at(deadline, applied) => match applied {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(ReadError::Closed),
+                Err(_) if self.engine.is_parted() => {
+                    Err(ReadError::Deadline(patience, "this node's state is being replaced".into()))
+                }
+                Err(_) => Err(ReadError::Deadline(patience, "this node is behind the leader".into())),
+            },
         }
     }
 
@@ -140,8 +178,6 @@ fn answer(readers: Vec<oneshot::Sender<u64>>, index: u64) {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
     #[tokio::test]
@@ -162,6 +198,15 @@ mod tests {
         for read in others.into_iter().chain([late]) {
             assert_eq!(read.await, Ok(3));
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_and_who_comes_is_told_that_there_are_no_rounds_any_more() {
+        let reads = Reads::default();
+        let waits = reads.join();
+        reads.close();
+        assert!(waits.await.is_err());
+        assert!(reads.join().await.is_err());
     }
 
     #[tokio::test]
