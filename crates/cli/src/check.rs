@@ -12,7 +12,7 @@ use crate::exit::{Exit, Refusal};
 use crate::factory::Factory;
 use crate::input::Lines;
 use crate::line::{Body, Line, LineError};
-use crate::output::say;
+use crate::output::{say, tell};
 use crate::regression;
 
 use self::trial::{Answered, Trial};
@@ -44,6 +44,11 @@ fn look<F: Factory>(factory: &F, files: &[PathBuf]) -> Result<Exit, Refusal> {
             Source::Lines(lines) => perform(factory, path, lines, &methods)?,
             Source::Test(test) => regression::run(factory, path, &test)?,
         };
+    }
+    if files.is_empty() {
+        tell!(
+            "nothing was called: give it a file of lines, METHOD [JSON ARGUMENT]... each, or a test of `replay --test`"
+        );
     }
     Ok(if is_good { Exit::Good } else { Exit::BadLines })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use conflux_core::{Container, Failure};
-use conflux_script::{Options, ScriptContainer, ran_too_long};
+use conflux_script::{Options, ScriptContainer, went_over_a_limit};
 
 use crate::exit::Refusal;
 
@@ -117,7 +117,7 @@ impl Factory for ScriptFactory {
     }
 
     fn is_fatal(failure: &Failure) -> bool {
-        ran_too_long(failure)
+        went_over_a_limit(failure)
     }
 
     fn findings(&self) -> Vec<String> {

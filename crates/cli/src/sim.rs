@@ -33,7 +33,7 @@ pub(crate) struct SimOptions {
     #[arg(long, value_name = "SEED", value_parser = seed)]
     seed: Option<u64>,
     /// Of that seed, the part that a failure named: nodes=N;faults=LIST;asks=LIST, of what the seed has with the other options
-    #[arg(long, value_name = "PART", requires = "seed", value_parser = part)]
+    #[arg(long, value_name = "PART", requires = "seed", conflicts_with = "seeds", value_parser = part)]
     keep: Option<Kept>,
     /// How many nodes [a number for each seed, mostly 3]
     #[arg(long, value_name = "N", value_parser = nodes)]
@@ -71,7 +71,7 @@ power-loss, kill-at-await, kill-at-disk, power-loss-of-all, rolling-restart, clo
 bit-flip, clock-jump, seat, join, replace, wipe, old-disk, change-interrupted, transfer, other-version
 
 Exit status: 0 all seeds hold; 1 a promise or an invariant was broken, a fault that was named never happened, or calls failed
-and none made an action; 2 it cannot be simulated, or the output cannot be written; 130 or 143 Ctrl-C or SIGTERM ended it
+and none made an action, or there was none; 2 it cannot be simulated, or the output cannot be written; 130 or 143 Ctrl-C or SIGTERM ended it
 first; 141 whoever read the output went away.",
             $examples
         )
@@ -219,7 +219,7 @@ fn one<C: Container>(
                 passed.missing = passed.tally.missing(faults);
             }
             say!("seed {seed} holds: {}\ntrace {hash:016x}", passed.summary())?;
-            let is_good = passed.missing.is_empty() && (passed.actions > 0 || passed.failures.calls == 0);
+            let is_good = passed.missing.is_empty() && !passed.is_idle();
             if is_good { Exit::Good } else { Exit::BadLines }
         }
         Some(wrong) => {
@@ -264,7 +264,7 @@ fn many<C: Container>(
 fn hint(promise: Promise, again: &str) -> String {
     match promise {
         Promise::OneHistory => format!(
-            "\nA reducer that is not deterministic makes that: {} looks for what makes it so",
+            "\nA reducer that is not deterministic makes that: `{} LINES` looks for what makes it so, with a file of lines that call it",
             again.replacen(" sim", " check", 1)
         ),
         _ => String::new(),

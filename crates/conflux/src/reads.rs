@@ -59,7 +59,9 @@ impl Reads {
 
     /// Ends all that wait, and all that come.
     pub(crate) fn close(&self) {
-        *self.lock() = Waiting { readers: Vec::new(), closed: true };
+        let ended = std::mem::replace(&mut *self.lock(), Waiting { readers: Vec::new(), closed: true });
+        // Whoever is woken may come again at once.
+        drop(ended);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -114,17 +116,17 @@ impl<C: Container> Core<C> {
 
     /// Ends when this node's published state holds everything that was committed anywhere when this began.
     pub(crate) async fn read_barrier(&self, patience: Duration) -> Result<(), ReadError> {
-        let reached = self.reach_read_index(patience).await;
+        let deadline = Instant::now() + patience;
+        let reached = self.reach_read_index(patience, deadline).await;
         if reached == Err(ReadError::Closed) {
             // A node that stops says why when it has recorded what it held; whoever is told so here can ask then.
             let mut stopped = self.stopped.subscribe();
-            let _ = timeout(patience, stopped.find(|stopped| stopped.as_ref().map(drop))).await;
+            let _ = timeout_at(deadline, stopped.find(|stopped| stopped.as_ref().map(drop))).await;
         }
         reached
     }
 
-    async fn reach_read_index(&self, patience: Duration) -> Result<(), ReadError> {
-        let deadline = Instant::now() + patience;
+    async fn reach_read_index(&self, patience: Duration, deadline: Instant) -> Result<(), ReadError> {
         let index = match timeout_at(deadline, self.reads.join()).await {
             Ok(Ok(index)) => index,
             Ok(Err(_)) => return Err(ReadError::Closed),

@@ -280,7 +280,11 @@ impl Engine {
             },
             Err(cut) => {
                 let is_cut = matches!(cut, Cut::Limit(..));
-                Err(Broken { said: cut.into_failure("invariant", &self.options).to_string(), at: None, is_cut })
+                Err(Broken {
+                    said: cut.into_failure("invariant", &self.options).to_string(),
+                    at: self.script().invariant_place(),
+                    is_cut,
+                })
             }
         })
     }
@@ -324,7 +328,7 @@ impl Engine {
 /// What an invariant that does not hold says.
 pub(crate) struct Broken {
     pub(crate) said: String,
-    /// Where it is written, as `file:line`, unless what it says names a place.
+    /// Where it is written, as `file:line`.
     pub(crate) at: Option<String>,
     /// It was stopped.
     pub(crate) is_cut: bool,

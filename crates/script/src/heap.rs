@@ -460,20 +460,22 @@ impl Script {
     }
 }
 
-/// What is told of code that was stopped by its limit of time.
+/// What is told of code that was stopped by its limit of time, or of memory.
 const RAN_LONGER: &str = "ran longer than";
+const NEEDED_MORE: &str = "needed more than";
 
-/// Whether a call failed because it came to no end in its time.
+/// Whether a call failed because it came to no end in its time, or in its memory, which takes as long.
 #[must_use]
-pub fn ran_too_long(failure: &Failure) -> bool {
-    failure.message.contains(RAN_LONGER) && failure.message.ends_with("and was stopped")
+pub fn went_over_a_limit(failure: &Failure) -> bool {
+    let is_limit = [RAN_LONGER, NEEDED_MORE].iter().any(|said| failure.message.contains(said));
+    is_limit && failure.message.ends_with("and was stopped")
 }
 
 /// What code did that hit a limit.
 pub(crate) fn over(limit: Limit, options: &Options, time: Duration) -> String {
     match limit {
         Limit::Time => format!("{RAN_LONGER} {time:?} and was stopped"),
-        Limit::Memory => format!("needed more than {} MiB of memory and was stopped", options.memory_bytes >> 20),
+        Limit::Memory => format!("{NEEDED_MORE} {} MiB of memory and was stopped", options.memory_bytes >> 20),
         Limit::Stack => format!(
             "recursed deeper than its {} KiB of stack; how deep it gets differs between machines, so catching the \
              error does not help",

@@ -63,7 +63,7 @@ pub use call::{Action, Method};
 pub use conflux_core::difference::{Difference, paths_that_differ};
 pub use container::ScriptContainer;
 pub use error::ScriptError;
-pub use heap::ran_too_long;
+pub use heap::went_over_a_limit;
 pub use options::Options;
 pub use report::{Finding, Report};
 pub use state::ScriptState;

@@ -244,6 +244,30 @@ fn a_reducer_is_named_by_its_place() {
 }
 
 #[test]
+fn an_invariant_says_true_false_or_why() {
+    for (returned, said) in [
+        ("true", None),
+        ("undefined", None),
+        ("''", None),
+        ("false", Some("it is false at app.js:4")),
+        ("'too many'", Some("too many at app.js:4")),
+        ("new Error('too many')", Some("too many at app.js:4")),
+        ("new Error()", Some("it is an Error without a message at app.js:4")),
+        ("(() => { throw new Error() })()", Some("it is an Error without a message at app.js:4")),
+        ("1", Some("it returned 1, which is neither true, false, a text nor an Error at app.js:4")),
+        ("({})", Some("it returned an object, which is neither true, false, a text nor an Error at app.js:4")),
+        ("Promise.resolve(true)", Some("it returned a Promise; an invariant is synchronous at app.js:4")),
+    ] {
+        let container = checked(&format!(
+            "export const initialState = 0\nexport const methods = {{ add: () => 1 }}\n\
+            export const reduce = (s, a) => s + a\nexport const invariant = () => {returned}"
+        ));
+        let holds = container.invariant(&container.initial());
+        assert_eq!(holds.err().as_deref(), said, "{returned}");
+    }
+}
+
+#[test]
 fn an_invariant_that_breaks_is_reported_once_with_its_action() {
     for (invariant, said) in [
         ("(s) => s.n < 5", "it is false"),

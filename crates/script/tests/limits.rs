@@ -64,7 +64,7 @@ fn where_steps_are_counted_a_call_is_stopped_at_the_same_step() {
     assert!((0..5).all(|_| ends(fits) && !ends(does_not)), "{fits} to {does_not}");
     let container = script_with("() => { for (;;) {} }", "(s, a) => s", options.clone());
     let failure = failure(go(&container));
-    assert!(conflux_script::ran_too_long(&failure), "{failure}");
+    assert!(conflux_script::went_over_a_limit(&failure), "{failure}");
 }
 
 #[test]
@@ -112,6 +112,8 @@ fn a_method_that_eats_memory_is_stopped_and_the_heap_goes_on() {
                 || failure.message.contains("string too long"),
             "{hog}: {failure}"
         );
+        let is_limit = failure.message.contains("of memory");
+        assert_eq!(conflux_script::went_over_a_limit(&failure), is_limit, "{hog}: {failure}");
         assert_eq!(&*state.json().unwrap(), r#"{"n":4}"#, "{hog}");
     }
 }

@@ -210,18 +210,18 @@ async fn kill_for<C: Container>(world: &Arc<World<C>>, fault: &Fault, keep: Keep
     let Some(life) = seize(world, fault.node) else { return false };
     announce(world, fault);
     kill(world, fault.node, &life, keep);
-    may_die_as_it_opens(world, fault);
+    may_die_as_it_opens(world, fault, keep);
     sleep(fault.lasts).await;
     world.open(fault.node).await;
     true
 }
 
 /// Has a node that was killed die once more as it opens, now and then: what it does there must be able to be done again.
-fn may_die_as_it_opens<C: Container>(world: &World<C>, fault: &Fault) {
+fn may_die_as_it_opens<C: Container>(world: &World<C>, fault: &Fault, keep: Keep) {
     let random = &mut Random::new(fault.seed);
     if chance(random, 40) {
         let at = if chance(random, 50) { Strikes::AtAwait } else { Strikes::AtDisk };
-        let death = NextDeath { at, nth: random.below(24), keep: fault.keep };
+        let death = NextDeath { at, nth: random.below(24), keep };
         world.known().slots[fault.node].next_death = Some(death);
     }
 }
@@ -269,7 +269,7 @@ async fn kill_at_await<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bo
         world.known().slots[fault.node].busy = false;
         return false;
     }
-    may_die_as_it_opens(world, fault);
+    may_die_as_it_opens(world, fault, fault.keep);
     sleep(fault.lasts).await;
     world.open(fault.node).await;
     true
@@ -286,7 +286,7 @@ async fn kill_at_disk<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> boo
         world.known().slots[fault.node].busy = false;
         return false;
     }
-    may_die_as_it_opens(world, fault);
+    may_die_as_it_opens(world, fault, fault.keep);
     sleep(fault.lasts).await;
     world.open(fault.node).await;
     true
@@ -672,7 +672,9 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
         // A snapshot is checked as it is read: perhaps later. Until then it is looked at like any other.
         world.say(Lane::Node(fault.node), format_args!("does not notice, so far"));
         sleep(fault.lasts).await;
-        is_whole(world, fault.node);
+        if flipped {
+            is_whole(world, fault.node).await;
+        }
         fresh(world, fault.node, Keep::Everything).await;
     } else {
         world.count("damage found");
@@ -684,15 +686,19 @@ async fn flip<C: Container>(world: &Arc<World<C>>, fault: &Fault) -> bool {
     flipped
 }
 
-/// Whether a node shows the state that is committed, if it is where the history is.
-fn is_whole<C: Container>(world: &World<C>, node: usize) {
-    let Some((opened, _)) = world.node(node) else { return };
-    let state = opened.state();
-    let here = Stand { index: state.index().0, trail: state.trail, digest: opened.digest_at(state.index()) };
-    let committed = world.known().stand();
-    if here.index == committed.index && here.digest.is_some() {
-        world.count("flipped bit of no importance");
-        world.check(is_one(name(node), here, committed));
+/// Whether a node shows the state that is committed, as soon as it is where the history is.
+async fn is_whole<C: Container>(world: &World<C>, node: usize) {
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        let Some((opened, _)) = world.node(node) else { return };
+        let state = opened.state();
+        let here = Stand { index: state.index().0, trail: state.trail, digest: opened.digest_at(state.index()) };
+        let committed = world.known().stand();
+        if here.index == committed.index && here.digest.is_some() {
+            world.count("damage of no importance");
+            return world.check(is_one(name(node), here, committed));
+        }
+        sleep(Duration::from_millis(2)).await;
     }
 }
 

@@ -141,13 +141,14 @@ impl<C: Container> Call<C> {
     fn given(&self, number: usize, claim: &Claim) -> Given {
         let settings = &self.world.schedule.settings;
         let known = self.world.known();
-        let session_is_over = match claim {
-            Claim::Unknown { id: RequestId::Call(session, _) } => {
-                known.history.store().sessions().key(session).is_none()
-            }
-            // Which session it was in is not told.
-            _ => settings.short_sessions,
-        };
+        let session_is_over = settings.short_sessions
+            && match claim {
+                Claim::Unknown { id: RequestId::Call(session, _) } => {
+                    known.history.store().sessions().key(session).is_none()
+                }
+                // Which session it was in is not told.
+                _ => true,
+            };
         let (one, slot) = (&known.tries[number], &known.slots[self.node]);
         let of_opening = slot.node.as_ref().filter(|_| slot.opening == one.opening);
         let dead = slot.life.as_ref().is_none_or(|life| life.process.is_dead());
@@ -251,6 +252,7 @@ async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: RequestId, m
     let at = pick(&mut random, &open);
     let Some((node, _)) = world.node(at) else { return };
     let tag = world.known().tries[number].tag;
+    let question = id.clone();
     let is_chosen = matches!(id, RequestId::Chosen(_));
     // A chosen id is forgotten after its time.
     let decided = !is_chosen && world.known().history.fates.contains_key(&tag);
@@ -265,7 +267,18 @@ async fn ask<C: Container>(world: Arc<World<C>>, number: usize, id: RequestId, m
         }
         Some(Ok(Asked::Forgotten)) => {
             world.count("asked again: forgotten");
-            return world.check(forgotten(tag, is_chosen));
+            let may_be = {
+                let known = world.known();
+                let sessions = known.history.store().sessions();
+                match &question {
+                    RequestId::Call(session, number) => {
+                        let session = sessions.key(session).and_then(|key| sessions.get(key));
+                        session.is_none_or(|session| session.next() > *number)
+                    }
+                    RequestId::Chosen(_) => false,
+                }
+            };
+            return world.check(forgotten(tag, may_be));
         }
         Some(Err(_)) => return,
         None if process.is_dead() => return,

@@ -160,7 +160,7 @@ pub(crate) fn run_and_look<C: Container, R>(
     let panics = PANICS.take().unwrap_or_default();
     let (mut run, seen) = report.unwrap_or_else(|_| {
         let said = panics.all.last().map_or("", String::as_str);
-        Err(format!("seed {}: a mistake in the simulation itself: {said}", schedule.seed))
+        Err(format!("seed {}: a mistake in the simulation, or in what it calls of a node: {said}", schedule.seed))
     })?;
     if let Err(wrong) = no_panic(&panics.all) {
         run.wrong.get_or_insert(wrong);
@@ -320,9 +320,10 @@ async fn one_state<C: Container>(world: &Arc<World<C>>) -> Result<(), Wrong> {
 
 /// Performs at a node until it is answered.
 async fn serve<C: Container>(world: &Arc<World<C>>, at: usize, by: Instant) -> Result<(), Wrong> {
+    let mut nth = 0;
     loop {
         let served = match world.node(at) {
-            Some((node, _)) => node.linearizable_index().await.is_ok() && serves(world, at, &node).await,
+            Some((node, _)) => node.linearizable_index().await.is_ok() && serves(world, at, nth, &node).await,
             None => false,
         };
         if served {
@@ -334,15 +335,18 @@ async fn serve<C: Container>(world: &Arc<World<C>>, at: usize, by: Instant) -> R
         }
         // It may be full.
         sleep(Duration::from_millis(20)).await;
+        nth += 1;
     }
 }
 
 async fn serves<C: Container>(
     world: &Arc<World<C>>,
     at: usize,
+    nth: u64,
     node: &conflux::Node<crate::observed::Observed<C>>,
 ) -> bool {
-    let number = world.known().tries.len() as u64;
+    // The same call whatever was left out before: else what is made shorter ends with another one each time.
+    let number = 10_000 * at as u64 + nth;
     let tag = callers::TAGS_AT_THE_END + 2 * number;
     let Some(method) = callers::method(world, tag, 0, &mut world.random(9_000_000 + number)) else { return true };
     let opening = world.known().slots[at].opening;

@@ -107,7 +107,7 @@ pub enum Failed {
     Broken(Box<Broken>),
     /// Faults that were asked for by name never happened.
     NeverHappened(Passed),
-    /// Calls failed, and none ever made an action: nothing is known of a container by that.
+    /// Calls failed, and none ever made an action, or there was none: nothing is known of a container by that.
     NothingDone(Passed),
     /// There is nothing to simulate.
     Unusable(String),
@@ -216,10 +216,9 @@ impl<C: Container> Simulation<C> {
         let failed: Mutex<Option<(u64, Result<Wrong, String>)>> = Mutex::new(None);
         let work = || {
             while !stop.load(Ordering::Relaxed) {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= self.seeds.end {
-                    return;
-                }
+                // The last of all numbers must not be followed by the first.
+                let after = |seed: u64| (seed < self.seeds.end).then(|| seed + 1);
+                let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after) else { return };
                 let came = run(&Schedule::draw(seed, &self.wanted), &self.subject, Looked::default());
                 let wrong = match came {
                     Ok(run @ Run { wrong: None, .. }) => {
@@ -254,7 +253,7 @@ impl<C: Container> Simulation<C> {
             Some((_, Err(error))) => Err(Failed::Unusable(error)),
             None => {
                 passed.missing = passed.tally.missing(&self.wanted.faults);
-                if passed.failures.calls > 0 && passed.actions == 0 {
+                if passed.is_idle() {
                     return Err(Failed::NothingDone(passed));
                 }
                 let enough = passed.missing.is_empty() || !self.chosen;
@@ -338,6 +337,12 @@ impl Passed {
         self.simulated += run.simulated;
     }
 
+    /// Whether nothing is known of the container by them: no call made an action, and calls failed, or there was none.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.actions == 0 && (self.failures.calls > 0 || self.tally.get("perform") == 0)
+    }
+
     /// What they came to, in words: without the tally, and without how many they are.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -347,8 +352,9 @@ impl Passed {
             let (calls, of) = (failures.calls, tally.get("perform"));
             text += &format!("\n{calls} of {of} calls FAILED, as this one: {first}");
         }
-        if *actions == 0 && tally.get("perform") > 0 {
-            text += "\nWARNING: no call made an action, so nothing is known of what the container does";
+        if *actions == 0 {
+            let calls = if tally.get("perform") > 0 { "no call made an action" } else { "there was no call" };
+            text += &format!("\nWARNING: {calls}, so nothing is known of what the container does");
         }
         if !missing.is_empty() {
             let names: Vec<_> = missing.iter().take(MISSING_MAX).map(|kind| kind.name()).collect();
@@ -382,10 +388,13 @@ impl fmt::Display for Broken {
             return writeln!(f, "{why}");
         }
         let (nodes, asks) = (schedule.settings.nodes, schedule.asks.len());
+        let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         writeln!(
             f,
-            "\nThe shortest schedule found that does: {nodes} nodes, {} faults, {asks} asks",
-            schedule.faults.len()
+            "\nThe shortest schedule found that does: {}, {}, {}",
+            many(nodes, "node"),
+            many(schedule.faults.len(), "fault"),
+            many(asks, "ask")
         )?;
         if !self.found.reads_like(wrong) {
             writeln!(f, "(The whole one says: {})", self.found.what)?;

@@ -425,6 +425,7 @@ impl<C: Container> World<C> {
             });
         }
         if let Some(NextDeath { at, nth, keep }) = next_death {
+            self.say(Lane::Node(node), format_args!("is to die as it opens, and its disk keeps {keep:?}"));
             *death.keep.lock().unwrap_or_else(PoisonError::into_inner) = keep;
             match (at, &disk.medium) {
                 (Strikes::AtDisk, Medium::Files(files, _)) => files.crash_at(1 + nth, keep),
@@ -478,7 +479,8 @@ impl<C: Container> World<C> {
             let (session, chosen_id) = (SHORT_SESSION, SHORT_CHOSEN_ID);
             builder = builder.retention(Retention { session, chosen_id, ..Retention::default() });
         }
-        match settings.named {
+        // By size alone, fewer than three would not wait for each other.
+        match settings.named || settings.nodes < 3 {
             true => builder.founders((0..settings.nodes).map(name)),
             false => builder.cluster_size(settings.nodes),
         }

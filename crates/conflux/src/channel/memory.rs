@@ -279,6 +279,7 @@ type Tap = dyn Fn(&Name, &Name, &Bytes, Fate) + Send + Sync;
 
 /// What becomes of a message: see [`MemoryChannel::tap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fate {
     /// It is there.
     Delivered,

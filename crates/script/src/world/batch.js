@@ -229,13 +229,19 @@ function holds(slot) {
     const said = invariant(slots[slot]);
     if (said === undefined || said === null || said === true) return '';
     if (said === false) return 'it is false';
-    return said instanceof Error ? String(said.message) : String(said);
+    if (typeof said === 'string') return said;
+    if (said instanceof Error) return messageOf(said);
+    if (said instanceof Promise) return 'it returned a Promise; an invariant is synchronous';
+    return 'it returned ' + show(said) + ', which is neither true, false, a text nor an Error';
   } catch (error) {
-    return error instanceof Error && !isBug(error) ? String(error.message) : thrownText(error);
+    return error instanceof Error && !isBug(error) ? messageOf(error) : thrownText(error);
   } finally {
     running = LOADING;
   }
 }
+
+// An empty text would say that it holds.
+const messageOf = (error) => String(error.message) || 'it is an Error without a message';
 
 // A call that the script makes up: S and the JSON of its name and arguments; '' where there is none this time; or a
 // failure.

@@ -39,9 +39,13 @@ pub(crate) fn undecided(tag: u64, decided: bool) -> Checked {
     Ok(())
 }
 
-/// It is said that a call was decided, or its session is over, and that no more is known of it. Of an id that a user chose
-/// nobody knows that.
-pub(crate) fn forgotten(tag: u64, is_chosen: bool) -> Checked {
-    hold!(HonestRejections, !is_chosen, "whoever asked for call {tag} by its chosen id was told that it was forgotten");
+/// It is said that a call was decided, or its session is over, and that no more is known of it. That must be so; of an id
+/// that a user chose nobody knows it.
+pub(crate) fn forgotten(tag: u64, may_be: bool) -> Checked {
+    hold!(
+        HonestRejections,
+        may_be,
+        "whoever asked for call {tag} was told that it was forgotten, and it may be yet to come"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Promise 1, in the end: all nodes show the state that the history comes to, each with the same digest.
+//! Promise 1: a node that is where the history is shows the state that it comes to, with the same digest; in the end all are.
 
 use conflux::Digest;
 
@@ -13,14 +13,14 @@ pub(crate) struct Stand {
     pub(crate) digest: Option<Digest>,
 }
 
-/// What a node shows in the end, and what is committed.
+/// What a node shows, and what is committed.
 pub(crate) fn is_one(name: &str, shown: Stand, committed: Stand) -> Checked {
     let said = |Stand { index, trail, digest }: Stand| {
         let digest = digest.map_or_else(|| "no digest".to_owned(), |digest| format!("digest {digest}"));
         format!("{index}, by the way {trail}, with {digest}")
     };
     let (node, history) = (said(shown), said(committed));
-    hold!(OneHistory, shown == committed, "in the end {name} is at {node}; what is committed comes to {history}");
+    hold!(OneHistory, shown == committed, "{name} is at {node}; what is committed comes to {history}");
     Ok(())
 }
 

@@ -389,8 +389,8 @@ fn a_perform_that_is_not_answered_or_given_up_early() {
 fn a_call_that_is_said_to_be_open_and_was_decided() {
     assert_eq!(undecided(7, false), Ok(()));
     assert_eq!(undecided(7, true).map_err(|wrong| wrong.promise), Err(Promise::HonestRejections));
-    assert_eq!(forgotten(7, false), Ok(()));
-    assert_eq!(forgotten(7, true).map_err(|wrong| wrong.promise), Err(Promise::HonestRejections));
+    assert_eq!(forgotten(7, true), Ok(()));
+    assert_eq!(forgotten(7, false).map_err(|wrong| wrong.promise), Err(Promise::HonestRejections));
 }
 
 #[test]
