@@ -40,7 +40,11 @@ fn an_invariant_that_breaks_is_found() {
     assert!(ran.stdout.ends_with("; the invariant was broken once\n"), "{}", ran.stdout);
     check("invariant.js", "mend\n").ended_with(0);
     let ran = check("false.js", "up\n").ended_with(1);
-    assert!(ran.stdout.contains("false.js: the invariant does not hold: it is false\n"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("false.js: the invariant does not hold: it is false at false.js:4\n"),
+        "{}",
+        ran.stdout
+    );
 }
 
 #[test]

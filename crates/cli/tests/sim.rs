@@ -141,7 +141,7 @@ fn what_was_called_is_told_and_only_what_broke_first() {
 #[test]
 fn a_call_without_an_end_ends_the_run() {
     let place = Place::new("sim-endless", &COUNTER.replace("() => ({ d: 1 })", "() => { for (;;) {} }"));
-    let run = || place.sim(&["--seed", "1", "--seconds", "2", "--nodes", "1"]).ended_with(1).stdout;
+    let run = || place.sim(&["--seed", "3", "--seconds", "3", "--nodes", "1"]).ended_with(1).stdout;
     let first = run();
     for part in ["the container's calls come to an end: up: up ran longer than 500ms and was stopped at ", "app.js:3"] {
         assert!(first.contains(part), "{part}: {first}");
@@ -238,7 +238,7 @@ fn simulated_nodes_say_nothing_here() {
     place.write("app.js", &script);
     let ran = place.sim(&["--seeds", "6", "--seconds", "10", "--faults", "disk-full,disk-error"]);
     assert_eq!(ran.stderr, "");
-    let ran = place.sim(&["--seed", "1", "--seconds", "2"]).ended_with(0);
+    let ran = place.sim(&["--seed", "3", "--seconds", "3"]).ended_with(0);
     assert!(ran.stdout.lines().any(|line| line.contains(" log  ") && line.contains("hello")), "{}", ran.stdout);
     assert_eq!(ran.stderr, "");
 }

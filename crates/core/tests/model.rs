@@ -366,7 +366,10 @@ impl World {
                 let number = match pick {
                     Pick::Next => {
                         *next += 1;
-                        due.push((key, CallNumber(*next - 1)));
+                        // One that is opened by this same batch has no calls yet.
+                        if fork.next(key).is_some() {
+                            due.push((key, CallNumber(*next - 1)));
+                        }
                         *next - 1
                     }
                     Pick::Gap => *next + 1,

@@ -113,7 +113,7 @@ fn a_method_that_eats_memory_is_stopped_and_the_heap_goes_on() {
             "{hog}: {failure}"
         );
         let is_limit = failure.message.contains("of memory");
-        assert_eq!(conflux_script::went_over_a_limit(&failure), is_limit, "{hog}: {failure}");
+        assert_eq!(conflux_script::went_over_a_limit(failure), is_limit, "{hog}: {failure}");
         assert_eq!(&*state.json().unwrap(), r#"{"n":4}"#, "{hog}");
     }
 }
